@@ -187,7 +187,7 @@ class Lineage:
 class Finding:
     """What a detector found at ``text[start:end]``. Never the found value itself.
 
-    ``kind`` is dotted, general to special: ``pii.email``, ``secret.aws_key``, ``injection.override``.
+    ``kind`` is dotted, general to special: ``pii.email``, ``secret.aws_key``.
     """
 
     kind: str

