@@ -2,7 +2,7 @@
 
 Each stage has its own queue with its own concurrency, so one that fails or has no worker delays
 its own items and nothing else. DBOS keeps the queues; a job that a dead worker left behind is
-taken up by the next worker that starts. The ledger, not the queue, is the truth about what was made.
+taken up by the next worker that starts. The ledger, not the queue, knows what was made.
 """
 
 from __future__ import annotations

@@ -1,0 +1,36 @@
+"""``undercroft worker``."""
+
+from __future__ import annotations
+
+import signal
+import threading
+
+import click
+
+from undercroft.cli.main import State
+
+
+@click.command(epilog="Example:  undercroft worker --stage train")
+@click.option("--stage", "stages", multiple=True, help="Work on this queue only; may be repeated.")
+@click.pass_obj
+def worker(state: State, stages: tuple[str, ...]) -> None:
+    """Carry out queued stages in this process until it is stopped.
+
+    Any number may run, here or (with Postgres and an object store) on other machines. What a
+    killed worker left behind is taken up by the next one that starts.
+    """
+    import undercroft.loop  # noqa: F401  (declares every stage)
+    from undercroft.jobs import work
+    from undercroft.processes import announce, end_with_parent
+
+    stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+    end_with_parent()
+    project = state.project()
+
+    def ready() -> None:
+        announce(project.state / "worker.json")
+        click.echo(f"working on {', '.join(stages) or 'every queue'} of {project.name}")
+
+    work(project, stop, ready, stages)
