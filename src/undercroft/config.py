@@ -1,12 +1,13 @@
 """``undercroft.toml`` -> `Settings`; every value can say where it came from.
 
-Layers, later ones win: default, file, environment (``UNDERCROFT_TRAIN__MINUTES=1``), command line.
+Layers, later ones win: default, folder name, file, environment (``UNDERCROFT_TRAIN__MINUTES=1``), command line.
 The sections themselves are in `settings`.
 """
 
 from __future__ import annotations
 
 import os
+import re
 import tomllib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -21,7 +22,7 @@ from undercroft.settings import Section, Settings
 FILE_NAME = "undercroft.toml"
 ENV_PREFIX = "UNDERCROFT_"
 
-__all__ = ["FILE_NAME", "Loaded", "Section", "Settings", "describe", "fields_of", "load"]
+__all__ = ["FILE_NAME", "Loaded", "Section", "Settings", "describe", "fields_of", "load", "slug"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +47,7 @@ def load(folder: Path, overrides: Mapping[str, Any] | None = None) -> Loaded:
     origin: dict[str, str] = {}
     path = folder / FILE_NAME
     for layer, label in (
+        ({"project.name": slug(folder.name)}, "folder name"),
         (_from_file(path), str(path)),
         (_from_environment(os.environ), "environment"),
         (dict(overrides or {}), "command line"),
@@ -59,6 +61,11 @@ def load(folder: Path, overrides: Mapping[str, Any] | None = None) -> Loaded:
         return Loaded(Settings.model_validate(values), origin)
     except ValidationError as error:
         raise _bad_value(error, origin) from None
+
+
+def slug(text: str) -> str:
+    """``text`` as a name that artifacts may bear."""
+    return re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")[:40] or "docs"
 
 
 def _from_file(path: Path) -> dict[str, Any]:

@@ -19,7 +19,7 @@ from typing import Any, Protocol
 
 from undercroft import errors
 from undercroft.errors import Cancelled, NotFound, StageFailed, UndercroftError
-from undercroft.processes import Child
+from undercroft.processes import Child, read_announcement
 from undercroft.project import Project
 from undercroft.records import Artifact, Progress
 from undercroft.stage import REGISTRY, Plan, execute, project_outputs
@@ -99,13 +99,29 @@ class Queued:
         log = project.state / "logs" / "worker.log"
         arguments = ["-m", "undercroft.cli", "--project", str(project.root), "worker"]
         self._worker = Child.start("worker", arguments, log)
-        self._worker.wait_for(project.state / "worker.json", WORKER_READY_S)
+        self._worker.wait_for(announcement(project, self._worker.process.pid), WORKER_READY_S)
 
     def close(self) -> None:
         """Stop the worker; what it was doing goes on at the next start."""
         if self._worker is not None:
             self._worker.stop()
             self._worker = None
+
+
+def announcement(project: Project, pid: int) -> Path:
+    """Where the worker with this ``pid`` says that it is ready."""
+    return project.state / "workers" / f"{pid}.json"
+
+
+def workers(project: Project) -> list[int]:
+    """The pids of the workers that are alive on this machine; forgets the dead ones."""
+    alive: list[int] = []
+    for path in (project.state / "workers").glob("*.json"):
+        if read_announcement(path) is None:
+            path.unlink(missing_ok=True)
+        else:
+            alive.append(int(path.stem))
+    return sorted(alive)
 
 
 def work(

@@ -57,9 +57,7 @@ class MainJob:
         (made["raw"],) = self._step(collect)
         (made["dataset"],) = self._step(curate, raw=made["raw"])
         (made["embedding"],) = self._step(distil)
-        (made["index"],) = self._step(
-            index, dataset=made["dataset"], embedding=made["embedding"]
-        )
+        (made["index"],) = self._step(index, dataset=made["dataset"], embedding=made["embedding"])
         made["examples"], made["suite"] = self._step(
             examples, dataset=made["dataset"], index=made["index"], embedding=made["embedding"]
         )
@@ -123,5 +121,3 @@ class MainJob:
             "energy_wh": round(sum(footprint.energy_wh for footprint in footprints), 3),
             "energy_is": "measured" if measured else "estimated",
         }
-
-

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import threading
 
@@ -20,7 +21,7 @@ def worker(state: State, stages: tuple[str, ...]) -> None:
     killed worker left behind is taken up by the next one that starts.
     """
     import undercroft.loop  # noqa: F401  (declares every stage)
-    from undercroft.jobs import work
+    from undercroft.jobs import announcement, work
     from undercroft.processes import announce, end_with_parent
 
     stop = threading.Event()
@@ -30,7 +31,7 @@ def worker(state: State, stages: tuple[str, ...]) -> None:
     project = state.project()
 
     def ready() -> None:
-        announce(project.state / "worker.json")
+        announce(announcement(project, os.getpid()))
         click.echo(f"working on {', '.join(stages) or 'every queue'} of {project.name}")
 
     work(project, stop, ready, stages)

@@ -1,0 +1,127 @@
+"""How the main job looks while it goes: bars in a terminal, plain lines elsewhere."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from undercroft.loop import Watcher
+    from undercroft.project import Project
+    from undercroft.records import Progress
+
+PLAIN_EVERY_S = 10.0
+TITLES = {
+    "collect": "Collect documents",
+    "curate": "Clean and deduplicate",
+    "distil": "Distil embeddings",
+    "index": "Build the index",
+    "examples": "Make examples",
+    "base": "Load the base model",
+    "train": "Train",
+    "compress": "Quantise",
+    "evaluate": "Evaluate",
+    "release": "Decide on release",
+    "serve": "Start serving",
+}
+
+
+@contextmanager
+def watcher_for(as_json: bool, project: Project) -> Iterator[Watcher]:
+    """The watcher that fits where the output goes; always on standard error."""
+    if sys.stderr.isatty() and not as_json:
+        with _bars() as watcher:
+            yield watcher
+    else:
+        yield Lines(project)
+
+
+class Lines:
+    """One line when a stage starts, every ten seconds while it goes, and when it ends."""
+
+    def __init__(self, project: Project) -> None:
+        self._since = 0.0
+        print(f"project {project.name} in {project.root}", file=sys.stderr)  # noqa: T201
+
+    def started(self, stage: str, number: int) -> None:
+        self._since = time.monotonic()
+        self._say(stage, f"started ({number} of {len(TITLES)})")
+
+    def progressed(self, stage: str, progress: Progress | None) -> None:
+        now = time.monotonic()
+        if progress is not None and now - self._since >= PLAIN_EVERY_S:
+            self._since = now
+            self._say(stage, f"{amount(progress)} {progress.note}")
+
+    def finished(self, stage: str, seconds: float, reused: bool) -> None:
+        self._say(stage, "up to date" if reused else f"done in {seconds:.1f} s")
+
+    def _say(self, stage: str, text: str) -> None:
+        print(f"{TITLES.get(stage, stage):24} {text}", file=sys.stderr, flush=True)  # noqa: T201
+
+
+def amount(progress: Progress) -> str:
+    """How much of how much, in the stage's own unit."""
+    done = (
+        f"{progress.done:,.0f}" if progress.done == int(progress.done) else f"{progress.done:.1f}"
+    )
+    total = f" of {progress.total:,.0f}" if progress.total else ""
+    return f"{done}{total} {progress.unit}"
+
+
+@contextmanager
+def _bars() -> Iterator[Watcher]:
+    from rich.console import Console
+    from rich.progress import (
+        BarColumn,
+        SpinnerColumn,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
+    from rich.progress import Progress as Bars
+
+    columns: list[Any] = [
+        SpinnerColumn(finished_text="[green]✓[/]"),
+        TextColumn("{task.description:<22}"),
+        BarColumn(bar_width=24, complete_style="cyan", finished_style="green"),
+        TextColumn("{task.fields[amount]:>24}", style="dim"),
+        TimeElapsedColumn(),
+        TextColumn("[dim]left[/]"),
+        TimeRemainingColumn(compact=True),
+        TextColumn("{task.fields[note]}", style="dim"),
+    ]
+    with Bars(*columns, console=Console(stderr=True), refresh_per_second=8) as bars:
+        yield Terminal(bars)
+
+
+class Terminal:
+    """A bar for each stage: what, how much, how fast, and the time left."""
+
+    def __init__(self, bars: Any) -> None:
+        self._bars = bars
+        self._tasks: dict[str, Any] = {}
+
+    def started(self, stage: str, number: int) -> None:  # noqa: ARG002
+        self._tasks[stage] = self._bars.add_task(
+            TITLES.get(stage, stage), total=None, amount="", note=""
+        )
+
+    def progressed(self, stage: str, progress: Progress | None) -> None:
+        if progress is None:
+            return
+        self._bars.update(
+            self._tasks[stage],
+            completed=progress.done,
+            total=progress.total,
+            amount=amount(progress),
+            note=progress.note[:48],
+        )
+
+    def finished(self, stage: str, seconds: float, reused: bool) -> None:
+        done = "up to date" if reused else f"{seconds:.1f} s"
+        self._bars.update(self._tasks[stage], total=1, completed=1, amount=done, note="")
+        self._bars.stop_task(self._tasks[stage])
