@@ -1,6 +1,7 @@
 """``undercroft.toml`` -> `Settings`; every value can say where it came from.
 
-Layers, later ones win: default, folder name, file, environment (``UNDERCROFT_TRAIN__MINUTES=1``), command line.
+Layers, later ones win: default, folder name, file, environment (``UNDERCROFT_TRAIN__MINUTES=1``),
+command line.
 The sections themselves are in `settings`.
 """
 
