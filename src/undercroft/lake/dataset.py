@@ -1,0 +1,72 @@
+"""The documents of a dataset artifact: those its policy kept, with what it masks masked.
+
+The artifact is a folder blob with ``selection.parquet`` (`schemas.SELECTION`); its meta names the
+documents table and the version the selection was made on. The text itself is not copied.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from undercroft.lake.lake import Lake
+from undercroft.records import Artifact
+
+COLUMNS = ("id", "source", "uri", "title", "text", "group", "mime", "licence", "language")
+SELECTION_FILE = "selection.parquet"
+
+
+def read_dataset(lake: Lake, artifact: Artifact, columns: Sequence[str] | None = None) -> pa.Table:
+    """The kept documents of ``artifact`` with ``columns`` (default `COLUMNS`), masks applied.
+
+    Documents are in the order of the selection. One that was erased since the dataset was made is
+    left out. Raises `NotFound` when the selection or the table's version is gone.
+    """
+    selection = pq.read_table(lake.blobs.path(artifact.uri) / SELECTION_FILE)
+    kept = selection.filter(selection["kept"])
+    wanted = list(COLUMNS if columns is None else columns)
+    documents = lake.table(str(artifact.meta["table"])).read(
+        columns=list(dict.fromkeys(["id", *wanted])), version=int(artifact.meta["version"])
+    )
+    rows = pc.index_in(kept["id"], value_set=documents["id"].combine_chunks())
+    present = pc.is_valid(rows)
+    documents = documents.take(rows.filter(present))
+    if "text" in wanted:
+        masks = kept["mask"].filter(present)
+        position = documents.column_names.index("text")
+        documents = documents.set_column(position, "text", _masked(documents["text"], masks))
+    return documents.select(wanted)
+
+
+def _masked(texts: pa.ChunkedArray, masks: pa.ChunkedArray) -> pa.ChunkedArray:
+    """``texts`` with their masks applied; only texts that have one are touched."""
+    has_mask = pc.greater(pc.fill_null(pc.list_value_length(masks), 0), 0)
+    if not pc.any(has_mask).as_py():
+        return texts
+    replaced = [
+        mask_text(text, mask)
+        for text, mask in zip(
+            texts.filter(has_mask).to_pylist(), masks.filter(has_mask).to_pylist(), strict=True
+        )
+    ]
+    return pc.replace_with_mask(
+        texts.combine_chunks(), has_mask.combine_chunks(), pa.array(replaced, texts.type)
+    )
+
+
+def mask_text(text: str, mask: Sequence[Mapping[str, Any]]) -> str:
+    """``text`` with every span of ``mask`` (start, end, label) replaced by its label.
+
+    Of spans that overlap, the union is replaced by the label of the first.
+    """
+    pieces: list[str] = []
+    done = 0
+    for span in sorted(mask, key=lambda each: (each["start"], -each["end"])):
+        if span["start"] >= done:
+            pieces += [text[done : span["start"]], span["label"]]
+        done = max(done, span["end"])
+    return "".join([*pieces, text[done:]])

@@ -1,0 +1,160 @@
+"""The columns of the lake's tables.
+
+Times are microseconds in UTC. Columns that end in ``_sealed``, and ``raw.payload``, are
+ciphertexts of the vault. A document's id is the first 16 hex digits of the SHA-256 of its URI.
+"""
+
+from __future__ import annotations
+
+import pyarrow as pa
+
+TIME = pa.timestamp("us", tz="UTC")
+
+FINDING = pa.struct(
+    [
+        ("kind", pa.string()),
+        ("start", pa.int32()),
+        ("end", pa.int32()),
+        ("score", pa.float32()),
+        ("rule", pa.string()),
+    ]
+)
+
+RAW = pa.schema(
+    [
+        ("id", pa.string()),
+        ("source", pa.string()),
+        ("uri", pa.string()),
+        ("fetched_at", TIME),
+        ("licence", pa.string()),
+        ("consent", pa.string()),
+        ("subject", pa.string()),
+        ("mime", pa.string()),
+        ("title", pa.string()),
+        ("group", pa.string()),
+        ("sha256", pa.string()),
+        ("size_bytes", pa.int64()),
+        ("status", pa.string()),  # ok | rejected
+        ("reason", pa.string()),
+        ("etag", pa.string()),
+        ("last_modified", pa.string()),
+        ("payload", pa.large_binary()),  # sealed, aad = b"raw:" + id
+    ]
+)
+
+DOCUMENTS = pa.schema(
+    [
+        ("id", pa.string()),
+        ("source", pa.string()),
+        ("uri", pa.string()),
+        ("title", pa.string()),
+        ("group", pa.string()),
+        ("mime", pa.string()),
+        ("licence", pa.string()),
+        ("subject", pa.string()),
+        ("text", pa.large_string()),
+        ("sha256", pa.string()),
+        ("num_chars", pa.int32()),
+        ("language", pa.string()),
+        ("language_score", pa.float32()),
+        ("num_words", pa.int32()),
+        ("mean_word_length", pa.float32()),
+        ("symbol_ratio", pa.float32()),
+        ("duplicate_line_ratio", pa.float32()),
+        ("top_ngram_ratio", pa.float32()),
+        ("exact_duplicate_of", pa.string()),
+        ("near_duplicate_of", pa.string()),
+        ("near_duplicate_jaccard", pa.float32()),
+        ("num_pii", pa.int32()),
+        ("num_secrets", pa.int32()),
+        ("findings", pa.list_(FINDING)),
+    ]
+)
+
+#: One row per document of a dataset artifact, in its ``selection.parquet``.
+SELECTION = pa.schema(
+    [
+        ("id", pa.string()),
+        ("kept", pa.bool_()),
+        ("rule", pa.string()),
+        ("value", pa.string()),
+        (
+            "mask",
+            pa.list_(
+                pa.struct([("start", pa.int32()), ("end", pa.int32()), ("label", pa.string())])
+            ),
+        ),
+    ]
+)
+
+
+def chunks(dimensions: int) -> pa.Schema:
+    """The schema of the ``vectors`` table, for vectors of ``dimensions`` float32."""
+    return pa.schema(
+        [
+            ("id", pa.string()),
+            ("document", pa.string()),
+            ("uri", pa.string()),
+            ("title", pa.string()),
+            ("heading", pa.string()),
+            ("text", pa.large_string()),
+            ("start", pa.int32()),
+            ("end", pa.int32()),
+            ("vector", pa.list_(pa.float32(), dimensions)),
+        ]
+    )
+
+
+CHUNKS = chunks(256)
+
+PASSAGE = pa.struct(
+    [
+        ("id", pa.string()),
+        ("document", pa.string()),
+        ("uri", pa.string()),
+        ("title", pa.string()),
+        ("start", pa.int32()),
+        ("end", pa.int32()),
+        ("score", pa.float32()),
+    ]
+)
+
+REQUESTS = pa.schema(
+    [
+        ("id", pa.string()),
+        ("at", TIME),
+        ("key", pa.string()),
+        ("subject", pa.string()),
+        ("route", pa.string()),
+        ("model", pa.string()),
+        ("kind", pa.string()),
+        ("question_sealed", pa.binary()),
+        ("answer_sealed", pa.binary()),
+        ("passages", pa.list_(PASSAGE)),
+        ("findings", pa.list_(FINDING)),
+        ("status", pa.string()),
+        ("finish_reason", pa.string()),
+        ("cached", pa.bool_()),
+        ("degraded", pa.string()),
+        ("queue_ms", pa.float32()),
+        ("retrieve_ms", pa.float32()),
+        ("ttft_ms", pa.float32()),
+        ("total_ms", pa.float32()),
+        ("prompt_tokens", pa.int32()),
+        ("completion_tokens", pa.int32()),
+        ("cost", pa.float64()),
+        ("energy_wh", pa.float64()),
+    ]
+)
+
+FEEDBACK = pa.schema(
+    [
+        ("id", pa.string()),
+        ("answer", pa.string()),
+        ("at", TIME),
+        ("key", pa.string()),
+        ("rating", pa.int8()),  # -1 | 0 | 1
+        ("comment_sealed", pa.binary()),
+        ("subject", pa.string()),
+    ]
+)
