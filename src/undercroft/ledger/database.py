@@ -176,7 +176,7 @@ def _to_json(value: Any) -> str:
     return json.dumps(_plain(value), ensure_ascii=True)
 
 
-def _plain(value: Any) -> Any:  # noqa: PLR0911 - one line per type
+def _plain(value: Any) -> Any:
     """``value`` in what JSON can say: numbers that are not finite become null, as Postgres and the
     console's JavaScript know no NaN; paths and times become text; NumPy scalars plain numbers."""
     if value is None or isinstance(value, bool | int | str):

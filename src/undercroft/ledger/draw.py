@@ -1,11 +1,14 @@
-"""Drawing lineage: as a tree of text, as SVG, as JSON."""
+"""Drawing lineage: as a tree of text, as JSON, and (in `svg`) as a picture."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from undercroft.ledger.svg import as_svg
 from undercroft.records import Lineage, Node
+
+__all__ = ["as_json", "as_svg", "as_text"]
 
 
 def as_json(lineage: Lineage) -> dict[str, Any]:
@@ -67,10 +70,10 @@ def _children(
 def _line(node: Node) -> str:
     if node.kind != "run":
         return node.label
-    return " · ".join((node.label, *facts(node)))
+    return " · ".join((node.label, *_facts(node)))
 
 
-def facts(node: Node) -> list[str]:
+def _facts(node: Node) -> list[str]:
     """The few words about a run that stand beside its stage."""
     detail = node.detail
     words = [str(detail.get("run", node.id))]

@@ -19,7 +19,7 @@ from undercroft.ledger.database import clean_text, open_database
 from undercroft.ledger.tables import artifacts, decisions, events, progress
 from undercroft.ledger.tables import runs as run_table
 from undercroft.records import Artifact, Decision, Footprint, Lineage, Progress, Ref, Run
-from undercroft.trust.audit import AuditLog, append
+from undercroft.trust.audit import ANCHOR, AuditLog, append
 from undercroft.trust.transactions import now, reading, serialise, writing
 
 log = logging.getLogger(__name__)
@@ -38,16 +38,16 @@ class Ledger:
         self._audit = audit
 
     @classmethod
-    def open(cls, url: str, anchor: Path | None = None) -> Ledger:
+    def open(cls, url: str, trust: Path | None = None) -> Ledger:
         """Open the ledger at ``url``, made and migrated where need be; a few ms where not.
 
-        ``anchor`` is the file of the audit log's signed head (``Trust.open`` calls it
-        ``audit.head`` in its folder): with it, entries are sealed as soon as they are committed.
+        ``trust`` is the folder that `trust.Trust.open` is given. With it, entries of the audit log
+        are sealed as soon as they are committed; without, when somebody else next seals.
         Raises `BadConfig` for a URL that names no database and `BadInput` for a database written by
         a newer version.
         """
         engine = open_database(url)
-        return cls(engine, AuditLog(engine, anchor) if anchor else None)
+        return cls(engine, AuditLog(engine, trust / ANCHOR) if trust else None)
 
     def close(self) -> None:
         """Close the connections to the database."""

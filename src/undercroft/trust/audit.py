@@ -29,6 +29,9 @@ from undercroft.trust.transactions import now, reading, serialise, writing
 
 log = logging.getLogger(__name__)
 
+ANCHOR: Final = "audit.head"
+"""What the signed head's file is called in a project's trust folder."""
+
 _BATCH: Final = 2000  # entries read at a time while verifying
 
 
@@ -136,6 +139,12 @@ class AuditLog:
             return int(connection.scalar(select(func.count()).select_from(audit)) or 0)
 
     def verify(self) -> AuditReport:
+        """What `inspect` finds; raises `Tampered` unless the log is what was written."""
+        report = self.inspect()
+        report.check()
+        return report
+
+    def inspect(self) -> AuditReport:
         """Read the whole log and say whether it is what was written.
 
         Finds a changed, removed or added entry, an end cut off below the signed head, a chain that
@@ -179,7 +188,7 @@ class AuditLog:
             with reading(self._engine) as connection:
                 newest, _, _ = _walk(connection, newest)
             self._anchor.write(newest)
-        return self.verify()
+        return self.inspect()
 
 
 def append(

@@ -8,11 +8,10 @@ from typing import Final
 
 from sqlalchemy import Engine
 
-from undercroft.trust.audit import AuditLog
+from undercroft.trust.audit import ANCHOR, AuditLog
 from undercroft.trust.keys import Keys
 from undercroft.trust.vault import Vault
 
-ANCHOR: Final = "audit.head"
 KEYRING: Final = "keyring.json"
 
 
