@@ -98,7 +98,7 @@ def end_with_parent(stream: IO[bytes] | None = None) -> None:
     pipe = stream or sys.stdin.buffer
 
     def watch() -> None:
-        while pipe.read(4096):
+        while os.read(pipe.fileno(), 4096):  # unbuffered: a lock held here would abort our exit
             pass
         os.kill(os.getpid(), signal.SIGTERM)
 

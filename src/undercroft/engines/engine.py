@@ -1,0 +1,77 @@
+"""What every engine can do, and the registry of engines by name."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Protocol
+
+from undercroft.engines.llamacpp import LlamaServer
+from undercroft.errors import NotFound
+
+
+class Engine(Protocol):
+    """One running model behind an OpenAI-compatible HTTP address."""
+
+    @property
+    def base_url(self) -> str:
+        """``http://host:port`` without a trailing slash; known once the engine is ready."""
+        ...
+
+    @property
+    def pid(self) -> int: ...
+
+    def alive(self) -> bool: ...
+
+    def wait_ready(self, timeout_s: float = 60.0) -> None:
+        """Return when requests are answered; raises `EngineFailed` if that does not come."""
+        ...
+
+    def stop(self) -> None: ...
+
+
+class Starter(Protocol):
+    """How an engine of one kind is started. Returns at once; call ``wait_ready`` before use."""
+
+    def __call__(
+        self,
+        model: Path,
+        *,
+        context: int,
+        slots: int,
+        threads: int,
+        port: int = 0,
+        embeddings: bool = False,
+        log: Path | None = None,
+    ) -> Engine: ...
+
+
+ENGINES: Mapping[str, Starter] = {"llamacpp": LlamaServer.start}
+"""Every kind of engine by name; a new one is one module and one line here."""
+
+
+def start_engine(
+    name: str,
+    model: Path,
+    *,
+    context: int,
+    slots: int,
+    threads: int,
+    port: int = 0,
+    embeddings: bool = False,
+    log: Path | None = None,
+) -> Engine:
+    """Start the engine called ``name``; raises `NotFound` for a name nobody registered."""
+    if name not in ENGINES:
+        raise NotFound(
+            f"There is no engine {name!r}.", name, ENGINES, f"Engines: {', '.join(ENGINES)}."
+        )
+    return ENGINES[name](
+        model,
+        context=context,
+        slots=slots,
+        threads=threads,
+        port=port,
+        embeddings=embeddings,
+        log=log,
+    )
