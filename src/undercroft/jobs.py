@@ -12,7 +12,7 @@ import os
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Protocol
@@ -56,8 +56,11 @@ class Queued:
     dies. The job itself survives us: run the same plan again and it is joined, not repeated.
     """
 
-    def __init__(self, own_worker: bool = True) -> None:
+    def __init__(
+        self, own_worker: bool = True, command: Sequence[str] = ("-m", "undercroft.cli")
+    ) -> None:
         self._own_worker = own_worker
+        self._command = command
         self._worker: Child | None = None
         self._restarts = 0
 
@@ -97,7 +100,7 @@ class Queued:
             if self._restarts > WORKER_RESTARTS:
                 raise self._worker.failure("The worker process keeps dying.")
         log = project.state / "logs" / "worker.log"
-        arguments = ["-m", "undercroft.cli", "--project", str(project.root), "worker"]
+        arguments = [*self._command, "--project", str(project.root), "worker"]
         self._worker = Child.start("worker", arguments, log)
         self._worker.wait_for(announcement(project, self._worker.process.pid), WORKER_READY_S)
 

@@ -77,7 +77,7 @@ class Project:
         from undercroft.ledger import Ledger
 
         url = self.settings.store.ledger or f"sqlite:///{self.state / 'ledger.db'}"
-        return Ledger.open(url)
+        return Ledger.open(url, self.state / "trust")
 
     @cached_property
     def lake(self) -> Lake:

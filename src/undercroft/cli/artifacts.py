@@ -65,7 +65,7 @@ def show(state: State, ref: str, rule: str | None, limit: int, offset: int, as_j
 
     Of a dataset it says which documents were removed, by which rule, and the value that decided.
     """
-    from undercroft.govern import describe
+    from undercroft.describe import describe
 
     facts = describe(state.project(), ref, rule=rule, limit=limit, offset=offset)
     if as_json:

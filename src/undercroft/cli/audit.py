@@ -39,5 +39,6 @@ def entries(state: State, limit: int, offset: int, as_json: bool) -> None:
         return
     for entry in found:
         click.echo(
-            f"{entry.seq:6} {entry.at:%Y-%m-%d %H:%M:%S}  {entry.actor:10} {entry.action:16} {entry.target}"
+            f"{entry.seq:6} {entry.at:%Y-%m-%d %H:%M:%S}  "
+            f"{entry.actor:10} {entry.action:16} {entry.target}"
         )

@@ -105,7 +105,7 @@ class Terminal:
         self._bars = bars
         self._tasks: dict[str, Any] = {}
 
-    def started(self, stage: str, number: int) -> None:  # noqa: ARG002
+    def started(self, stage: str, number: int) -> None:
         self._tasks[stage] = self._bars.add_task(
             TITLES.get(stage, stage), total=None, amount="", note=""
         )

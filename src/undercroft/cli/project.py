@@ -36,7 +36,7 @@ def init(folder: Path | None, only_print: bool) -> None:
 
 
 def commented_settings(name: str) -> str:
-    """Every setting with its default and its meaning, commented out so that defaults may move on."""
+    """Every setting with its default and meaning, commented out so that defaults may move on."""
     from undercroft.config import describe
 
     lines = ["# Settings of an Undercroft project. A line that starts with # shows a default."]
