@@ -95,7 +95,10 @@ def test_a_worker_that_always_dies_is_reported_with_its_log(
 
 
 def test_only_one_process_works_on_a_project(tmp_path: Path) -> None:
-    with only_one(tmp_path / "lock", "The project docs"):
-        with pytest.raises(Busy, match="The project docs is already up"):
-            with only_one(tmp_path / "lock", "The project docs"):
-                pass
+    held = only_one(tmp_path / "lock", "The project docs")
+    with (
+        held,
+        pytest.raises(Busy, match="The project docs is already up"),
+        only_one(tmp_path / "lock", "The project docs"),
+    ):
+        pass
