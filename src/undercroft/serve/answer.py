@@ -1,0 +1,182 @@
+"""The way of a request: `answer` is the whole of it, on one screen.
+
+Chat and plain completions, streamed and not, go the same way: a stream is many pieces of text, a
+whole answer is one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
+from contextlib import aclosing, contextmanager
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from undercroft.records import Passage, Principal
+from undercroft.serve import grounding, rows, screens
+from undercroft.serve.asks import Ask
+from undercroft.serve.budgets import Grant
+from undercroft.serve.cache import Answer, key_of
+from undercroft.serve.exchange import Exchange
+from undercroft.serve.failures import as_undercroft, outcome_of
+from undercroft.serve.generation import generate
+from undercroft.serve.grounding import Messages
+from undercroft.serve.reply import Reply
+from undercroft.serve.route import Arm, Route
+from undercroft.serve.rows import RequestRow
+from undercroft.serve.upstream import Piece
+from undercroft.settings import SamplingSettings
+
+if TYPE_CHECKING:
+    from undercroft.serve.gateway import Gateway
+
+log = logging.getLogger(__name__)
+
+Parse = Callable[[bytes, SamplingSettings], Ask]
+
+
+async def answer(gateway: Gateway, exchange: Exchange, parse: Parse) -> None:
+    """parse -> identify -> admit -> [screen input | cache | retrieve] -> route -> generate
+    -> screen output -> settle -> record -> the last byte."""
+    settings = gateway.settings
+    ask = parse(await exchange.body(gateway.max_body_bytes), settings.sampling)
+    who = await gateway.identify(exchange, "chat")
+    route = gateway.route
+    arm = route.choose(ask.model, ask.user or who.id)  # fixed now: the cache key depends on it
+    time_limit = exchange.deadline(settings.serve.timeout_s)
+    passages: tuple[Passage, ...] | None
+    with arm.pool.admit(), gateway.budgets.reserve(who, ask) as grant:
+        row = _begin(ask, who, route, arm)
+        reply = Reply(exchange, ask, row)
+        with _settled_and_recorded(gateway, exchange, ask, reply=reply, row=row, grant=grant):
+            async with exchange.cancelled_on_hang_up(), asyncio.timeout(time_limit):
+                key = key_of(ask, arm.model, route.index, screens.VERSION)
+                async with gateway.cache.flight(key) as flight:
+                    if flight.answer is not None:
+                        row.cached, passages = True, flight.answer.passages
+                        pieces = _again(flight.answer)
+                    else:
+                        passages, messages = await _prepare(gateway, route, ask, row)
+                        deadline = time.monotonic() + time_limit
+                        pieces = generate(
+                            gateway, arm.pool, ask, messages, row=row, deadline=deadline
+                        )
+                        pieces = _screen_output(gateway, pieces, passages, row)
+                    row.passages = [rows.passage_row(passage) for passage in passages or ()]
+                    flight.land(await reply.deliver(pieces, passages))
+        await reply.conclude(passages)
+
+
+def _begin(ask: Ask, who: Principal, route: Route, arm: Arm) -> RequestRow:
+    return RequestRow(
+        id=rows.new_answer_id(),
+        at=rows.now(),
+        key=who.id,
+        subject=ask.user or who.id,
+        route=route.ref,
+        model=arm.model,
+        kind=ask.kind,
+    )
+
+
+async def _prepare(
+    gateway: Gateway, route: Route, ask: Ask, row: RequestRow
+) -> tuple[tuple[Passage, ...] | None, Messages]:
+    """Screen the input and search for passages at the same time; what the model is to read.
+
+    Passages are None when nothing is looked up: the client does not want it, or there is no index.
+    Raises `HttpError` 400 for a request that is plainly an attack.
+    """
+    wanted = ask.retrieve and ask.kind == "chat" and route.retriever is not None
+    searching = asyncio.ensure_future(_retrieve(gateway, route, ask, row)) if wanted else None
+    try:
+        if gateway.settings.serve.screen_input:
+            found = screens.screen_input(ask.text)
+            row.findings += [rows.finding_row(each) for each in found]
+            gateway.metrics.count_findings("input", found)
+            screens.refuse_if_certain(found)
+        if searching is None:
+            return None, grounding.plain(ask)
+        passages = await searching
+    finally:
+        if searching is not None:
+            searching.cancel()
+    settings = gateway.settings
+    title, context = gateway.project.title, settings.model.context
+    return passages, grounding.grounded(ask, passages, title, context)
+
+
+async def _retrieve(
+    gateway: Gateway, route: Route, ask: Ask, row: RequestRow
+) -> tuple[Passage, ...]:
+    """The passages for the question; none, and the answer is marked, when the index fails."""
+    settings = gateway.settings.retrieve
+    assert route.retriever is not None
+    began = time.perf_counter()
+    try:
+        found = await asyncio.get_running_loop().run_in_executor(
+            gateway.search_threads,
+            route.retriever.search,
+            ask.question,
+            settings.passages,
+            settings.candidates,
+        )
+    except Exception:
+        log.exception("the index could not be searched")
+        row.degrade("retrieval")
+        return ()
+    finally:
+        row.retrieve_ms = (time.perf_counter() - began) * 1000
+    return tuple(found)
+
+
+async def _screen_output(
+    gateway: Gateway,
+    pieces: AsyncGenerator[Piece, None],
+    passages: Sequence[Passage] | None,
+    row: RequestRow,
+) -> AsyncGenerator[Piece, None]:
+    """``pieces`` as they may be shown; what was masked is noted in ``row``."""
+    filters = screens.output_filters(
+        gateway.settings.serve.screen_output, None if passages is None else len(passages)
+    )
+    async with aclosing(screens.screened(pieces, filters)) as shown:
+        async for piece in shown:
+            yield piece
+    found = screens.found_by(filters)
+    row.findings += [rows.finding_row(each) for each in found]
+    gateway.metrics.count_findings("output", found)
+
+
+async def _again(known: Answer) -> AsyncGenerator[Piece, None]:
+    yield Piece(known.text, known.finish_reason, known.usage)
+
+
+@contextmanager
+def _settled_and_recorded(
+    gateway: Gateway, exchange: Exchange, ask: Ask, *, reply: Reply, row: RequestRow, grant: Grant
+) -> Iterator[None]:
+    """However the block ends, settle what it cost and record what was asked and answered.
+
+    Nothing in here waits, so no cancellation can come between; and it is done before the last byte
+    goes out, so what a client has seen whole is never lost.
+    """
+    row.status = "ok"
+    try:
+        yield
+    except BaseException as error:
+        row.status = outcome_of(as_undercroft(error))
+        raise
+    finally:
+        usage = reply.usage
+        row.prompt_tokens, row.completion_tokens = usage.prompt_tokens, usage.completion_tokens
+        grant.used = usage.total_tokens if row.status in ("ok", "cancelled") else 0
+        row.finish_reason = reply.finish_reason
+        row.total_ms = (time.perf_counter() - exchange.began) * 1000
+        asked = {"question": ask.question, "turns": ask.turns}
+        row.question_sealed = gateway.seal(row, "question", msgspec.json.encode(asked))
+        row.answer_sealed = gateway.seal(row, "answer", reply.text.encode())
+        gateway.record(row)

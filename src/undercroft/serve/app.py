@@ -1,0 +1,91 @@
+"""The ASGI application: paths to what answers them, and one place where errors become replies."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+from functools import partial
+
+from undercroft.errors import Cancelled, UndercroftError, nearest
+from undercroft.serve import asks, state
+from undercroft.serve.answer import answer
+from undercroft.serve.embeddings import embed
+from undercroft.serve.exchange import Exchange, Receive, Scope, Send
+from undercroft.serve.failures import (
+    HttpError,
+    TooManyRequests,
+    as_undercroft,
+    body_of,
+    retry_headers,
+)
+from undercroft.serve.feedback import rate
+from undercroft.serve.frames import error_event
+from undercroft.serve.gateway import Gateway
+
+log = logging.getLogger(__name__)
+
+Endpoint = Callable[[Gateway, Exchange], Awaitable[None]]
+
+ENDPOINTS: dict[str, tuple[str, Endpoint]] = {
+    "/v1/chat/completions": ("POST", partial(answer, parse=asks.parse_chat)),
+    "/v1/completions": ("POST", partial(answer, parse=asks.parse_completion)),
+    "/v1/embeddings": ("POST", embed),
+    "/v1/feedback": ("POST", rate),
+    "/v1/models": ("GET", state.models),
+    "/health": ("GET", state.health),
+    "/metrics": ("GET", state.metrics),
+}
+
+
+class App:
+    """A plain ASGI callable around one gateway."""
+
+    def __init__(self, gateway: Gateway) -> None:
+        self._gateway = gateway
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            return
+        exchange = Exchange(scope, receive, send)
+        try:
+            await find(exchange)(self._gateway, exchange)
+        except asyncio.CancelledError:
+            stopping = TooManyRequests("The gateway is stopping.", do="Try again shortly.")
+            await self._refuse(exchange, stopping)
+            raise
+        except Exception as error:
+            await self._refuse(exchange, as_undercroft(error), error)
+
+    async def _refuse(
+        self, exchange: Exchange, failure: UndercroftError, cause: Exception | None = None
+    ) -> None:
+        """Tell the client what went wrong: by status while that can be said, else in the stream."""
+        if exchange.gone or isinstance(failure, Cancelled):
+            return
+        if failure.code == "internal_error":
+            log.error("%s %s failed", exchange.request_id, exchange.path, exc_info=cause)
+        self._gateway.refused(failure)
+        if exchange.started:
+            await exchange.frame(error_event(failure), last=True)
+        else:
+            await exchange.reply_json(failure.http_status, body_of(failure), retry_headers(failure))
+
+
+def find(exchange: Exchange) -> Endpoint:
+    """What answers this path and method. Raises `HttpError` 404 or 405."""
+    path = exchange.path
+    if path.startswith("/v1/models/"):
+        found: tuple[str, Endpoint] | None = ("GET", state.model)
+    else:
+        found = ENDPOINTS.get(path)
+    if found is None:
+        near = nearest(path, ENDPOINTS)
+        raise HttpError(
+            404, "unknown_path", f"There is nothing at {path}.",
+            f"The nearest is {near}." if near else "",
+        )  # fmt: skip
+    method, endpoint = found
+    if exchange.method != method:
+        raise HttpError(405, "method_not_allowed", f"{path} takes {method} only.")
+    return endpoint

@@ -1,0 +1,138 @@
+"""One HTTP exchange over ASGI: its body within a limit, its reply, and a client that hangs up."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, MutableMapping
+from contextlib import asynccontextmanager
+from typing import Any
+
+import msgspec
+
+from undercroft.errors import Cancelled
+from undercroft.serve.failures import HttpError
+
+Scope = MutableMapping[str, Any]
+AsgiMessage = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[AsgiMessage]]
+Send = Callable[[AsgiMessage], Awaitable[None]]
+Headers = Iterable[tuple[bytes, bytes]]
+
+_JSON = (b"content-type", b"application/json")
+_SSE = (
+    (b"content-type", b"text/event-stream; charset=utf-8"),
+    (b"cache-control", b"no-store"),
+    (b"x-accel-buffering", b"no"),  # a proxy that buffers would hold tokens back
+)
+
+
+class Exchange:
+    """A request and the reply to it. ``began`` is when it arrived, on the monotonic clock."""
+
+    __slots__ = (
+        "_receive", "_send", "began", "extra", "gone", "headers", "method", "path", "request_id",
+        "started",
+    )  # fmt: skip
+
+    def __init__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        self.began = time.perf_counter()
+        self.method: str = scope["method"]
+        self.path: str = scope["path"]
+        self.headers: dict[bytes, bytes] = dict(scope["headers"])
+        self.request_id = "req-" + secrets.token_hex(10)
+        self.started = False  # the status line has been sent
+        self.gone = False  # the client has hung up
+        self.extra: list[tuple[bytes, bytes]] = []  # headers that steps of the path add
+        self._receive = receive
+        self._send = send
+
+    def header(self, name: bytes) -> str:
+        return self.headers.get(name, b"").decode("latin-1")
+
+    def deadline(self, timeout_s: float) -> float:
+        """Seconds after `began` at which the client, or we, give up (``x-stainless-read-timeout``
+        is how long the official client waits for a byte)."""
+        try:
+            theirs = float(self.header(b"x-stainless-read-timeout"))
+        except ValueError:
+            return timeout_s
+        return min(timeout_s, theirs) if theirs > 0 else timeout_s
+
+    async def body(self, max_bytes: int) -> bytes:
+        """The whole body. Raises `HttpError` 413 above ``max_bytes``, `Cancelled` on a hang-up."""
+        announced = self.header(b"content-length")
+        if announced.isdigit() and int(announced) > max_bytes:
+            raise _too_large(max_bytes)
+        chunks = bytearray()
+        while True:
+            message = await self._receive()
+            if message["type"] == "http.disconnect":
+                self.gone = True
+                raise Cancelled("The client hung up.")
+            chunks += message.get("body", b"")
+            if len(chunks) > max_bytes:
+                raise _too_large(max_bytes)
+            if not message.get("more_body", False):
+                return bytes(chunks)
+
+    @asynccontextmanager
+    async def cancelled_on_hang_up(self) -> AsyncIterator[None]:
+        """Cancel the block as soon as the client hangs up, and raise `Cancelled` from it."""
+        watch = asyncio.ensure_future(self._cancel_when_gone(asyncio.current_task()))
+        try:
+            yield
+            if self.gone:
+                await asyncio.sleep(0)  # a cancellation that is on its way arrives here
+        except asyncio.CancelledError:
+            if not self.gone:
+                raise
+            task = asyncio.current_task()
+            if task is not None:
+                task.uncancel()
+            raise Cancelled("The client hung up.") from None
+        finally:
+            watch.cancel()
+
+    async def _cancel_when_gone(self, task: asyncio.Task[Any] | None) -> None:
+        while (await self._receive())["type"] != "http.disconnect":
+            pass
+        self.gone = True
+        if task is not None:
+            task.cancel()
+
+    async def reply_json(self, status: int, value: Any, headers: Headers = ()) -> None:
+        await self.reply(status, msgspec.json.encode(value), [_JSON, *headers])
+
+    async def reply(self, status: int, body: bytes, headers: Headers = ()) -> None:
+        await self._start(status, [*headers, (b"content-length", str(len(body)).encode())])
+        await self._send({"type": "http.response.body", "body": body})
+
+    async def start_stream(self) -> None:
+        await self._start(200, _SSE)
+
+    async def frame(self, data: bytes, last: bool = False) -> None:
+        """Send one piece of a stream; waits when the client reads too slowly."""
+        await self._send({"type": "http.response.body", "body": data, "more_body": not last})
+
+    async def _start(self, status: int, headers: Headers) -> None:
+        self.started = True
+        own = (b"x-request-id", self.request_id.encode())
+        await self._send(
+            {
+                "type": "http.response.start",
+                "status": status,
+                "headers": [own, *headers, *self.extra],
+            }
+        )
+
+
+def _too_large(max_bytes: int) -> HttpError:
+    return HttpError(
+        413,
+        "request_too_large",
+        "The body is too large.",
+        f"The limit is {max_bytes / 1e6:g} MB (serve.max_body_mb).",
+        "Send less.",
+    )

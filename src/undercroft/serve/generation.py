@@ -1,0 +1,84 @@
+"""A conversation -> pieces of text, by whichever replica has a slot.
+
+Nothing that the client has seen is ever taken back: while no text has gone out, a broken engine
+costs one retry on another replica (or the same one, started again); afterwards it is an error.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from typing import TYPE_CHECKING, Any
+
+from undercroft.errors import EngineFailed
+from undercroft.meter import estimate_wh
+from undercroft.serve import upstream
+from undercroft.serve.asks import Ask
+from undercroft.serve.grounding import Messages
+from undercroft.serve.pool import Lease, Pool
+from undercroft.serve.rows import RequestRow
+from undercroft.serve.upstream import Piece
+from undercroft.settings import MeterSettings
+
+if TYPE_CHECKING:
+    from undercroft.serve.gateway import Gateway
+
+ATTEMPTS = 2
+
+
+async def generate(
+    gateway: Gateway,
+    pool: Pool,
+    ask: Ask,
+    messages: Messages,
+    *,
+    row: RequestRow,
+    deadline: float,
+) -> AsyncGenerator[Piece, None]:
+    """The engine's answer. Notes the wait, energy and cost in ``row``; ``deadline`` is monotonic.
+
+    Raises `TooManyRequests` when no slot came free and `EngineFailed`.
+    """
+    asked_at = time.monotonic()
+    for attempt in range(1, ATTEMPTS + 1):
+        async with pool.slot(ask.lane, deadline) as lease:
+            row.queue_ms = (time.monotonic() - asked_at) * 1000
+            begun = False
+            try:
+                async with aclosing(_call(gateway, lease, ask, messages)) as reply:
+                    async for piece in reply:
+                        begun = begun or bool(piece.text)
+                        yield piece
+                return
+            except EngineFailed:
+                pool.suspect(lease)
+                if begun or attempt == ATTEMPTS:
+                    raise
+                row.degrade("retried")
+            finally:
+                _charge(row, lease, gateway.settings.meter)
+
+
+def _call(
+    gateway: Gateway, lease: Lease, ask: Ask, messages: Messages
+) -> AsyncGenerator[Piece, None]:
+    said: dict[str, Any] = {"prompt": ask.prompt} if ask.kind == "completion" else {}
+    payload = {
+        **lease.replica.defaults,
+        **ask.sampling,
+        **(said or {"messages": messages}),
+        "max_tokens": ask.max_tokens,
+        "stream": ask.stream,
+    }
+    if ask.stream:
+        payload["stream_options"] = {"include_usage": True}
+    url = lease.replica.url + upstream.PATHS[ask.kind]
+    return upstream.pieces(gateway.client, url, payload, lease.replica.headers)
+
+
+def _charge(row: RequestRow, lease: Lease, meter: MeterSettings) -> None:
+    """This request's share of the engine's processor time, as energy and money."""
+    cpu_s, wall_s = lease.spent()
+    row.energy_wh += estimate_wh(cpu_s, wall_s, meter) if lease.replica.local else 0.0
+    row.cost = row.energy_wh / 1000 * meter.price_per_kwh

@@ -1,0 +1,96 @@
+"""What Prometheus is told: counts, delays and loads with fixed label sets.
+
+Latency buckets reach from what the gateway adds (milliseconds) to a long answer on a small machine
+(minutes).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TypedDict
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+
+from undercroft.records import Finding
+from undercroft.serve.pool import Pool
+from undercroft.serve.rows import RequestRow
+
+_SECONDS = (
+    0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0,
+)  # fmt: skip
+
+
+class _Made(TypedDict):
+    registry: CollectorRegistry
+    namespace: str
+
+
+class Metrics:
+    """The gateway's own registry, so that two gateways in one process do not mix."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        made = _Made(registry=self.registry, namespace="undercroft")
+        by_model = ("model",)
+        self.requests = Counter(
+            "requests", "Requests that were admitted, by how they ended.",
+            ("model", "kind", "status"), **made,
+        )  # fmt: skip
+        self.refusals = Counter("refusals", "Requests turned away, by status and code.",
+                                ("status", "code"), **made)  # fmt: skip
+        self.tokens = Counter("tokens", "Tokens read (prompt) and written (completion).",
+                              ("model", "direction"), **made)  # fmt: skip
+        self.cache_hits = Counter("cache_hits", "Answers given from the cache.", by_model, **made)
+        self.degraded = Counter(
+            "degraded", "Answers that lacked a step, by step.", ("step",), **made
+        )
+        self.findings = Counter("findings", "Findings in requests and answers, by kind.",
+                                ("side", "kind"), **made)  # fmt: skip
+        self.feedback = Counter("feedback", "Ratings received.", ("rating",), **made)
+        self.energy = Counter("energy_wh", "Watt-hours of answers.", by_model, **made)
+        self.total = self._seconds("request_seconds", "Arrival to last byte.", by_model)
+        self.first = self._seconds("first_token_seconds", "Arrival to first text.", by_model)
+        self.queue = self._seconds("queue_seconds", "Wait for a slot.", by_model)
+        self.retrieval = self._seconds("retrieval_seconds", "Search for passages.", ())
+        self.slots_busy = Gauge("slots_busy", "Slots that answer now.", by_model, **made)
+        self.queue_length = Gauge(
+            "queue_length", "Requests that wait for a slot.", by_model, **made
+        )
+        self.restarts = Gauge("engine_restarts", "Engine restarts since start.", by_model, **made)
+        self.spooled = Gauge("spooled_rows", "Rows not yet in the lake.", **made)
+
+    def _seconds(self, name: str, help_text: str, labels: tuple[str, ...]) -> Histogram:
+        return Histogram(
+            name, help_text, labels, namespace="undercroft", buckets=_SECONDS,
+            registry=self.registry,
+        )  # fmt: skip
+
+    def count(self, row: RequestRow) -> None:
+        """Add one finished request."""
+        self.requests.labels(row.model, row.kind, row.status).inc()
+        self.tokens.labels(row.model, "prompt").inc(row.prompt_tokens)
+        self.tokens.labels(row.model, "completion").inc(row.completion_tokens)
+        self.energy.labels(row.model).inc(row.energy_wh)
+        self.total.labels(row.model).observe(row.total_ms / 1000)
+        self.queue.labels(row.model).observe(row.queue_ms / 1000)
+        if row.ttft_ms:
+            self.first.labels(row.model).observe(row.ttft_ms / 1000)
+        if row.retrieve_ms:
+            self.retrieval.observe(row.retrieve_ms / 1000)
+        if row.cached:
+            self.cache_hits.labels(row.model).inc()
+        for step in filter(None, row.degraded.split(",")):
+            self.degraded.labels(step).inc()
+
+    def count_findings(self, side: str, found: Iterable[Finding]) -> None:
+        for each in found:
+            self.findings.labels(side, each.kind).inc()
+
+    def render(self, pools: list[Pool], spooled: int) -> bytes:
+        """The exposition text, with the loads of this moment."""
+        for pool in pools:
+            self.slots_busy.labels(pool.name).set(pool.busy)
+            self.queue_length.labels(pool.name).set(pool.waiting)
+            self.restarts.labels(pool.name).set(pool.restarts)
+        self.spooled.set(spooled)
+        return generate_latest(self.registry)

@@ -1,0 +1,176 @@
+"""Replicas: one running engine each. A new kind is one class and one line in `REPLICAS`."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+import psutil
+
+from undercroft.errors import BadInput, nearest
+from undercroft.settings import Settings
+
+if TYPE_CHECKING:
+    from undercroft.engines import LlamaServer
+
+READY_TIMEOUT_S = 120.0
+
+
+class Replica(Protocol):
+    """One running engine. ``slots`` is how many requests it answers at once."""
+
+    slots: int
+    headers: Mapping[str, str]
+    defaults: Mapping[str, Any]  # payload fields that every request to it carries
+    local: bool  # runs on this machine: its energy is ours, and warming it costs nobody money
+
+    @property
+    def url(self) -> str: ...
+    async def start(self) -> None:
+        """Start it and return when it answers. Raises `EngineFailed`."""
+        ...
+
+    def alive(self) -> bool: ...
+    def cpu_s(self) -> float:
+        """Seconds of processor time used so far on this machine."""
+        ...
+
+    async def stop(self) -> None: ...
+
+
+@dataclass
+class LlamaReplica:
+    """llama.cpp in a supervised child process."""
+
+    model: Path
+    context: int
+    slots: int
+    threads: int
+    headers: Mapping[str, str] = field(default_factory=dict)
+    defaults: Mapping[str, Any] = field(default_factory=dict)
+    local: bool = True
+    server: LlamaServer | None = None
+    _process: psutil.Process | None = None
+
+    @property
+    def url(self) -> str:
+        assert self.server is not None
+        return self.server.base_url
+
+    @property
+    def pid(self) -> int | None:
+        return self.server.pid if self.server is not None else None
+
+    async def start(self) -> None:
+        await asyncio.to_thread(self._start)
+
+    def _start(self) -> None:
+        from undercroft.engines import LlamaServer
+
+        self.server = LlamaServer.start(
+            self.model, context=self.context, slots=self.slots, threads=self.threads
+        )
+        self.server.wait_ready(READY_TIMEOUT_S)
+        self._process = psutil.Process(self.server.pid)
+
+    def alive(self) -> bool:
+        return self.server is not None and self.server.alive()
+
+    def cpu_s(self) -> float:
+        try:
+            times = self._process.cpu_times() if self._process is not None else None
+        except psutil.Error:
+            return 0.0
+        return times.user + times.system if times is not None else 0.0
+
+    async def stop(self) -> None:
+        if self.server is not None:
+            await asyncio.to_thread(self.server.stop)
+
+
+@dataclass
+class RemoteReplica:
+    """An OpenAI-compatible service elsewhere; its energy is not ours to count."""
+
+    base_url: str
+    slots: int
+    headers: Mapping[str, str] = field(default_factory=dict)
+    defaults: Mapping[str, Any] = field(default_factory=dict)
+    local: bool = False
+
+    @property
+    def url(self) -> str:
+        return self.base_url
+
+    async def start(self) -> None:
+        return None
+
+    def alive(self) -> bool:
+        return True
+
+    def cpu_s(self) -> float:
+        return 0.0
+
+    async def stop(self) -> None:
+        return None
+
+
+def _llama(meta: Mapping[str, Any], path: Path | None, settings: Settings) -> Replica:
+    del meta
+    assert path is not None
+    from undercroft.engines import sampling_params
+
+    serve = settings.serve
+    return LlamaReplica(
+        gguf_in(path),
+        settings.model.context,
+        serve.slots,
+        serve.threads,
+        defaults={**sampling_params(settings.sampling), "cache_prompt": True},
+    )
+
+
+def _remote(meta: Mapping[str, Any], path: Path | None, settings: Settings) -> Replica:
+    """Meta: ``base_url``, its name for the ``model``, and the variable its key comes from."""
+    del path
+    url = str(meta["base_url"]).rstrip("/").removesuffix("/v1")
+    slots = int(meta.get("slots", settings.serve.slots))
+    defaults: dict[str, Any] = {"temperature": settings.sampling.temperature}
+    if "model" in meta:
+        defaults["model"] = meta["model"]
+    key = os.environ.get(str(meta.get("key_from", "")), "")
+    headers = {"authorization": f"Bearer {key}"} if key else {}
+    return RemoteReplica(url, slots, headers, defaults)
+
+
+REPLICAS: dict[str, Callable[[Mapping[str, Any], Path | None, Settings], Replica]] = {
+    "llama.cpp": _llama,
+    "remote": _remote,
+}
+"""Engine kinds by the ``engine`` that a model artifact's meta names (default: llama.cpp)."""
+
+
+def build(meta: Mapping[str, Any], path: Path | None, settings: Settings) -> Replica:
+    """A replica, not yet started, of the model with ``meta`` whose files are at ``path``."""
+    kind = str(meta.get("engine", "llama.cpp"))
+    if kind not in REPLICAS:
+        raise BadInput(
+            f"There is no engine {kind!r}.",
+            f"The nearest is {nearest(kind, REPLICAS)!r}." if nearest(kind, REPLICAS) else "",
+            f"Engines are {', '.join(REPLICAS)}.",
+        )
+    return REPLICAS[kind](meta, path, settings)
+
+
+def gguf_in(path: Path) -> Path:
+    """The GGUF file that ``path`` is, or that the folder ``path`` holds."""
+    if path.is_file():
+        return path
+    files = sorted(path.glob("*.gguf"))
+    if not files:
+        raise BadInput(f"{path} holds no .gguf file.", "llama.cpp reads nothing else.")
+    return files[0]

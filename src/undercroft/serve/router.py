@@ -1,0 +1,134 @@
+"""Keeps the live route in force: opens it, watches the ledger for another, swaps, drains the old.
+
+Pools of models that both routes name stay as they are, so changing only the index costs no restart.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+
+from undercroft.errors import UndercroftError
+from undercroft.project import Project
+from undercroft.records import Artifact
+from undercroft.serve import route as routes
+from undercroft.serve.pool import Pool
+from undercroft.serve.route import Arm, Route
+
+log = logging.getLogger(__name__)
+
+WATCH_EVERY_S = 1.0
+DRAIN_S = 130.0  # longer than serve.timeout_s by default
+
+
+class Router:
+    """``route`` is what is served now. ``changed`` is called after a swap, ``erased`` with each
+    document that was erased from the project (`undercroft forget`)."""
+
+    def __init__(
+        self, project: Project, changed: Callable[[], None], erased: Callable[[str], None]
+    ) -> None:
+        self.route: Route
+        self._project = project
+        self._changed = changed
+        self._erased = erased
+        self._seen_decision = 0
+        self._pools: dict[str, Pool] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    async def start(self) -> None:
+        """Open the live route. Raises `NotFound` when there is none, `EngineFailed`."""
+        found = await asyncio.to_thread(routes.live, self._project)
+        self._seen_decision = await asyncio.to_thread(self._newest_erasure)
+        self.route = await self._open(found)
+        self._spawn(self._watch())
+
+    async def stop(self, grace_s: float) -> None:
+        for task in list(self._tasks):
+            task.cancel()
+        await asyncio.gather(*(pool.stop(grace_s) for pool in self._pools.values()))
+
+    @property
+    def pools(self) -> list[Pool]:
+        return list(self._pools.values())
+
+    async def _open(self, found: Artifact) -> Route:
+        """``found`` with its pools running and its index open; nothing is changed on failure."""
+        shares = routes.shares(found)
+        fresh: dict[str, Pool] = {}
+        try:
+            opening = asyncio.gather(
+                asyncio.to_thread(routes.open_index, self._project, found.meta),
+                asyncio.to_thread(routes.open_embedding, self._project, found.meta),
+            )
+            for name in shares:
+                if name not in self._pools:
+                    model = await asyncio.to_thread(self._project.ledger.artifact, name)
+                    fresh[name] = await asyncio.to_thread(routes.make_pool, self._project, model)
+            await asyncio.gather(opening, *(pool.start() for pool in fresh.values()))
+        except BaseException:
+            await asyncio.gather(*(pool.stop(0.0) for pool in fresh.values()))
+            raise
+        self._pools |= fresh
+        (index, retriever), (embedding, embedder) = opening.result()
+        arms = tuple(
+            Arm(self._pools[name].name, weight, self._pools[name])
+            for name, weight in shares.items()
+        )
+        names = (
+            self._project.name,
+            *(arm.model for arm in arms),
+            *([embedding] if embedding else []),
+        )
+        return Route(
+            ref=str(found.ref), name=self._project.name, arms=arms, index=index,
+            embedding=embedding, retriever=retriever, embedder=embedder,
+            created=int(found.created_at.timestamp()), models=names,
+        )  # fmt: skip
+
+    async def _watch(self) -> None:
+        while True:
+            await asyncio.sleep(WATCH_EVERY_S)
+            try:
+                await self._look()
+            except (UndercroftError, OSError) as error:
+                log.error(
+                    "the route could not be looked up or opened, the old one stays: %s", error
+                )
+
+    async def _look(self) -> None:
+        found = await asyncio.to_thread(routes.live, self._project)
+        erased = await asyncio.to_thread(self._erased_documents)
+        if str(found.ref) != self.route.ref or erased:
+            self.route, old = await self._open(found), self.route
+            self._changed()
+            self._retire(old)
+        for document in erased:
+            self._erased(document)
+
+    def _retire(self, old: Route) -> None:
+        """Stop the pools that no arm names any more, once their requests are answered."""
+        kept = {arm.pool.name for arm in self.route.arms}
+        for name, pool in list(self._pools.items()):
+            if pool.name not in kept:
+                del self._pools[name]
+                self._spawn(pool.stop(DRAIN_S))
+        log.info("route %s replaces %s", self.route.ref, old.ref)
+
+    def _newest_erasure(self) -> int:
+        found = self._project.ledger.decisions(kind="forget", limit=1)
+        return found[0].id if found else 0
+
+    def _erased_documents(self) -> list[str]:
+        """Documents erased since the last look; their ledger decisions name ``document:ID``."""
+        found = self._project.ledger.decisions(kind="forget", limit=50)
+        new = [decision for decision in found if decision.id > self._seen_decision]
+        self._seen_decision = max([self._seen_decision, *(decision.id for decision in new)])
+        return [decision.subject.removeprefix("document:") for decision in new]
+
+    def _spawn(self, work: object) -> None:
+        assert asyncio.iscoroutine(work)
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)

@@ -1,0 +1,114 @@
+"""The gateway's process: bind, open, announce, serve, drain."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import signal
+import socket
+from collections.abc import Awaitable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+
+import uvicorn
+
+from undercroft.errors import Busy
+from undercroft.processes import announce
+from undercroft.project import Project
+from undercroft.serve.app import App
+from undercroft.serve.gateway import Gateway
+
+ANNOUNCEMENT = "serve.json"
+DRAIN_S = 7.0  # whoever started us gives 10 s before it kills
+BACKLOG = 2048
+
+
+class _Server(uvicorn.Server):
+    """uvicorn without its signal handling: it would end the process before we have flushed."""
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+def bind(host: str, port: int) -> socket.socket:
+    """A listening address; port 0 takes a free one. Raises `Busy` when the port is taken."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((host, port))
+        listener.listen(BACKLOG)
+    except OSError as error:
+        listener.close()
+        if error.errno not in (errno.EADDRINUSE, errno.EACCES, errno.EADDRNOTAVAIL):
+            raise
+        raise Busy(
+            f"The gateway cannot listen on {host}:{port}.",
+            f"{error.strerror}.",
+            "Set serve.port to another port, or to 0 for any free one.",
+        ) from None
+    listener.setblocking(False)
+    return listener
+
+
+async def serve(project: Project) -> None:
+    """Serve ``project`` until SIGTERM or SIGINT, then let answers under way finish.
+
+    Raises `Busy`, `NotFound` (nothing is released) and `EngineFailed` while starting.
+    """
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    settings = project.settings.serve
+    listener = bind(settings.host, settings.port)
+    gateway = Gateway(project)
+    if not await _unless(stop, gateway.start()):
+        listener.close()
+        return
+    server = _Server(_config(gateway))
+    running = asyncio.create_task(server.serve(sockets=[listener]))
+    while not server.started and not running.done():
+        await asyncio.sleep(0.005)
+    host, port = listener.getsockname()[:2]
+    api = f"http://[{host}]:{port}/v1" if ":" in host else f"http://{host}:{port}/v1"
+    place = project.state / ANNOUNCEMENT
+    announce(place, urls={"api": api}, started=datetime.now(UTC).isoformat())
+    try:
+        await _unless(stop, running)
+        server.should_exit = True
+        await running
+    finally:
+        place.unlink(missing_ok=True)
+        await gateway.stop(0.5)
+
+
+async def _unless(stop: asyncio.Event, work: Awaitable[None]) -> bool:
+    """Wait for ``work``; False when ``stop`` came first. Work that was only begun is cancelled."""
+    own = not isinstance(work, asyncio.Task)
+    task = asyncio.ensure_future(work)
+    stopping = asyncio.create_task(stop.wait())
+    await asyncio.wait({task, stopping}, return_when=asyncio.FIRST_COMPLETED)
+    stopping.cancel()
+    if task.done():
+        task.result()
+        return True
+    if own:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+    return False
+
+
+def _config(gateway: Gateway) -> uvicorn.Config:
+    return uvicorn.Config(
+        App(gateway),
+        http="httptools",
+        ws="none",
+        lifespan="off",
+        log_level="warning",
+        access_log=False,
+        server_header=False,
+        timeout_keep_alive=75,  # longer than clients keep idle connections
+        timeout_graceful_shutdown=int(DRAIN_S),
+    )
