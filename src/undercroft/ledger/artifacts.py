@@ -9,6 +9,7 @@ from typing import Any, Final
 from sqlalchemy import Connection, Row, Select, delete, func, insert, select
 
 from undercroft.errors import BadInput, NotFound
+from undercroft.ledger.plain import plain_json
 from undercroft.ledger.tables import aliases, artifacts
 from undercroft.records import KINDS, Artifact, Ref
 from undercroft.trust.transactions import now
@@ -113,7 +114,7 @@ def add(connection: Connection, run_id: str, made: Sequence[MadeArtifact]) -> li
             size_bytes=item.size_bytes,
             created_at=at,
             run_id=run_id,
-            meta=dict(item.meta),
+            meta=plain_json(item.meta),
         )
         connection.execute(
             insert(artifacts).values(

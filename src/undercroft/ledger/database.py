@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import json
-import math
 import time
-from collections.abc import Mapping
-from datetime import datetime
-from pathlib import Path, PurePath
+from pathlib import Path
 from typing import Any, Final
 
 from sqlalchemy import (
@@ -123,7 +119,7 @@ def _engine(url: URL) -> Engine:
         return _sqlite(url)
     try:
         # Connections are tested before use: a server that was restarted costs no failed request.
-        return create_engine(url, json_serializer=_to_json, pool_pre_ping=True)
+        return create_engine(url, pool_pre_ping=True)
     except ModuleNotFoundError:
         raise MissingExtra("psycopg", "postgres") from None
     except NoSuchModuleError:
@@ -132,9 +128,7 @@ def _engine(url: URL) -> Engine:
 
 def _sqlite(url: URL) -> Engine:
     Path(str(url.database)).parent.mkdir(parents=True, exist_ok=True)
-    engine = create_engine(
-        url, json_serializer=_to_json, connect_args={"timeout": BUSY_TIMEOUT_S}, pool_timeout=60
-    )
+    engine = create_engine(url, connect_args={"timeout": BUSY_TIMEOUT_S}, pool_timeout=60)
 
     @event.listens_for(engine, "connect")
     def prepare(connection: DBAPIConnection, _: ConnectionPoolEntry) -> None:
@@ -170,34 +164,3 @@ def _enter_wal(cursor: Any) -> None:
             if "locked" not in str(error) or time.monotonic() > deadline:
                 raise
             time.sleep(0.01)
-
-
-def _to_json(value: Any) -> str:
-    return json.dumps(_plain(value), ensure_ascii=True)
-
-
-def _plain(value: Any) -> Any:
-    """``value`` in what JSON can say: numbers that are not finite become null, as Postgres and the
-    console's JavaScript know no NaN; paths and times become text; NumPy scalars plain numbers."""
-    if value is None or isinstance(value, bool | int | str):
-        return value
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    if isinstance(value, Mapping):
-        return {str(key): _plain(item) for key, item in value.items()}
-    if isinstance(value, list | tuple | set | frozenset):
-        return [_plain(item) for item in value]
-    if isinstance(value, datetime | PurePath):
-        return str(value)
-    if hasattr(value, "item"):
-        return _plain(value.item())
-    raise BadInput(
-        f"A {type(value).__name__} cannot be kept in the ledger.",
-        "Parameters and meta are kept as JSON.",
-        "Turn it into numbers, text, lists and mappings first.",
-    )
-
-
-def clean_text(value: str) -> str:
-    """``value`` as both databases can store it: no NUL, no half of a surrogate pair."""
-    return value.replace("\x00", "\ufffd").encode("utf-8", "replace").decode()

@@ -15,7 +15,8 @@ from undercroft.errors import UndercroftError
 from undercroft.ledger import artifacts as artifact_rows
 from undercroft.ledger import lineage, runs
 from undercroft.ledger.artifacts import MadeArtifact
-from undercroft.ledger.database import clean_text, open_database
+from undercroft.ledger.database import open_database
+from undercroft.ledger.plain import plain_json, plain_text
 from undercroft.ledger.tables import artifacts, decisions, events, progress
 from undercroft.ledger.tables import runs as run_table
 from undercroft.records import Artifact, Decision, Footprint, Lineage, Progress, Ref, Run
@@ -208,7 +209,7 @@ class Ledger:
 
     def log_event(self, run_id: str, kind: str, detail: Mapping[str, Any]) -> None:
         """Keep something that happened in a run, such as a point of its loss curve."""
-        values = {"run_id": run_id, "at": now(), "kind": kind, "detail": dict(detail)}
+        values = {"run_id": run_id, "at": now(), "kind": kind, "detail": plain_json(detail)}
         with writing(self.engine) as connection:
             connection.execute(insert(events).values(**values))
 
@@ -238,8 +239,8 @@ class Ledger:
             "kind": kind,
             "subject": subject,
             "verdict": verdict,
-            "reason": clean_text(reason),
-            "evidence": dict(evidence),
+            "reason": plain_text(reason),
+            "evidence": plain_json(evidence),
             "actor": actor,
             "at": now(),
         }

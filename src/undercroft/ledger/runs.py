@@ -11,7 +11,7 @@ from sqlalchemy import Connection, Row, insert, select, update
 from undercroft.errors import Busy, NotFound
 from undercroft.ledger import artifacts as artifact_rows
 from undercroft.ledger.artifacts import MadeArtifact
-from undercroft.ledger.database import clean_text
+from undercroft.ledger.plain import plain_json, plain_text
 from undercroft.ledger.tables import artifacts, progress, run_inputs, runs
 from undercroft.records import Artifact, Footprint, Ref, Run
 from undercroft.trust.audit import append
@@ -47,7 +47,7 @@ def begin(  # noqa: PLR0917 - the fields of a run
             again.values(
                 status="running",
                 attempt=earlier.attempt + 1,
-                params=dict(params),
+                params=plain_json(params),
                 started_at=now(),
                 finished_at=None,
                 error=None,
@@ -61,7 +61,7 @@ def begin(  # noqa: PLR0917 - the fields of a run
             stage=stage,
             status="running",
             memo_key=memo_key,
-            params=dict(params),
+            params=plain_json(params),
             attempt=1,
             started_at=now(),
         )
@@ -110,7 +110,7 @@ def fail(
 ) -> None:
     """End a run that made nothing; one that finished stays finished."""
     if row_of(connection, run_id).status != "finished":
-        _end(connection, run_id, status, clean_text(error), footprint)
+        _end(connection, run_id, status, plain_text(error), footprint)
 
 
 def _end(
@@ -211,7 +211,7 @@ def report_progress(  # noqa: PLR0917 - the fields of a Progress
         "done": done,
         "total": total,
         "unit": unit,
-        "note": clean_text(note),
+        "note": plain_text(note),
         "updated_at": now(),
     }
     changed = connection.execute(update(progress).where(progress.c.run_id == run_id).values(values))

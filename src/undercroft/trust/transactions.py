@@ -14,10 +14,10 @@ from datetime import UTC, datetime
 from typing import Final
 
 from sqlalchemy import Connection, Engine, text
-from sqlalchemy.exc import DBAPIError, OperationalError
+from sqlalchemy.exc import DataError, DBAPIError, IntegrityError, ProgrammingError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
-from undercroft.errors import Busy, Overloaded, StorageFull, UndercroftError
+from undercroft.errors import BadConfig, Busy, Overloaded, StorageFull, Tampered, UndercroftError
 
 READ_ONLY: Final = "undercroft_read_only"
 """Execution option of a connection whose transactions only read."""
@@ -71,12 +71,10 @@ def _clear_errors() -> Iterator[None]:
         raise Overloaded(
             "The ledger has no free connection.", str(error), "Try again in a moment."
         ) from error
-    except OperationalError as error:
-        raise explain(error) from error
     except DBAPIError as error:
-        if error.connection_invalidated or _sqlstate(error) in (*_DISK_FULL, *_TRY_AGAIN):
-            raise explain(error) from error
-        raise
+        if isinstance(error, IntegrityError | ProgrammingError | DataError):
+            raise  # the caller's to understand, or our own mistake
+        raise explain(error) from error
 
 
 def explain(error: DBAPIError) -> UndercroftError:
@@ -92,6 +90,16 @@ def explain(error: DBAPIError) -> UndercroftError:
             "Another process holds the ledger.",
             f"It did not let go within the time limit ({reason}).",
             "Wait for it to end, or see what runs with: undercroft status",
+        )
+    if "not a database" in lowered:
+        return BadConfig(
+            "The file that [store] ledger names is not a SQLite database.",
+            f"{reason}.",
+            "Name another file; this one was left as it is.",
+        )
+    if "malformed" in lowered or "corrupt" in lowered:
+        return Tampered(
+            "The ledger is damaged.", f"{reason}.", "Stop everything and restore its backup."
         )
     if state in _TRY_AGAIN:
         return Overloaded(
