@@ -1,0 +1,75 @@
+"""A stream of text, masked as it goes.
+
+`StreamScreen` gives exactly what `mask` gives on the whole text, for every way of cutting the
+text into pieces: it passes on the units (`units`) that nothing later can change and holds back
+the rest. In prose that is the word being written; at most it is the longest private key.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+from undercroft.detect import pii, secrets, units
+from undercroft.detect.masking import is_of, replace, spans
+from undercroft.detect.rules import Rule, find_in_units, may_hold
+from undercroft.records import Finding
+
+
+class StreamScreen:
+    """Masks the findings of ``kinds`` in a text that comes in pieces.
+
+    ``findings`` are those masked so far, at their places in the text as it came in.
+    """
+
+    def __init__(self, kinds: Collection[str]) -> None:
+        self._kinds = tuple(kinds)
+        self._rules: tuple[Rule, ...] = tuple(
+            rule for rule in (*pii.RULES, *secrets.RULES) if is_of(rule.kind, self._kinds)
+        )
+        self._held = ""
+        self._passed = 0  # characters of the text before `_held`
+        self._going_on: Finding | None = None
+        self._last_label = ""  # of a span that ends exactly where `_held` begins
+        self.findings: list[Finding] = []
+
+    def feed(self, piece: str) -> str:
+        """Take the next piece; return what can be shown by now."""
+        if not self._rules:
+            return piece
+        text = self._held + piece
+        pieces, rest = units.settled(text)
+        if not rest:
+            self._held = text
+            return ""
+        self._held = text[rest:]
+        return self._screened(text[:rest], pieces)
+
+    def flush(self) -> str:
+        """The rest, when the text has ended."""
+        text, self._held = self._held, ""
+        return self._screened(text, units.split(text)) if text else ""
+
+    def _screened(self, text: str, pieces: list[units.Unit]) -> str:
+        if self._going_on is None and not may_hold(text):
+            self._last_label = ""
+            self._passed += len(text)
+            return text
+        found, going_on = find_in_units(text, pieces, self._rules, self._going_on)
+        self._going_on = going_on if pieces and pieces[-1].end == len(text) else None
+        masked = spans(found, self._kinds)
+        if masked and masked[0].start == 0 and masked[0].label == self._last_label:
+            masked[0] = masked[0]._replace(label="")  # the same span goes on: named already
+        shown = replace(text, masked)
+        if masked:
+            ends_here = masked[-1].end == len(text)
+            first_goes_on = len(masked) == 1 and not masked[0].label
+            label = self._last_label if first_goes_on else masked[-1].label
+            self._last_label = label if ends_here else ""
+        else:
+            self._last_label = ""
+        self.findings += [
+            Finding(f.kind, f.start + self._passed, f.end + self._passed, f.score, f.rule)
+            for f in found
+        ]
+        self._passed += len(text)
+        return shown
