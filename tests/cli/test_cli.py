@@ -1,0 +1,83 @@
+"""The command line itself: quick, documented, and with an example everywhere."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import click
+import pytest
+from click.testing import CliRunner
+
+from undercroft.cli.main import COMMANDS, group
+
+ROOT = Path(__file__).parents[2]
+
+
+def commands() -> list[tuple[str, click.Command]]:
+    found = []
+    with click.Context(group) as context:
+        for name in COMMANDS:
+            command = group.get_command(context, name)
+            assert command is not None
+            found.append((name, command))
+            if isinstance(command, click.Group):
+                found += [(f"{name} {sub}", item) for sub, item in command.commands.items()]
+    return found
+
+
+@pytest.mark.parametrize(("name", "command"), commands())
+def test_every_command_has_help_with_an_example(name: str, command: click.Command) -> None:
+    assert command.help
+    assert "Example" in (command.epilog or ""), name
+
+
+READING = [
+    "status",
+    "doctor",
+    "ls",
+    "show",
+    "runs",
+    "lineage",
+    "key ls",
+    "audit verify",
+    "audit ls",
+]
+
+
+@pytest.mark.parametrize("name", READING)
+def test_every_reading_command_has_json(name: str) -> None:
+    command = dict(commands())[name]
+    assert "--json" in {option for parameter in command.params for option in parameter.opts}
+
+
+def test_help_is_quick_and_imports_nothing_heavy() -> None:
+    code = (
+        "import sys\nfrom undercroft.cli.main import group\n"
+        "group.main(['--help'], standalone_mode=False)\n"
+        "heavy = {'torch', 'transformers', 'lance', 'pyarrow', 'nicegui', 'sqlalchemy', 'numpy'}\n"
+        "assert not heavy & set(sys.modules), heavy & set(sys.modules)\n"
+    )
+    times = []
+    for _ in range(3):
+        started = time.monotonic()
+        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+        times.append(time.monotonic() - started)
+        assert done.returncode == 0, done.stderr
+    assert "Commands" in done.stdout
+
+
+def test_init_writes_a_file_once_and_never_over_it(tmp_path: Path) -> None:
+    runner = CliRunner()
+    folder = tmp_path / "handbook"
+    done = runner.invoke(group, ["init", str(folder)])
+    assert done.exit_code == 0
+    assert "next:  undercroft up" in done.output
+    text = (folder / "undercroft.toml").read_text()
+    assert 'name = "handbook"' in text
+    assert "# minutes = 2.0" in text
+    again = runner.invoke(group, ["init", str(folder)])
+    assert again.exit_code != 0
+    assert (folder / "undercroft.toml").read_text() == text

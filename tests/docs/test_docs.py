@@ -1,0 +1,53 @@
+"""The documentation says what the code does."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from pathlib import Path
+
+import click
+import pytest
+
+from scripts import reference
+from undercroft.cli.main import group
+
+ROOT = Path(__file__).parents[2]
+PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
+
+
+@pytest.mark.parametrize("name", reference.PAGES)
+def test_the_generated_reference_is_up_to_date(name: str) -> None:
+    path = ROOT / "docs" / "reference" / name
+    assert path.read_text() == reference.PAGES[name](), "run: python -m scripts.reference"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_every_link_and_picture_is_there(page: Path) -> None:
+    for target in re.findall(r"\]\(([^)#\s]+)\)", page.read_text()):
+        if not target.startswith("http"):
+            assert (page.parent / target).exists(), target
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_every_command_shown_can_be_parsed(page: Path) -> None:
+    if "reference" in page.parts:
+        return
+    for line in re.findall(r"^(?:    |\$ )(undercroft .+)$", page.read_text(), re.MULTILINE):
+        words = shlex.split(line.split("  #")[0].split("  ")[0])[1:]
+        with click.Context(group, obj=None) as context:
+            options = [word for word in words if word not in ("-C",)]
+            name = next((word for word in options if not word.startswith("-")), None)
+            if name is None:
+                continue
+            command = group.get_command(context, name)
+            assert command is not None, line
+            rest = words[words.index(name) + 1 :]
+            command.make_context(name, rest, parent=context)
+
+
+def test_every_decision_says_what_was_decided_and_why() -> None:
+    for page in (ROOT / "docs" / "decisions").glob("0*.md"):
+        text = page.read_text()
+        assert "**Decided.**" in text, page.name
+        assert "**Why.**" in text, page.name
