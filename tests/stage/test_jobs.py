@@ -11,8 +11,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from tests.stage.toy import SpeakSettings, shout, speak
 
+from tests.stage.toy import SpeakSettings, shout, speak
 from undercroft.errors import BadInput, Busy, EngineFailed
 from undercroft.jobs import Queued, only_one, workers
 from undercroft.project import Project

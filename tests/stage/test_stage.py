@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from tests.stage.toy import SpeakSettings, shout, speak
 
+from tests.stage.toy import SpeakSettings, shout, speak
 from undercroft.errors import BadInput, StageFailed
 from undercroft.project import Project
 

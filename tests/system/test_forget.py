@@ -6,7 +6,6 @@ from pathlib import Path
 
 from tests.corpus import write_topics
 from tests.system.conftest import Shell
-
 from undercroft.project import Project
 
 

@@ -8,6 +8,7 @@ import time
 from pathlib import Path
 
 from openai import OpenAI
+
 from tests.system.conftest import BroughtUp, wait_until
 
 
