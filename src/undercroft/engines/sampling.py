@@ -6,9 +6,11 @@ will see.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from undercroft.settings import SamplingSettings
+if TYPE_CHECKING:
+    from undercroft.settings import SamplingSettings
+
 
 #: DRY ("don't repeat yourself", llama.cpp PR #9702, after oobabooga PR #5677) lowers the logit of a
 #: token that would lengthen a repeat of at least this many tokens, by multiplier * base^(n - this).

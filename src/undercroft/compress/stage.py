@@ -1,0 +1,63 @@
+"""``compress(model) -> model:NAME-q8_0, model:NAME-q4_1, …``: a GGUF file for each format."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from undercroft.compress.export import FORMATS, Progress, export
+from undercroft.errors import BadConfig
+from undercroft.records import Artifact
+from undercroft.settings import CompressSettings
+from undercroft.stage import Made, StageRun, stage
+
+#: Facts about the weights that stay true of them in fewer bits.
+INHERITED = ("parameters", "architecture", "licence", "base")
+
+
+@stage("compress", version=1, params=CompressSettings)
+def compress(run: StageRun, params: CompressSettings, *, model: Artifact) -> tuple[Made, ...]:
+    """Export ``model`` once for each of ``params.formats``.
+
+    Raises `BadConfig` when the format to be served is not among them and `BadInput` when the model
+    cannot be exported.
+    """
+    if params.serve not in params.formats:
+        raise BadConfig(
+            f"compress.serve is {params.serve!r}, which compress.formats does not make.",
+            f"Formats made are {', '.join(params.formats)}.",
+            "Add it there, or serve one of these.",
+        )
+    made = []
+    for position, name in enumerate(params.formats):
+        out = run.workdir / f"{model.name}-{name}.gguf"
+        export(
+            run.project.path(model),
+            out,
+            name,
+            f"{model.name}-{name}",
+            _reporter(run, name, position, len(params.formats)),
+        )
+        made.append(Made("model", f"{model.name}-{name}", path=out, meta=_meta(model, name, out)))
+    run.progress(len(made), len(made), "formats")
+    return tuple(made)
+
+
+def _reporter(run: StageRun, name: str, position: int, formats: int) -> Progress:
+    """Tensors of one format as a fraction of all formats."""
+    return lambda done, total: run.progress(position + done / total, formats, "formats", name)
+
+
+def _meta(model: Artifact, name: str, out: Path) -> dict[str, Any]:
+    """What the console and `undercroft show` say about a quantised model."""
+    size = out.stat().st_size
+    inherited = {key: model.meta[key] for key in INHERITED if key in model.meta}
+    return {
+        **inherited,
+        "format": name,
+        "file": "gguf",
+        "quantisation": FORMATS[name].matrices,
+        "embeddings": FORMATS[name].embeddings,
+        "size_bytes": size,
+        "source": str(model.ref),
+    }
