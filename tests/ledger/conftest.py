@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from tests.postgres import postgres_server, postgres_url
 
+from tests.postgres import postgres_server, postgres_url
 from undercroft.ledger import Ledger, MadeArtifact
 from undercroft.records import Artifact, Footprint
 

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import numpy
 import pytest
-from tests.ledger.conftest import Make, made
 
+from tests.ledger.conftest import Make, made
 from undercroft.errors import BadInput, BadRef, NotFound
 from undercroft.ledger import Ledger, MadeArtifact
 from undercroft.records import Footprint, Ref

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 from sqlalchemy import select
-from tests.ledger.conftest import Make, made
 
+from tests.ledger.conftest import Make, made
 from undercroft.errors import Busy, NotFound
 from undercroft.ledger import Ledger
 from undercroft.ledger.tables import run_inputs

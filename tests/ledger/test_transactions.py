@@ -14,8 +14,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import text
-from tests.ledger.conftest import made
 
+from tests.ledger.conftest import made
 from undercroft.errors import Busy
 from undercroft.ledger import Ledger, database
 from undercroft.records import Footprint
