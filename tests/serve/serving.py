@@ -29,7 +29,9 @@ def smollm() -> Path:
     return Path(spec.origin).parent / SMOLLM
 
 
-def keep(project: Project, kind: str, name: str, meta: Mapping[str, Any], uri: str = "") -> Artifact:
+def keep(
+    project: Project, kind: str, name: str, meta: Mapping[str, Any], uri: str = ""
+) -> Artifact:
     """Commit one artifact to the ledger, as a stage would."""
     key = f"{kind}-{name}-{time.time_ns()}"
     run = project.ledger.begin_run("test", key, {}, [])

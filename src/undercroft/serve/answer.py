@@ -13,8 +13,6 @@ from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
 from contextlib import aclosing, contextmanager
 from typing import TYPE_CHECKING
 
-import msgspec
-
 from undercroft.records import Passage, Principal
 from undercroft.serve import grounding, rows, screens
 from undercroft.serve.asks import Ask
@@ -126,11 +124,12 @@ async def _retrieve(
         )
     except Exception:
         log.exception("the index could not be searched")
+        gateway.router.stale = True
         row.degrade("retrieval")
         return ()
     finally:
         row.retrieve_ms = (time.perf_counter() - began) * 1000
-    return tuple(found)
+    return tuple(passage for passage in found if passage.document not in gateway.router.erased)
 
 
 async def _screen_output(
@@ -176,7 +175,6 @@ def _settled_and_recorded(
         grant.used = usage.total_tokens if row.status in ("ok", "cancelled") else 0
         row.finish_reason = reply.finish_reason
         row.total_ms = (time.perf_counter() - exchange.began) * 1000
-        asked = {"question": ask.question, "turns": ask.turns}
-        row.question_sealed = gateway.seal(row, "question", msgspec.json.encode(asked))
+        row.question_sealed = gateway.seal(row, "question", ask.transcript.encode())
         row.answer_sealed = gateway.seal(row, "answer", reply.text.encode())
         gateway.record(row)

@@ -120,6 +120,13 @@ class Ask(msgspec.Struct, frozen=True, kw_only=True):
         asked = [turn.content for turn in self.turns if turn.role == "user"]
         return asked[-1] if asked else self.prompt
 
+    @property
+    def transcript(self) -> str:
+        """All that was said: the question alone, or every turn under its role."""
+        if len(self.turns) <= 1:
+            return self.question
+        return "\n\n".join(f"{turn.role}: {turn.content}" for turn in self.turns)
+
 
 T = TypeVar("T")
 
@@ -148,9 +155,9 @@ def parse_chat(body: bytes, defaults: SamplingSettings) -> Ask:
     for name in ("tools", "functions", "audio"):
         if getattr(said, name):
             raise unsupported(name, "Leave it out: this model only writes text.")
-    if not any(message.role == "user" for message in said.messages):
-        raise _invalid("messages", "There is no message with role 'user'.")
     turns = tuple(_turn(number, message) for number, message in enumerate(said.messages))
+    if not any(turn.role == "user" for turn in turns):
+        raise _invalid("messages", "There is no message with role 'user'.")
     sampling = _sampling(said)
     if said.response_format and said.response_format.get("type", "text") != "text":
         sampling["response_format"] = said.response_format

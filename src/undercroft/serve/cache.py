@@ -94,8 +94,8 @@ class Cache:
         while len(self._answers) > self._entries:
             self._answers.popitem(last=False)
 
-    def forget(self, document: str) -> int:
-        """Drop every answer that was given ``document`` to read; how many there were.
+    def forget(self, document: str) -> None:
+        """Drop every answer that was given ``document`` to read.
 
         Answers on their way are not kept either: their passages are not known here.
         """
@@ -107,7 +107,6 @@ class Cache:
         ]
         for key in reached:
             del self._answers[key]
-        return len(reached)
 
     def clear(self) -> None:
         self._leave_behind()

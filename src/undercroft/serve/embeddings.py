@@ -7,8 +7,6 @@ import base64
 import time
 from typing import TYPE_CHECKING, Any
 
-import msgspec
-
 from undercroft.errors import NotFound
 from undercroft.serve import asks, rows
 from undercroft.serve.budgets import estimate_tokens
@@ -42,7 +40,7 @@ async def embed(gateway: Gateway, exchange: Exchange) -> None:
             param="dimensions",
         )  # fmt: skip
     row.prompt_tokens = sum(estimate_tokens(text) for text in texts)
-    row.question_sealed = gateway.seal(row, "question", msgspec.json.encode({"texts": texts}))
+    row.question_sealed = gateway.seal(row, "question", "\n".join(texts).encode())
     row.total_ms = (time.perf_counter() - exchange.began) * 1000
     gateway.record(row)
     as_base64 = said.encoding_format == "base64"

@@ -46,7 +46,7 @@ class Gateway:
         self.cache = Cache(serve.cache_entries)
         self.recorder = Recorder(project.lake, project.state / "spool")
         self.metrics = Metrics()
-        self.router = Router(project, self.cache.clear, self.erased)
+        self.router = Router(project, self.cache.clear, self.cache.forget)
         self.search_threads = ThreadPoolExecutor(SEARCH_THREADS, thread_name_prefix="search")
         self.started_at = time.time()
         self._known: dict[bytes, tuple[Principal, float]] = {}
@@ -121,10 +121,6 @@ class Gateway:
     def record(self, row: RequestRow) -> None:
         self.metrics.count(row)
         self.recorder.append(row)
-
-    def erased(self, document: str) -> None:
-        """Forget answers that rest on an erased document."""
-        self.cache.forget(document)
 
     def refused(self, error: UndercroftError) -> None:
         self.metrics.refusals.labels(str(error.http_status), error.code).inc()

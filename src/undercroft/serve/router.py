@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 
 from undercroft.errors import UndercroftError
 from undercroft.project import Project
@@ -19,28 +19,31 @@ from undercroft.serve.route import Arm, Route
 log = logging.getLogger(__name__)
 
 WATCH_EVERY_S = 1.0
+MOST_ERASURES = 100_000
 DRAIN_S = 130.0  # longer than serve.timeout_s by default
 
 
 class Router:
-    """``route`` is what is served now. ``changed`` is called after a swap, ``erased`` with each
-    document that was erased from the project (`undercroft forget`)."""
+    """``route`` is what is served now and ``erased`` the documents that `undercroft forget` took
+    out: they are not shown again, even while their rows are still being removed. ``changed`` is
+    called after a swap, ``forget`` with each document that is erased from then on."""
 
     def __init__(
-        self, project: Project, changed: Callable[[], None], erased: Callable[[str], None]
+        self, project: Project, changed: Callable[[], None], forget: Callable[[str], None]
     ) -> None:
         self.route: Route
+        self.erased: set[str] = set()
+        self.stale = False  # the index could not be read; open it again
         self._project = project
         self._changed = changed
-        self._erased = erased
-        self._seen_decision = 0
+        self._forget = forget
         self._pools: dict[str, Pool] = {}
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def start(self) -> None:
         """Open the live route. Raises `NotFound` when there is none, `EngineFailed`."""
         found = await asyncio.to_thread(routes.live, self._project)
-        self._seen_decision = await asyncio.to_thread(self._newest_erasure)
+        self.erased = await asyncio.to_thread(self._erased_documents)
         self.route = await self._open(found)
         self._spawn(self._watch())
 
@@ -99,13 +102,14 @@ class Router:
 
     async def _look(self) -> None:
         found = await asyncio.to_thread(routes.live, self._project)
-        erased = await asyncio.to_thread(self._erased_documents)
-        if str(found.ref) != self.route.ref or erased:
+        for document in await asyncio.to_thread(self._erased_documents) - self.erased:
+            self.erased.add(document)
+            self._forget(document)
+        if str(found.ref) != self.route.ref or self.stale:
+            self.stale = False
             self.route, old = await self._open(found), self.route
             self._changed()
             self._retire(old)
-        for document in erased:
-            self._erased(document)
 
     def _retire(self, old: Route) -> None:
         """Stop the pools that no arm names any more, once their requests are answered."""
@@ -114,21 +118,15 @@ class Router:
             if pool.name not in kept:
                 del self._pools[name]
                 self._spawn(pool.stop(DRAIN_S))
-        log.info("route %s replaces %s", self.route.ref, old.ref)
+        if old.ref != self.route.ref:
+            log.info("%s replaces %s", self.route.ref, old.ref)
 
-    def _newest_erasure(self) -> int:
-        found = self._project.ledger.decisions(kind="forget", limit=1)
-        return found[0].id if found else 0
+    def _erased_documents(self) -> set[str]:
+        """All documents ever erased: ledger decisions of the kind ``forget`` name them."""
+        found = self._project.ledger.decisions(kind="forget", limit=MOST_ERASURES)
+        return {decision.subject.removeprefix("document:") for decision in found}
 
-    def _erased_documents(self) -> list[str]:
-        """Documents erased since the last look; their ledger decisions name ``document:ID``."""
-        found = self._project.ledger.decisions(kind="forget", limit=50)
-        new = [decision for decision in found if decision.id > self._seen_decision]
-        self._seen_decision = max([self._seen_decision, *(decision.id for decision in new)])
-        return [decision.subject.removeprefix("document:") for decision in new]
-
-    def _spawn(self, work: object) -> None:
-        assert asyncio.iscoroutine(work)
+    def _spawn(self, work: Coroutine[None, None, None]) -> None:
         task = asyncio.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)

@@ -1,0 +1,88 @@
+"""Tokens of a key and a day."""
+
+from datetime import UTC, datetime, timedelta
+
+import msgspec
+import pytest
+
+from undercroft.records import Principal
+from undercroft.serve.asks import parse_chat
+from undercroft.serve.budgets import Budgets
+from undercroft.serve.failures import OutOfTokens, retry_headers
+from undercroft.settings import SamplingSettings
+
+WHO = Principal("key-1", "ada", "user")
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = datetime(2026, 11, 22, 23, 59, 30, tzinfo=UTC)
+
+    def __call__(self) -> datetime:
+        return self.now
+
+
+def ask(max_tokens: int):
+    body = {"model": "m", "messages": [{"role": "user", "content": ""}], "max_tokens": max_tokens}
+    return parse_chat(msgspec.json.encode(body), SamplingSettings())
+
+
+def spend(budgets: Budgets, reserved: int, used: int, who: Principal = WHO) -> None:
+    with budgets.reserve(who, ask(reserved)) as grant:
+        grant.used = used
+
+
+def test_what_is_reserved_is_settled_to_what_was_used():
+    budgets = Budgets(1000)
+    with budgets.reserve(WHO, ask(500)) as grant:
+        assert budgets.spent(WHO.id) == 501
+        grant.used = 20
+    assert budgets.spent(WHO.id) == 20
+
+
+def test_reservations_of_requests_under_way_count():
+    budgets = Budgets(1000)
+    with budgets.reserve(WHO, ask(600)), pytest.raises(OutOfTokens):
+        spend(budgets, 600, 1)
+    spend(budgets, 600, 1)
+
+
+def test_a_request_that_fails_costs_nothing():
+    budgets = Budgets(1000)
+    with pytest.raises(RuntimeError), budgets.reserve(WHO, ask(600)):
+        raise RuntimeError
+    assert budgets.spent(WHO.id) == 0
+
+
+def test_a_key_has_its_own_budget_and_zero_means_none():
+    budgets = Budgets(10)
+    spend(budgets, 500, 500, Principal("key-2", "bob", "user", 1000))
+    with pytest.raises(OutOfTokens):
+        spend(budgets, 500, 500)
+    spend(Budgets(0), 10**9, 10**9)
+
+
+def test_a_new_day_begins_at_midnight_utc():
+    clock = Clock()
+    budgets = Budgets(100, clock)
+    spend(budgets, 90, 90)
+    with pytest.raises(OutOfTokens) as refused:
+        spend(budgets, 90, 90)
+    assert refused.value.retry_after_s == pytest.approx(30)
+    clock.now += timedelta(seconds=31)
+    spend(budgets, 90, 90)
+    assert budgets.spent(WHO.id) == 90
+
+
+def test_a_refusal_for_hours_tells_clients_not_to_retry():
+    soon, late = (dict(retry_headers(OutOfTokens("x", retry_after_s=s))) for s in (30, 7200))
+    assert soon[b"retry-after-ms"] == b"30000"
+    assert late[b"x-should-retry"] == b"false"
+    assert b"retry-after-ms" not in late
+
+
+def test_what_was_spent_before_a_restart_counts():
+    budgets = Budgets(100)
+    budgets.restore({WHO.id: 60})
+    with pytest.raises(OutOfTokens):
+        spend(budgets, 60, 60)

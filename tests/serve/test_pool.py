@@ -1,0 +1,190 @@
+"""Slots, the queue in front of them, and replicas that die."""
+
+import asyncio
+import time
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+
+from undercroft.errors import EngineFailed
+from undercroft.serve.failures import TooManyRequests
+from undercroft.serve.pool import Pool
+
+
+@dataclass
+class Bench:
+    """A replica without an engine: it can be broken, and it counts its starts."""
+
+    slots: int = 1
+    headers: dict[str, str] = field(default_factory=dict)
+    defaults: dict[str, Any] = field(default_factory=dict)
+    local: bool = True
+    url: str = "http://bench"
+    starts: int = 0
+    up: bool = False
+    broken: bool = False
+    cpu: float = 0.0
+
+    async def start(self) -> None:
+        self.starts += 1
+        if self.broken:
+            raise EngineFailed("It does not start.")
+        self.up = True
+
+    def alive(self) -> bool:
+        return self.up
+
+    def cpu_s(self) -> float:
+        return self.cpu
+
+    async def stop(self) -> None:
+        self.up = False
+
+
+async def pool_of(*replicas: Bench, queue: int = 4, timeout_s: float = 2.0) -> Pool:
+    pool = Pool("model:m@1", replicas, queue, timeout_s)
+    await pool.start()
+    return pool
+
+
+def soon(seconds: float = 5.0) -> float:
+    return time.monotonic() + seconds
+
+
+async def hold(pool: Pool, release: asyncio.Event, lane: str = "interactive") -> None:
+    async with pool.slot(lane, soon()):
+        await release.wait()
+
+
+async def test_requests_go_to_the_least_busy_replica():
+    one, two = Bench(slots=2), Bench(slots=2)
+    pool = await pool_of(one, two)
+    async with (
+        pool.slot("interactive", soon()) as first,
+        pool.slot("interactive", soon()) as second,
+    ):
+        assert {id(first.replica), id(second.replica)} == {id(one), id(two)}
+    await pool.stop(0)
+
+
+async def test_waiters_are_served_in_order_and_interactive_before_batch():
+    pool = await pool_of(Bench())
+    served: list[str] = []
+
+    async def ask(name: str, lane: str) -> None:
+        async with pool.slot(lane, soon()):
+            served.append(name)
+
+    async with pool.slot("interactive", soon()):
+        tasks = []
+        for name, lane in (("b1", "batch"), ("i1", "interactive"), ("i2", "interactive")):
+            tasks.append(asyncio.create_task(ask(name, lane)))
+            await asyncio.sleep(0)
+    await asyncio.gather(*tasks)
+    assert served == ["i1", "i2", "b1"]
+    await pool.stop(0)
+
+
+async def test_a_full_queue_refuses_at_once_and_says_when_to_come_back():
+    pool = await pool_of(Bench(), queue=1)
+    with pool.admit(), pool.admit():
+        began = time.monotonic()
+        with pytest.raises(TooManyRequests) as refused, pool.admit():
+            pass
+        assert time.monotonic() - began < 0.005
+        assert 0 < refused.value.retry_after_s <= 60
+    await pool.stop(0)
+
+
+async def test_waiting_has_a_time_limit():
+    pool = await pool_of(Bench(), timeout_s=0.1)
+    release = asyncio.Event()
+    holder = asyncio.create_task(hold(pool, release))
+    await asyncio.sleep(0)
+    with pytest.raises(TooManyRequests):
+        async with pool.slot("interactive", soon()):
+            pass
+    assert pool.waiting == 0
+    release.set()
+    await holder
+    await pool.stop(0)
+
+
+async def test_a_waiter_that_is_cancelled_disturbs_nobody():
+    pool = await pool_of(Bench())
+    release = asyncio.Event()
+    running = asyncio.create_task(hold(pool, release))
+    await asyncio.sleep(0)
+    leaver = asyncio.create_task(hold(pool, asyncio.Event()))
+    stayer = asyncio.create_task(hold(pool, release))
+    await asyncio.sleep(0)
+    leaver.cancel()
+    await asyncio.gather(leaver, return_exceptions=True)
+    assert not running.done()
+    assert pool.waiting == 1
+    release.set()
+    await asyncio.wait_for(asyncio.gather(running, stayer), 1)
+    assert pool.busy == 0
+    await pool.stop(0)
+
+
+async def test_a_slot_handed_to_a_waiter_that_leaves_in_that_moment_is_not_lost():
+    pool = await pool_of(Bench())
+    release = asyncio.Event()
+    running = asyncio.create_task(hold(pool, release))
+    await asyncio.sleep(0)
+    leaver = asyncio.create_task(hold(pool, asyncio.Event()))
+    await asyncio.sleep(0)
+    release.set()
+    while pool.waiting:  # handed over, but the waiter has not run yet
+        await asyncio.sleep(0)
+    leaver.cancel()
+    await asyncio.gather(running, leaver, return_exceptions=True)
+    assert pool.busy == 0
+    async with asyncio.timeout(1), pool.slot("interactive", soon()):
+        pass
+    await pool.stop(0)
+
+
+async def test_a_replica_that_dies_is_started_again_and_its_waiters_are_served():
+    replica = Bench()
+    pool = await pool_of(replica)
+    replica.up = False
+    await asyncio.sleep(0.15)
+    async with asyncio.timeout(2), pool.slot("interactive", soon()) as lease:
+        assert lease.replica is replica
+    assert (replica.starts, pool.restarts) == (2, 1)
+    await pool.stop(0)
+
+
+async def test_a_replica_whose_connection_broke_is_left_alone_until_it_is_seen_alive():
+    replica = Bench()
+    pool = await pool_of(replica)
+    async with pool.slot("interactive", soon()) as lease:
+        pool.suspect(lease)
+    assert not pool.alive
+    async with asyncio.timeout(1), pool.slot("interactive", soon()):
+        assert replica.starts == 1
+    await pool.stop(0)
+
+
+async def test_starting_fails_only_when_no_replica_starts():
+    with pytest.raises(EngineFailed):
+        await pool_of(Bench(broken=True))
+    pool = await pool_of(Bench(broken=True), Bench())
+    assert pool.alive
+    await pool.stop(0)
+
+
+async def test_processor_time_is_shared_by_those_who_ran_at_the_time():
+    replica = Bench(slots=2)
+    pool = await pool_of(replica)
+    async with pool.slot("interactive", soon()) as first:
+        replica.cpu += 1.0  # alone
+        async with pool.slot("interactive", soon()) as second:
+            replica.cpu += 2.0  # shared by two
+            assert second.spent()[0] == pytest.approx(1.0)
+        replica.cpu += 4.0  # alone again
+        assert first.spent()[0] == pytest.approx(6.0)
+    await pool.stop(0)
