@@ -1,0 +1,126 @@
+"""Runs: the list, and one run with its progress, curves and cost."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from undercroft.console.views.lists import PAGE_SIZE, Paged, one_more
+from undercroft.project import Project
+from undercroft.records import Artifact, Decision, Progress, Run
+
+STATUSES = ("running", "finished", "failed", "cancelled")
+SERIES = (
+    ("loss", "Loss", ""),
+    ("grad_norm", "Gradient norm", ""),
+    ("lr", "Learning rate", ""),
+    ("tokens_per_s", "Speed", "tokens/s"),
+)
+
+
+@dataclass(frozen=True)
+class RunRow:
+    """A run and, while it is running, how far it is."""
+
+    run: Run
+    progress: Progress | None
+
+    @property
+    def seconds(self) -> float:
+        """Wall time so far, or in all."""
+        return run_seconds(self.run)
+
+    @property
+    def seconds_left(self) -> float | None:
+        """By the average pace since the start; None where that says nothing yet."""
+        at = self.progress
+        if at is None or not at.total or at.done <= 0:
+            return None
+        passed = (at.updated_at - self.run.started_at).total_seconds()
+        return passed * (at.total - at.done) / at.done
+
+
+@dataclass(frozen=True)
+class RunList:
+    runs: Paged[RunRow]
+    status: str
+    stage: str
+
+
+@dataclass(frozen=True)
+class Curve:
+    title: str
+    unit: str
+    points: Sequence[tuple[float, float]]
+
+
+@dataclass(frozen=True)
+class RunPage:
+    row: RunRow
+    inputs: Sequence[Artifact]
+    outputs: Sequence[Artifact]
+    curves: Sequence[Curve]
+    decisions: Sequence[Decision]
+    events: Sequence[tuple[datetime, str, Mapping[str, Any]]]
+
+    @property
+    def run(self) -> Run:
+        return self.row.run
+
+
+def listed(project: Project, page: int = 1, status: str = "", stage: str = "") -> RunList:
+    """One page of the runs, newest first; unknown statuses mean all."""
+    status = status if status in STATUSES else ""
+    found = project.ledger.runs(
+        stage=stage or None,
+        status=status or None,
+        limit=PAGE_SIZE + 1,
+        offset=(page - 1) * PAGE_SIZE,
+    )
+    paged = one_more([with_progress(project, run) for run in found], page)
+    return RunList(paged, status, stage)
+
+
+def one(project: Project, run_id: str) -> RunPage:
+    """Everything about one run; raises `NotFound`."""
+    ledger = project.ledger
+    run = ledger.run(run_id)
+    events = ledger.events(run_id)
+    outputs = [ledger.artifact(ref) for ref in run.outputs]
+    decisions = [each for made in outputs for each in ledger.decisions(subject=str(made.ref))]
+    return RunPage(
+        row=with_progress(project, run),
+        inputs=[ledger.artifact(ref) for ref in run.inputs],
+        outputs=outputs,
+        curves=curves([detail for _, kind, detail in events if kind == "metric"]),
+        decisions=decisions,
+        events=[event for event in events if event[1] != "metric"][-50:],
+    )
+
+
+def curves(points: Sequence[Mapping[str, Any]]) -> list[Curve]:
+    """The known series of a run's metric events; those without a value are left out."""
+    found = []
+    for key, title, unit in SERIES:
+        series = [
+            (float(point["step"]), float(point[key]))
+            for point in points
+            if point.get(key) is not None and point.get("step") is not None
+        ]
+        if series:
+            found.append(Curve(title, unit, series))
+    return found
+
+
+def with_progress(project: Project, run: Run) -> RunRow:
+    running = run.status == "running"
+    return RunRow(run, project.ledger.progress(run.id) if running else None)
+
+
+def run_seconds(run: Run) -> float:
+    """Wall time of a run so far, or in all."""
+    if run.finished_at is None:
+        return (datetime.now(UTC) - run.started_at).total_seconds()
+    return run.footprint.wall_s or (run.finished_at - run.started_at).total_seconds()
