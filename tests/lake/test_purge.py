@@ -3,8 +3,8 @@
 from pathlib import Path
 
 import pytest
-from tests.lake.conftest import rows
 
+from tests.lake.conftest import rows
 from undercroft.errors import BadInput
 from undercroft.lake import any_of, equals
 

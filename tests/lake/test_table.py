@@ -10,8 +10,8 @@ import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.lake.conftest import rows
 
+from tests.lake.conftest import rows
 from undercroft.errors import BadInput, NotFound
 from undercroft.lake import Lake, any_of, equals, quote
 from undercroft.lake.upkeep import KEEP_NEWEST

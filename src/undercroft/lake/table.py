@@ -147,9 +147,12 @@ class Table:
 
     def overwrite(self, data: pa.Table) -> int:
         """Make ``data``, with its own schema, the whole content of the next version."""
-        return self._write(
-            lambda: int(lance.write_dataset(data, self.uri, mode="overwrite").version)
-        )
+
+        def commit() -> int:
+            mode = "overwrite" if self.exists() else "create"
+            return int(lance.write_dataset(data, self.uri, mode=mode).version)
+
+        return self._write(commit)
 
     def delete(self, where: str) -> int:
         """Delete the matching rows from the newest version; return how many.
