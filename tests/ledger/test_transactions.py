@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from sqlalchemy import text
 
 from tests.ledger.conftest import made
-from undercroft.errors import Busy
+from undercroft.errors import Busy, StorageFull
 from undercroft.ledger import Ledger, database
 from undercroft.records import Footprint
 from undercroft.trust import AuditLog
@@ -184,6 +184,38 @@ def test_a_sqlite_ledger_held_by_another_is_busy(
     ledger, other = Ledger.open(url), Ledger.open(url)
     with writing(other.engine), pytest.raises(Busy, match="Another process holds"):
         ledger.begin_run("curate", "k", {}, [])
+
+
+def test_a_full_disk_loses_nothing_that_was_acknowledged(tmp_path: Path) -> None:
+    ledger = Ledger.open(f"sqlite:///{tmp_path / 'ledger.db'}", tmp_path / "trust")
+    with ledger.engine.connect() as connection:
+        pages = connection.scalar(text("PRAGMA page_count"))
+        connection.execute(text(f"PRAGMA max_page_count = {pages + 4}"))  # of this connection
+    acknowledged = []
+
+    def work() -> None:
+        for number in range(1000):
+            run = ledger.begin_run("curate", f"k{number}", {"text": "x" * 500}, [])
+            acknowledged.extend(ledger.finish_run(run.id, [made()], Footprint()))
+
+    with pytest.raises(StorageFull, match="could not be written"):
+        work()
+    assert acknowledged
+    ledger.close()
+    again = Ledger.open(f"sqlite:///{tmp_path / 'ledger.db'}", tmp_path / "trust")
+    assert again.artifacts(limit=1000) == acknowledged[::-1]
+    run = again.begin_run("curate", "after", {}, [])
+    assert again.finish_run(run.id, [made()], Footprint())
+
+
+def test_a_head_that_cannot_be_signed_does_not_undo_the_work(
+    tmp_path: Path, trust_folder: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    ledger = Ledger.open(f"sqlite:///{tmp_path / 'ledger.db'}", trust_folder)
+    run = ledger.begin_run("curate", "k", {}, [])
+    (trust_folder / "audit.head").write_text("{}")
+    assert ledger.finish_run(run.id, [made()], Footprint())
+    assert "audit verify" in caplog.text
 
 
 def test_a_postgres_that_dropped_its_connections_costs_no_error(postgres_url: str) -> None:

@@ -9,9 +9,9 @@ from typing import Any, Final
 from sqlalchemy import Connection, Row, Select, delete, func, insert, select
 
 from undercroft.errors import BadInput, NotFound
-from undercroft.ledger.plain import plain_json
 from undercroft.ledger.tables import aliases, artifacts
 from undercroft.records import KINDS, Artifact, Ref
+from undercroft.trust.plain import plain_json
 from undercroft.trust.transactions import now
 
 _MAX_NEAREST: Final = 5000  # names looked at to find the nearest

@@ -119,7 +119,9 @@ def _engine(url: URL) -> Engine:
         return _sqlite(url)
     try:
         # Connections are tested before use: a server that was restarted costs no failed request.
-        return create_engine(url, pool_pre_ping=True)
+        # READ COMMITTED, whatever the server's default: who waited for `serialise` must see what
+        # the one before committed.
+        return create_engine(url, pool_pre_ping=True, isolation_level="READ COMMITTED")
     except ModuleNotFoundError:
         raise MissingExtra("psycopg", "postgres") from None
     except NoSuchModuleError:

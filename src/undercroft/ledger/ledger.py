@@ -16,11 +16,11 @@ from undercroft.ledger import artifacts as artifact_rows
 from undercroft.ledger import lineage, runs
 from undercroft.ledger.artifacts import MadeArtifact
 from undercroft.ledger.database import open_database
-from undercroft.ledger.plain import plain_json, plain_text
 from undercroft.ledger.tables import artifacts, decisions, events, progress
 from undercroft.ledger.tables import runs as run_table
 from undercroft.records import Artifact, Decision, Footprint, Lineage, Progress, Ref, Run
 from undercroft.trust.audit import ANCHOR, AuditLog, append
+from undercroft.trust.plain import plain_json, plain_text
 from undercroft.trust.transactions import now, reading, serialise, writing
 
 log = logging.getLogger(__name__)

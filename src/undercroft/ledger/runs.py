@@ -6,15 +6,15 @@ import secrets
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import Connection, Row, insert, select, update
+from sqlalchemy import Connection, Row, delete, insert, select, update
 
 from undercroft.errors import Busy, NotFound
 from undercroft.ledger import artifacts as artifact_rows
 from undercroft.ledger.artifacts import MadeArtifact
-from undercroft.ledger.plain import plain_json, plain_text
 from undercroft.ledger.tables import artifacts, progress, run_inputs, runs
 from undercroft.records import Artifact, Footprint, Ref, Run
 from undercroft.trust.audit import append
+from undercroft.trust.plain import plain_json, plain_text
 from undercroft.trust.transactions import now
 
 
@@ -53,6 +53,11 @@ def begin(  # noqa: PLR0917 - the fields of a run
                 error=None,
             )
         )
+        # What the dead attempt said of itself holds no longer. Its inputs had the same content as
+        # these (they share the memo key), but perhaps other versions.
+        connection.execute(delete(progress).where(progress.c.run_id == earlier.id))
+        connection.execute(delete(run_inputs).where(run_inputs.c.run_id == earlier.id))
+        _pin(connection, earlier.id, inputs)
         return str(earlier.id)
     new_id = run_id or f"{stage}-{secrets.token_hex(6)}"
     connection.execute(
@@ -66,11 +71,15 @@ def begin(  # noqa: PLR0917 - the fields of a run
             started_at=now(),
         )
     )
+    _pin(connection, new_id, inputs)
+    return new_id
+
+
+def _pin(connection: Connection, run_id: str, inputs: Sequence[Artifact]) -> None:
     for position, artifact in enumerate(inputs):
         row = artifact_rows.row_of(connection, artifact.ref)
-        pinned = {"run_id": new_id, "position": position, "artifact_id": row.id}
+        pinned = {"run_id": run_id, "position": position, "artifact_id": row.id}
         connection.execute(insert(run_inputs).values(**pinned))
-    return new_id
 
 
 def finish(

@@ -17,7 +17,7 @@ _SMALL_CHAR: Final = 6.2  # the same at 10 px
 _PAD: Final = 14.0
 _MARGIN: Final = 16.0
 _GAP: Final = 24.0  # between boxes in a row
-_ROW_GAP: Final = 34.0  # between rows: room for the curves
+_ROW_GAP: Final = 38.0  # between rows: room for the curves
 _BOX_HEIGHT: Final = 44.0
 _RUN_HEIGHT: Final = 30.0
 
@@ -53,8 +53,8 @@ def as_svg(lineage: Lineage, link: Link | None = None) -> str:
         f'width="{width + 2 * _MARGIN:.0f}" height="{bottom + _MARGIN:.0f}" '
         f'viewBox="0 0 {width + 2 * _MARGIN:.0f} {bottom + _MARGIN:.0f}">',
         f"<title>Lineage of {escape(lineage.root)}</title><style>{_STYLE}</style>",
-        '<defs><marker id="uc-head" viewBox="0 0 8 8" refX="7" refY="4" markerWidth="7" '
-        'markerHeight="7" orient="auto"><path class="head" d="M0 0L8 4L0 8z"/></marker></defs>',
+        '<defs><marker id="uc-head" viewBox="0 0 8 8" refX="7" refY="4" markerWidth="5" '
+        'markerHeight="5" orient="auto"><path class="head" d="M0 0L8 4L0 8z"/></marker></defs>',
     ]
     parts += [_curve(path, layout, tops, heights) for path in layout.paths.values()]
     for node in lineage.nodes:

@@ -24,6 +24,7 @@ from sqlalchemy import Connection, Engine, Row, func, insert, select
 
 from undercroft.errors import Tampered
 from undercroft.trust.anchor import GENESIS, Anchor, Head
+from undercroft.trust.plain import plain_json, plain_text
 from undercroft.trust.tables import audit
 from undercroft.trust.transactions import now, reading, serialise, writing
 
@@ -207,10 +208,10 @@ def append(
     entry = {
         "seq": seq,
         "at": now().isoformat(),
-        "actor": actor,
+        "actor": plain_text(actor),
         "action": action,
-        "target": target,
-        "detail": canonical(dict(detail or {})),
+        "target": plain_text(target),
+        "detail": canonical(plain_json(detail or {})),
     }
     entry["hash"] = _hash(previous, entry)
     connection.execute(insert(audit).values(**entry, previous=previous))
@@ -219,7 +220,7 @@ def append(
 
 def canonical(value: Any) -> str:
     """The one JSON text of ``value``: sorted keys, no spaces, ASCII, no NaN (after RFC 8785)."""
-    return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False, default=str)
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
 
 
 def _hash(previous: str, entry: Mapping[str, Any]) -> str:

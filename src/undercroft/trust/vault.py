@@ -57,7 +57,7 @@ class Vault:
         self._newest: dict[str, int] = {}  # subject -> generation that seals
         self._shreds_file = keyring.with_name(f".{keyring.name}.shreds")
         self._shreds = self._count_shreds()
-        self._seen = (self._file_stamp(), time.monotonic())
+        self._seen = (self._file_size(), time.monotonic())
 
     def seal(self, subject: str, data: bytes, aad: bytes) -> bytes:
         """Encrypt ``data`` for ``subject``; ``aad`` must be given again to open it.
@@ -114,7 +114,8 @@ class Vault:
                 append(connection, actor, "subject.shredded", f"subject:{hashed}")
         with self._lock:
             self._drop_keys()
-        self._shreds_file.touch(mode=0o600)
+        with self._shreds_file.open("ab") as file:
+            file.write(b".")  # a file's size tells two shreddings apart where its time may not
         if done.rowcount:
             self._scrub()
         if self._audit is not None:
@@ -221,16 +222,17 @@ class Vault:
     def _forget_if_shredded(self) -> None:
         """Drop all unwrapped keys when anybody shredded a subject since the last look.
 
-        On this machine every shredding touches a file, whose age costs 2 µs to ask; elsewhere only
-        the database knows, and is asked at most once a second.
+        On this machine every shredding lengthens a file, whose size costs 2 µs to ask; elsewhere
+        only the database knows, and is asked at most once a second. What another machine seals
+        within that second is erased along with the rest.
         """
-        stamp, checked_at = self._seen
-        newest, clock = self._file_stamp(), time.monotonic()
-        if newest == stamp and clock - checked_at < _RECHECK_S:
+        size, checked_at = self._seen
+        newest, clock = self._file_size(), time.monotonic()
+        if newest == size and clock - checked_at < _RECHECK_S:
             return
         shreds = self._count_shreds()
         with self._lock:
-            if newest != stamp or shreds != self._shreds:
+            if newest != size or shreds != self._shreds:
                 self._drop_keys()
             self._shreds = shreds
             self._seen = (newest, clock)
@@ -244,9 +246,9 @@ class Vault:
         with reading(self._engine) as connection:
             return int(connection.scalar(query) or 0)
 
-    def _file_stamp(self) -> int:
+    def _file_size(self) -> int:
         try:
-            return self._shreds_file.stat().st_mtime_ns
+            return self._shreds_file.stat().st_size
         except FileNotFoundError:
             return 0
 
