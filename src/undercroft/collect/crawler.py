@@ -1,0 +1,218 @@
+"""A polite crawl of one site.
+
+One request at a time and no faster than the site asks; robots.txt first; links on the same host
+only; pages seen before are asked for only if they changed. Every address that is not taken says
+why, and every page is in the journal before the next is asked for.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import deque
+from collections.abc import AsyncIterator, Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Final
+
+import aiohttp
+
+from undercroft import __version__
+from undercroft.collect.documents import HTML, MARKDOWN, PDF, PLAIN, Known
+from undercroft.collect.journal import Journal, Visit
+from undercroft.collect.robots import Robots, fetch_robots
+from undercroft.collect.text import Unreadable, decode_html
+from undercroft.collect.urls import Page, canonical, obey, read_page, same_site
+from undercroft.settings import CollectSettings
+
+_HTML_TYPES: Final = (HTML, "application/xhtml+xml")
+_TAKEN_TYPES: Final = (*_HTML_TYPES, PLAIN, MARKDOWN, "text/x-markdown", PDF)
+_MAX_REDIRECTS: Final = 5
+_RETRIED: Final = frozenset({429, 500, 502, 503, 504})
+_MAX_RETRY_AFTER_S: Final = 30.0
+_MAX_LINKS: Final = 2_000  # of one page; more are a trap or a sitemap
+
+
+@dataclass
+class Crawl:
+    """The crawl that begins at ``start`` (in its canonical spelling).
+
+    ``known`` are the pages of an earlier crawl by address and ``payload_of`` gives what one of
+    them held, for its links when the server says that it has not changed.
+    """
+
+    start: str
+    params: CollectSettings
+    journal: Journal
+    known: Mapping[str, Known] = field(default_factory=dict[str, Known])
+    payload_of: Callable[[str], bytes] = lambda _uri: b""
+    _seen: set[str] = field(default_factory=set[str])
+    _waiting: deque[tuple[str, int]] = field(default_factory=deque[tuple[str, int]])
+    _robots: Robots = Robots()
+    _asked_at: float = 0.0
+
+    @property
+    def num_waiting(self) -> int:
+        return len(self._waiting)
+
+    async def visits(self) -> AsyncIterator[Visit]:
+        """Every address visited, those of an interrupted attempt first."""
+        self._note(self.start, 0)
+        fetched = 0
+        for visit in self.journal.visits():
+            self._settle(visit)
+            fetched += not visit.reason.startswith("robots")
+            yield visit
+        timeout = aiohttp.ClientTimeout(total=self.params.timeout_s)
+        headers = {"User-Agent": f"{self.params.user_agent}/{__version__}"}
+        async with aiohttp.ClientSession(headers=headers, timeout=timeout) as session:
+            if self._waiting:
+                self._robots = await fetch_robots(session, self.start, timeout)
+            while self._waiting and fetched < self.params.max_pages:
+                url, depth = self._waiting.popleft()
+                visit = await self._visit(session, url, depth)
+                fetched += not visit.reason.startswith("robots")
+                self.journal.append(visit)
+                self._settle(visit)
+                yield visit
+
+    def _note(self, url: str, depth: int) -> None:
+        if url not in self._seen:
+            self._seen.add(url)
+            self._waiting.append((url, depth))
+
+    def _settle(self, visit: Visit) -> None:
+        """Take ``visit`` off the waiting list and put what it leads to on it."""
+        self._seen.update((visit.url, visit.final_url or visit.url))
+        if (visit.url, visit.depth) in self._waiting:
+            self._waiting.remove((visit.url, visit.depth))
+        if visit.depth < self.params.max_depth:
+            for link in visit.links:
+                self._note(link, visit.depth + 1)
+
+    async def _visit(self, session: aiohttp.ClientSession, url: str, depth: int) -> Visit:
+        """Fetch ``url`` through its redirects; any failure is a rejected visit."""
+        here = url
+        try:
+            for _ in range(_MAX_REDIRECTS + 1):
+                refusal = self._robots.refusal(here, self.params.user_agent)
+                if refusal:
+                    return Visit(url, depth, "rejected", here, refusal)
+                answer = await self._fetch(session, here, url, depth)
+                if isinstance(answer, Visit):
+                    return answer
+                if not same_site(answer, self.start):
+                    reason = f"redirect_out: it leads to another host, {answer}"
+                    return Visit(url, depth, "rejected", here, reason)
+                here = answer
+        except TimeoutError:
+            reason = f"timeout: no answer in {self.params.timeout_s:g} s"
+            return Visit(url, depth, "rejected", here, reason)
+        except (aiohttp.ClientError, ValueError) as error:
+            reason = f"unreachable: {str(error) or type(error).__name__}"
+            return Visit(url, depth, "rejected", here, reason)
+        return Visit(url, depth, "rejected", here, f"redirects: more than {_MAX_REDIRECTS}")
+
+    async def _fetch(
+        self, session: aiohttp.ClientSession, here: str, url: str, depth: int
+    ) -> Visit | str:
+        """One address: what it gives, or where it redirects to."""
+        for attempt in (1, 2):
+            await self._wait()
+            headers = self._conditions(here)
+            async with session.get(here, headers=headers, allow_redirects=False) as response:
+                if response.status in _RETRIED and attempt == 1:
+                    pause = _retry_after(response)
+                elif 300 <= response.status < 400 and response.status != 304:
+                    target = canonical(response.headers.get("Location", ""), here)
+                    return target or _rejected(response, url, depth, here)
+                else:
+                    return await self._take(response, url, depth, here)
+            await asyncio.sleep(pause)
+        raise AssertionError("the second attempt returns")
+
+    async def _take(
+        self, response: aiohttp.ClientResponse, url: str, depth: int, here: str
+    ) -> Visit:
+        if response.status == 304:
+            links = self._links(self.payload_of(here), here) if self._is_html(here) else ()
+            return Visit(url, depth, "unchanged", here, links=links)
+        if response.status != 200:
+            return _rejected(response, url, depth, here)
+        if response.content_type not in _TAKEN_TYPES:
+            reason = f"content_type: {response.content_type} is no document"
+            return Visit(url, depth, "rejected", here, reason)
+        body = await self._body(response)
+        if body is None:
+            reason = f"too_large: it is over {self.params.max_file_mb:g} MB"
+            return Visit(url, depth, "rejected", here, reason)
+        page = Page()
+        if response.content_type in _HTML_TYPES:
+            page = self._page(body, here, response.charset or "")
+        obey(page, response.headers.get("X-Robots-Tag", ""))
+        links = tuple(link for link in page.links if same_site(link, self.start))[:_MAX_LINKS]
+        if not page.is_index:
+            reason = "noindex: the page asks not to be taken"
+            return Visit(url, depth, "rejected", here, reason, links=links)
+        return Visit(
+            url,
+            depth,
+            "ok",
+            here,
+            mime=response.content_type,
+            charset=response.charset or "",
+            etag=response.headers.get("ETag", ""),
+            last_modified=response.headers.get("Last-Modified", ""),
+            size_bytes=len(body),
+            links=links,
+            body=body,
+        )
+
+    async def _body(self, response: aiohttp.ClientResponse) -> bytes | None:
+        """The whole body, or None as soon as it is known to be too large."""
+        limit = int(self.params.max_file_mb * 1e6)
+        if (response.content_length or 0) > limit:
+            return None
+        body = bytearray()
+        async for piece in response.content.iter_chunked(1 << 16):
+            body += piece
+            if len(body) > limit:
+                return None
+        return bytes(body)
+
+    async def _wait(self) -> None:
+        """Keep the distance between requests that the settings and the site ask for."""
+        interval = max(
+            1.0 / self.params.requests_per_second, self._robots.interval_s(self.params.user_agent)
+        )
+        await asyncio.sleep(max(0.0, self._asked_at + interval - time.monotonic()))
+        self._asked_at = time.monotonic()
+
+    def _conditions(self, url: str) -> dict[str, str]:
+        before = self.known.get(url)
+        if before is None or not before.is_ok:
+            return {}
+        conditions = {"If-None-Match": before.etag, "If-Modified-Since": before.last_modified}
+        return {name: value for name, value in conditions.items() if value}
+
+    def _is_html(self, url: str) -> bool:
+        return url in self.known and self.known[url].mime in _HTML_TYPES
+
+    def _page(self, body: bytes, url: str, charset: str) -> Page:
+        try:
+            return read_page(decode_html(body, charset), url)
+        except Unreadable:
+            return Page()
+
+    def _links(self, body: bytes, url: str) -> tuple[str, ...]:
+        links = self._page(body, url, "utf-8").links
+        return tuple(link for link in links if same_site(link, self.start))[:_MAX_LINKS]
+
+
+def _rejected(response: aiohttp.ClientResponse, url: str, depth: int, here: str) -> Visit:
+    reason = f"http_{response.status}: the server answers {response.status} {response.reason}"
+    return Visit(url, depth, "rejected", here, reason.rstrip())
+
+
+def _retry_after(response: aiohttp.ClientResponse) -> float:
+    value = response.headers.get("Retry-After", "")
+    return min(float(value), _MAX_RETRY_AFTER_S) if value.isdigit() else 1.0

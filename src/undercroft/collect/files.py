@@ -1,0 +1,124 @@
+"""Documents from a file or a folder."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from fnmatch import fnmatch
+from pathlib import Path
+
+from undercroft.collect.documents import Collected, Gathering, Known, Unchanged
+from undercroft.collect.readers import read
+from undercroft.collect.text import MIME_OF_SUFFIX
+from undercroft.errors import BadSource
+from undercroft.settings import CollectSettings
+
+
+@dataclass(frozen=True)
+class FileSource:
+    """The file or the folder at ``path``; addresses are relative to ``root`` where they can be."""
+
+    path: Path
+    root: Path
+    params: CollectSettings
+
+    def fingerprint(self) -> str:
+        """Of the paths, sizes and times of the files that would be read."""
+        digest = hashlib.sha256(str(self.path).encode("utf-8", "surrogateescape"))
+        for file in self.files():
+            stamp = f"\0{self._address(file)}\0{_stamp(file)}"
+            digest.update(stamp.encode("utf-8", "surrogateescape"))
+        return digest.hexdigest()
+
+    def collect(self, gathering: Gathering) -> Iterator[Collected | Unchanged]:
+        files = list(self.files())
+        if not files:
+            raise self._nothing()
+        known = _by_group(gathering.known)
+        for number, file in enumerate(files):
+            address = self._address(file)
+            gathering.report(number, len(files), address)
+            before = known.get(address, [])
+            if before and all(each.etag == _stamp(file) for each in before):
+                yield Unchanged(tuple(each.uri for each in before))
+            else:
+                yield from self._read(file, address)
+        gathering.report(len(files), len(files), "")
+
+    def files(self) -> Iterator[Path]:
+        """The files to read, in the order of their names; links to folders are not followed."""
+        if not self.path.is_dir():
+            if self.path.exists():
+                yield self.path
+            return
+        for folder, names, files in os.walk(self.path):
+            names[:] = sorted(name for name in names if not self._is_excluded(name))
+            for name in sorted(files):
+                file = Path(folder, name)
+                if not self._is_excluded(name) and self._is_wanted(file):
+                    yield file
+
+    def _is_excluded(self, name: str) -> bool:
+        return name == ".undercroft" or any(fnmatch(name, glob) for glob in self.params.exclude)
+
+    def _is_wanted(self, file: Path) -> bool:
+        if not self.params.include:
+            return file.suffix.lower() in MIME_OF_SUFFIX
+        relative = file.relative_to(self.path).as_posix()
+        return any(fnmatch(relative, g) or fnmatch(file.name, g) for g in self.params.include)
+
+    def _address(self, file: Path) -> str:
+        if file.is_relative_to(self.root):
+            return file.relative_to(self.root).as_posix()
+        return file.as_uri()
+
+    def _read(self, file: Path, address: str) -> Iterator[Collected]:
+        stamp = _stamp(file)
+        try:
+            size = file.stat().st_size
+            limit = self.params.max_file_mb * 1e6
+            if size > limit:
+                reason = f"too_large: {size / 1e6:.1f} MB is over {self.params.max_file_mb:g} MB"
+                yield Collected(address, group=address, reason=reason, size_bytes=size, etag=stamp)
+                return
+            data = file.read_bytes()
+        except OSError as error:
+            reason = f"unreadable: {error.strerror or error}"
+            yield Collected(address, group=address, reason=reason, etag=stamp)
+            return
+        declared = MIME_OF_SUFFIX.get(file.suffix.lower(), "")
+        for found in read(address, data, declared=declared):
+            title = found.title or file.stem.replace("_", " ").replace("-", " ")
+            yield replace(found, title=title, group=address, etag=stamp)
+
+    def _nothing(self) -> BadSource:
+        if not self.path.exists():
+            return BadSource(
+                f"There is no file or folder {self.path}.",
+                "Sources are paths relative to the project's folder, URLs, or python-docs.",
+                "Correct `sources` under [collect], or give an existing path.",
+            )
+        types = ", ".join(sorted(MIME_OF_SUFFIX))
+        return BadSource(
+            f"There are no documents in {self.path}.",
+            f"No file in it matches {', '.join(self.params.include) or types}.",
+            "Put documents there, or name what to take with `include` under [collect].",
+        )
+
+
+def _stamp(file: Path) -> str:
+    """Size and time of last change; another stamp means that the file has to be read again."""
+    try:
+        status = file.stat()
+    except OSError:
+        return "unreadable"
+    return f"{status.st_size}-{status.st_mtime_ns}"
+
+
+def _by_group(known: Mapping[str, Known]) -> dict[str, list[Known]]:
+    groups: dict[str, list[Known]] = {}
+    for each in known.values():
+        groups.setdefault(each.group, []).append(each)
+    return groups

@@ -1,0 +1,130 @@
+"""Content -> documents: one reader for each media type."""
+
+from __future__ import annotations
+
+import html
+import json
+import re
+from collections.abc import Callable, Iterator
+from typing import Any, Final
+
+from undercroft.collect.documents import HTML, MARKDOWN, PDF, PLAIN, Collected
+from undercroft.collect.text import JSONL, Unreadable, decode, decode_html, kind_of
+from undercroft.errors import MissingExtra
+
+_TITLE: Final = re.compile(r"<title[^>]*>(.*?)</title>", re.I | re.S)
+_HEADING: Final = re.compile(r"^#[ \t]+(.+?)[ \t]*#*$", re.M)
+_FRONT_TITLE: Final = re.compile(r"\A---\n(?:.*\n)*?title:[ \t]*[\"']?(.+?)[\"']?[ \t]*\n", re.I)
+_MAX_TITLE: Final = 200
+_TEXT_FIELDS: Final = ("text", "content", "body", "markdown", "document")
+
+
+def read(uri: str, data: bytes, *, declared: str = "", charset: str = "") -> Iterator[Collected]:
+    """The documents in ``data``; what cannot be read is a refusal in its place.
+
+    ``declared`` is the media type that name or server say it is.
+    """
+    try:
+        kind = kind_of(data, declared)
+        reader = READERS.get(kind)
+        if reader is None:
+            raise Unreadable(f"content_type: nothing here reads {kind}")
+        yield from reader(uri, data, charset)
+    except Unreadable as refusal:
+        yield Collected(uri, mime=declared or PLAIN, reason=str(refusal), size_bytes=len(data))
+
+
+def _read_plain(uri: str, data: bytes, charset: str) -> Iterator[Collected]:
+    yield _document(uri, decode(data, charset), PLAIN)
+
+
+def _read_markdown(uri: str, data: bytes, charset: str) -> Iterator[Collected]:
+    text = decode(data, charset)
+    match = _FRONT_TITLE.match(text) or _HEADING.search(text)
+    yield _document(uri, text, MARKDOWN, match[1] if match else "")
+
+
+def _read_html(uri: str, data: bytes, charset: str) -> Iterator[Collected]:
+    text = decode_html(data, charset)
+    match = _TITLE.search(text)
+    title = html.unescape(re.sub(r"\s+", " ", match[1])) if match else ""
+    yield _document(uri, text, HTML, title)
+
+
+def _read_jsonl(uri: str, data: bytes, charset: str) -> Iterator[Collected]:
+    """One document a line: a string, or an object with its text under a usual name.
+
+    ``title``, ``licence`` (``license``), ``subject``, ``id`` or ``uri`` are taken over.
+    """
+    for number, line in enumerate(decode(data, charset).splitlines(), 1):
+        if not line.strip():
+            continue
+        try:
+            yield _record(uri, number, json.loads(line))
+        except (ValueError, RecursionError):
+            place = f"{uri}#L{number}"
+            yield Collected(place, mime=JSONL, reason="bad_json: the line is not JSON")
+
+
+def _record(uri: str, number: int, value: Any) -> Collected:
+    fields: dict[str, Any] = value if isinstance(value, dict) else {"text": value}
+    place = f"{uri}#{fields.get('id') or fields.get('uri') or f'L{number}'}"
+    text = next((t for name in _TEXT_FIELDS if isinstance(t := fields.get(name), str)), None)
+    if text is None:
+        names = ", ".join(_TEXT_FIELDS)
+        return Collected(place, mime=JSONL, reason=f"no_text: none of {names} is a string")
+    found = _document(place, text, PLAIN, str(fields.get("title") or ""))
+    return Collected(
+        found.uri,
+        title=found.title,
+        mime=found.mime,
+        payload=found.payload,
+        size_bytes=found.size_bytes,
+        reason=found.reason,
+        licence=str(fields.get("licence") or fields.get("license") or ""),
+        subject=str(fields.get("subject") or ""),
+    )
+
+
+def _read_pdf(uri: str, data: bytes, _charset: str) -> Iterator[Collected]:
+    try:
+        import pypdfium2
+    except ImportError:
+        raise MissingExtra("pypdfium2", "data") from None
+    try:
+        with pypdfium2.PdfDocument(data) as pdf:
+            title = pdf.get_metadata_dict().get("Title", "")
+            pages = [_page_text(page) for page in pdf]
+    except pypdfium2.PdfiumError as error:
+        is_locked = "password" in str(error).lower()
+        code = "encrypted_pdf" if is_locked else "broken_pdf"
+        raise Unreadable(f"{code}: {error}") from None
+    text = "\f".join(pages)
+    if not text.strip():
+        raise Unreadable("no_text: the pages are pictures; they would need OCR")
+    yield _document(uri, text, PDF, title)
+
+
+def _page_text(page: Any) -> str:
+    text = page.get_textpage().get_text_bounded()
+    # PDFium marks a hyphen at a line end, where a word is broken, with U+0002 or U+FFFE.
+    joined = re.sub("[\u0002\ufffe]\r?\n?", "", str(text))
+    return joined.replace("\r\n", "\n")
+
+
+def _document(uri: str, text: str, mime: str, title: str = "") -> Collected:
+    payload = text.encode("utf-8", "replace")
+    reason = "" if text.strip() else "empty: there is no text in it"
+    clean = " ".join(title.split())[:_MAX_TITLE]
+    return Collected(uri, clean, mime=mime, payload=payload, reason=reason, size_bytes=len(payload))
+
+
+READERS: Final[dict[str, Callable[[str, bytes, str], Iterator[Collected]]]] = {
+    PLAIN: _read_plain,
+    MARKDOWN: _read_markdown,
+    HTML: _read_html,
+    "application/xhtml+xml": _read_html,
+    "text/x-markdown": _read_markdown,
+    JSONL: _read_jsonl,
+    PDF: _read_pdf,
+}

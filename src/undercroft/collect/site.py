@@ -1,0 +1,86 @@
+"""Documents from the pages of a web site."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from typing import TypeVar
+from urllib.parse import unquote, urlsplit
+
+from undercroft.collect.documents import Collected, Gathering, Unchanged
+from undercroft.collect.journal import Journal, Visit
+from undercroft.collect.readers import read
+from undercroft.collect.urls import canonical
+from undercroft.errors import BadSource
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Site:
+    """The site that begins at ``url``."""
+
+    url: str
+
+    def fingerprint(self) -> str:
+        """The day: a site is asked again at most once a day, unless settings change."""
+        return datetime.now(UTC).date().isoformat()
+
+    def collect(self, gathering: Gathering) -> Iterator[Collected | Unchanged]:
+        from undercroft.collect.crawler import Crawl
+
+        start = canonical(self.url)
+        if start is None:
+            raise BadSource(
+                f"{self.url} is not a web address.",
+                "It needs the form http(s)://host/path.",
+                "Correct `sources` under [collect].",
+            )
+        name = f"crawl-{hashlib.sha256(start.encode()).hexdigest()[:12]}.jsonl"
+        journal = Journal(gathering.workdir / name, gathering.keep, gathering.kept)
+        crawl = Crawl(start, gathering.params, journal, gathering.known, gathering.payload_of)
+        for number, visit in enumerate(_driven(crawl.visits()), 1):
+            total = min(number + crawl.num_waiting, gathering.params.max_pages)
+            gathering.report(number, max(total, number), visit.url)
+            yield from _documents(visit)
+
+
+def _documents(visit: Visit) -> Iterator[Collected | Unchanged]:
+    url = visit.final_url or visit.url
+    if visit.outcome == "unchanged":
+        yield Unchanged((url,))
+        return
+    if visit.outcome == "rejected":
+        yield Collected(visit.url, group=visit.url, reason=visit.reason)
+        return
+    for found in read(url, visit.body, declared=visit.mime, charset=visit.charset):
+        yield replace(
+            found,
+            title=found.title or _title(url),
+            group=url,
+            etag=visit.etag,
+            last_modified=visit.last_modified,
+        )
+
+
+def _title(url: str) -> str:
+    parts = urlsplit(url)
+    last = unquote(parts.path.rstrip("/").rpartition("/")[2])
+    return last.rpartition(".")[0].replace("-", " ").replace("_", " ") or last or parts.netloc
+
+
+def _driven(items: AsyncIterator[T]) -> Iterator[T]:
+    """Run an asynchronous iterator from ordinary code, one item at a time."""
+    with asyncio.Runner() as runner:
+
+        async def following() -> T:
+            return await anext(items)
+
+        while True:
+            try:
+                yield runner.run(following())
+            except StopAsyncIteration:
+                return

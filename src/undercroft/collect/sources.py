@@ -1,0 +1,34 @@
+"""What is written under ``sources`` -> where to read."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final
+
+from undercroft.collect.documents import Source
+from undercroft.collect.files import FileSource
+from undercroft.collect.python_docs import PythonDocs
+from undercroft.collect.site import Site
+from undercroft.settings import CollectSettings
+
+Maker = Callable[[str, Path, CollectSettings], Source]
+
+
+def _path(spec: str, root: Path, params: CollectSettings) -> Source:
+    return FileSource((root / Path(spec).expanduser()).resolve(), root, params)
+
+
+#: By the whole of what is written, or by its scheme; everything else is a path.
+SOURCES: Final[dict[str, Maker]] = {
+    "python-docs": lambda _spec, _root, _params: PythonDocs(),
+    "http": lambda spec, _root, _params: Site(spec),
+    "https": lambda spec, _root, _params: Site(spec),
+}
+
+
+def source_of(spec: str, root: Path, params: CollectSettings) -> Source:
+    """The source that ``spec`` names; relative paths are relative to ``root``."""
+    scheme, colon, _ = spec.partition("://")
+    maker = SOURCES.get(scheme.lower() if colon else spec, _path)
+    return maker(spec, root, params)

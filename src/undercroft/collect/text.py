@@ -1,0 +1,115 @@
+"""Bytes -> text: what kind of content they are, and in which encoding.
+
+The content decides, not the name: a picture named ``.txt`` is refused, a PDF named ``.txt`` is
+read as one.
+"""
+
+from __future__ import annotations
+
+import codecs
+import re
+from typing import Final
+
+from undercroft.collect.documents import HTML, MARKDOWN, PDF, PLAIN
+
+JSONL = "application/jsonl"
+
+MIME_OF_SUFFIX: Final = {
+    ".txt": PLAIN,
+    ".text": PLAIN,
+    ".rst": PLAIN,
+    ".adoc": PLAIN,
+    ".md": MARKDOWN,
+    ".markdown": MARKDOWN,
+    ".mdx": MARKDOWN,
+    ".html": HTML,
+    ".htm": HTML,
+    ".xhtml": HTML,
+    ".jsonl": JSONL,
+    ".ndjson": JSONL,
+    ".pdf": PDF,
+}
+
+_BOMS: Final = (
+    (codecs.BOM_UTF8, "utf-8-sig"),
+    (codecs.BOM_UTF32_LE, "utf-32"),  # before UTF-16, whose mark it begins with
+    (codecs.BOM_UTF32_BE, "utf-32"),
+    (codecs.BOM_UTF16_LE, "utf-16"),
+    (codecs.BOM_UTF16_BE, "utf-16"),
+)
+_HEAD_BYTES: Final = 8192
+_CONTROLS: Final = bytes(set(range(32)) - set(b"\t\n\r\f\x1b\b"))
+_MAX_CONTROL_SHARE: Final = 0.02
+_MAX_REPLACED_SHARE: Final = 0.01
+_DETECT_BYTES: Final = 65_536
+_META_CHARSET: Final = re.compile(
+    rb"""<meta[^>]{0,200}charset\s*=\s*["']?\s*([\w.:-]{2,40})""", re.I
+)
+_HTML_START: Final = re.compile(
+    rb"\s*(?:<!--.*?-->\s*)*<(?:!doctype\s+html|html|head|body)\b", re.I | re.S
+)
+
+
+class Unreadable(Exception):
+    """Content that cannot become text; the message is ``code: explanation``."""
+
+
+def kind_of(data: bytes, declared: str = "") -> str:
+    """The media type of ``data``, by its content and then by what was ``declared``.
+
+    Raises `Unreadable` for what is no text and no PDF.
+    """
+    head = data[:_HEAD_BYTES]
+    if b"%PDF-" in head[:1024]:
+        return PDF
+    if declared == PDF:
+        raise Unreadable("broken_pdf: the file does not begin as a PDF does")
+    if not any(head.startswith(bom) for bom, _ in _BOMS):
+        controls = len(head) - len(head.translate(None, _CONTROLS))
+        if b"\0" in head or controls > _MAX_CONTROL_SHARE * len(head):
+            raise Unreadable("binary: the content is not text")
+    if declared in ("", PLAIN) and _HTML_START.match(head):
+        return HTML
+    return declared or PLAIN
+
+
+def decode(data: bytes, charset: str = "") -> str:
+    """``data`` as text: by its byte order mark, as UTF-8, as ``charset`` says, or as detected.
+
+    Where less than 1 in 100 characters is broken, those become U+FFFD and the rest is kept.
+    Raises `Unreadable` when no encoding fits.
+    """
+    for bom, name in _BOMS:
+        if data.startswith(bom):
+            return _lenient(data, name)
+    try:
+        return data.decode("utf-8")
+    except UnicodeDecodeError:
+        pass
+    for name in (charset, _detected(data), "utf-8"):
+        if name:
+            try:
+                return _lenient(data, name)
+            except (Unreadable, LookupError):
+                continue
+    raise Unreadable("undecodable: the bytes fit no known text encoding")
+
+
+def decode_html(data: bytes, charset: str = "") -> str:
+    """`decode`, for HTML, which may name its own encoding."""
+    meta = _META_CHARSET.search(data[:4096])
+    return decode(data, charset or (meta[1].decode("ascii") if meta else ""))
+
+
+def _lenient(data: bytes, name: str) -> str:
+    text = data.decode(name, "replace")
+    if text.count("\ufffd") > _MAX_REPLACED_SHARE * max(len(text), 1):
+        raise Unreadable("undecodable: too many bytes are broken")
+    return text
+
+
+def _detected(data: bytes) -> str:
+    from charset_normalizer import from_bytes
+
+    best = from_bytes(data[:_DETECT_BYTES]).best()
+    return best.encoding if best is not None else ""

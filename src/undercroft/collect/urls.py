@@ -1,0 +1,109 @@
+"""URLs in one spelling each, and the links of a page."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from html.parser import HTMLParser
+from typing import Final
+from urllib.parse import quote, unquote, urljoin, urlsplit, urlunsplit
+
+_DEFAULT_PORTS: Final = {"http": 80, "https": 443}
+#: Parameters that only say how a visitor came.
+_TRACKING: Final = re.compile(r"(?:utm_\w+|gclid|fbclid|mc_[ce]id|ref_src)\Z", re.I)
+_UNRESERVED: Final = "-._~!$&'()*+,;=:@/"
+
+
+def canonical(url: str, base: str = "") -> str | None:
+    """``url``, resolved against ``base``, in its one spelling (RFC 3986, section 6.2).
+
+    Scheme and host are lowered, default ports, fragments and tracking parameters left out, dot
+    segments resolved and escapes made uniform. None for what is no http(s) address.
+    """
+    try:
+        parts = urlsplit(urljoin(base, url.strip()))
+        host, port = (parts.hostname or "").encode("idna").decode("ascii"), parts.port
+    except (ValueError, UnicodeError):
+        return None
+    if parts.scheme not in _DEFAULT_PORTS or not host:
+        return None
+    netloc = f"[{host}]" if ":" in host else host
+    if port is not None and port != _DEFAULT_PORTS[parts.scheme]:
+        netloc += f":{port}"
+    path = quote(
+        unquote(_without_dots(parts.path), errors="surrogateescape"),
+        safe=_UNRESERVED,
+        errors="surrogateescape",
+    )
+    query = "&".join(
+        pair
+        for pair in parts.query.split("&")
+        if pair and not _TRACKING.match(pair.partition("=")[0])
+    )
+    return urlunsplit((parts.scheme, netloc, path or "/", query, ""))
+
+
+def _without_dots(path: str) -> str:
+    kept: list[str] = []
+    segments = path.split("/")
+    for segment in segments:
+        if segment == "..":
+            if len(kept) > 1:
+                kept.pop()
+        elif segment != ".":
+            kept.append(segment)
+    if segments[-1] in (".", ".."):
+        kept.append("")
+    return "/".join(kept)
+
+
+def same_site(url: str, start: str) -> bool:
+    """Whether ``url`` is on the host and port of ``start``; https may stand in for http."""
+    one, other = urlsplit(url), urlsplit(start)
+    if one.hostname != other.hostname:
+        return False
+    ports = [each.port or _DEFAULT_PORTS.get(each.scheme) for each in (one, other)]
+    return ports[0] == ports[1] or (one.scheme == "https" and one.port is None and ports[1] == 80)
+
+
+@dataclass
+class Page:
+    """What a page says to a crawler."""
+
+    links: list[str] = field(default_factory=list[str])
+    is_index: bool = True  # false: robots meta says noindex or noai
+    is_follow: bool = True
+
+
+class _Parser(HTMLParser):
+    def __init__(self, base: str) -> None:
+        super().__init__(convert_charrefs=True)
+        self.base = base
+        self.page = Page()
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        values = {name: value or "" for name, value in attrs}
+        if tag == "base" and values.get("href"):
+            self.base = urljoin(self.base, values["href"])
+        elif tag in ("a", "area") and "nofollow" not in values.get("rel", "").lower():
+            target = canonical(values["href"], self.base) if values.get("href") else None
+            if target is not None:
+                self.page.links.append(target)
+        elif tag == "meta" and values.get("name", "").lower() == "robots":
+            obey(self.page, values.get("content", ""))
+
+
+def obey(page: Page, directives: str) -> None:
+    """Take over the words of a robots meta element or of ``X-Robots-Tag``."""
+    words = {word.strip().lower() for word in directives.split(",")}
+    page.is_index &= not words & {"noindex", "none", "noai"}
+    page.is_follow &= not words & {"nofollow", "none"}
+
+
+def read_page(html: str, url: str) -> Page:
+    """Links, in order and in their one spelling, and directives of the page at ``url``."""
+    parser = _Parser(url)
+    parser.feed(html)
+    page = parser.page
+    page.links = list(dict.fromkeys(page.links)) if page.is_follow else []
+    return page

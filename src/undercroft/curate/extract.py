@@ -1,0 +1,66 @@
+"""Payload -> the text of the document: main content, in one form of Unicode.
+
+HTML loses navigation, advertisements and boilerplate and becomes Markdown (trafilatura; Barbaresi
+2021); Markdown stays as it is; plain text and the pages of PDFs are only tidied.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+import unicodedata
+from typing import Final
+
+from undercroft.errors import MissingExtra
+
+_HTML_TYPES: Final = ("text/html", "application/xhtml+xml")
+#: All C0 and C1 controls but tab and line feed, byte order marks, soft hyphens, noncharacters.
+_CONTROLS: Final = re.compile(
+    "[\u0000-\u0008\u000b\u000e-\u001f\u007f-\u0084\u0086-\u009f\ufeff\u00ad\ufffe\uffff]"
+)
+_LINE_ENDS: Final = re.compile("\r\n?|\u0085|\u2028")
+_PAGE_ENDS: Final = re.compile("[\f\u2029]")
+_TRAILING: Final = re.compile(r"[ \t\u00a0]+$", re.M)
+_GAPS: Final = re.compile(r"\n{4,}")
+#: Extraction that keeps less than this share of a page's words probably missed the main content.
+_MIN_SHARE: Final = 0.1
+_MIN_CHARS: Final = 250
+
+
+def text_of(payload: bytes, mime: str) -> str:
+    """The main text of a raw document, normalised. Raises `MissingExtra`."""
+    text = payload.decode("utf-8", "replace")
+    return normalise(_main_text(text) if mime in _HTML_TYPES else text)
+
+
+def normalise(text: str) -> str:
+    """``text`` in NFC with line feeds for line ends, without control characters and with no more
+    than two blank lines in a row."""
+    text = unicodedata.normalize("NFC", text)
+    text = _PAGE_ENDS.sub("\n\n", _LINE_ENDS.sub("\n", text))
+    text = _TRAILING.sub("", _CONTROLS.sub("", text))
+    text = _GAPS.sub("\n\n\n", text).strip("\n")
+    return text + "\n" if text else ""
+
+
+def _main_text(html: str) -> str:
+    """The main content as Markdown; all visible text where extraction finds hardly any of it."""
+    try:
+        import trafilatura
+    except ImportError:
+        raise MissingExtra("trafilatura", "data") from None
+    logging.getLogger("trafilatura").setLevel(logging.CRITICAL)
+    found = trafilatura.extract(
+        html,
+        output_format="markdown",
+        include_comments=False,
+        include_tables=True,
+        include_formatting=True,
+        favor_recall=True,
+        deduplicate=False,
+    )
+    main = str(found or "")
+    if len(main) >= _MIN_CHARS:
+        return main
+    everything = str(trafilatura.html2txt(html) or "")
+    return main if len(main) > _MIN_SHARE * len(everything) else everything
