@@ -40,8 +40,10 @@ def distil(model: str, dimensions: int, out: Path, progress: Progress) -> None:
     folder = locate(model)
     try:
         from transformers import AutoModel, AutoTokenizer
+        from transformers.utils.logging import disable_progress_bar
     except ImportError as error:
         raise MissingExtra("transformers", "train") from error
+    disable_progress_bar()  # ours is `progress`
     try:
         transformer = AutoModel.from_pretrained(folder, dtype=_fast_type()).eval()
         tokenizer = AutoTokenizer.from_pretrained(folder)
