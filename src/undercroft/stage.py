@@ -225,6 +225,8 @@ def execute(
 def _store(project: Project, run_id: str, made: Made) -> MadeArtifact:
     """Put an output where it stays; still invisible, since no ledger row names it."""
     if made.path is not None:
+        if "table" in made.meta:  # a selection can be read for as long as the rows it selects from
+            project.lake.table(made.meta["table"]).tag(f"run-{run_id}", made.meta["version"])
         uri, digest, size = project.lake.blobs.put(made.path, made.kind, made.name)
         return MadeArtifact(made.kind, made.name, made.digest or digest, uri, size, made.meta)
     assert made.table is not None

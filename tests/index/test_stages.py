@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from pathlib import Path
 
 import pyarrow as pa
@@ -9,6 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from undercroft.index.stage import distil, index
+from undercroft.lake import equals, read_dataset
 from undercroft.lake.schemas import DOCUMENTS, SELECTION
 from undercroft.project import Project
 from undercroft.records import Artifact
@@ -115,3 +117,15 @@ def test_the_indexed_version_outlives_clean_up(project, small_transformer):
     *_, searchable = made(project, settings)
     table, version = project.table(searchable)
     assert version in table.tags().values()
+
+
+def test_a_dataset_outlives_clean_up_and_the_erasure_of_another_document(
+    project, small_transformer
+):
+    settings = IndexSettings(embedding=str(small_transformer), dimensions=8)
+    dataset, *_ = made(project, settings)
+    documents = project.lake.table("documents")
+    documents.overwrite(documents.read(limit=1))
+    documents.maintain(timedelta(0))
+    documents.purge(equals("id", "for"))
+    assert read_dataset(project.lake, dataset)["id"].to_pylist() == ["with"]
