@@ -144,3 +144,61 @@ def _wait_for(
             return facts
         time.sleep(0.02)
     raise AssertionError(f"the gateway was not ready: {log.read_text()[-2000:]}")
+
+
+DOCUMENTS = {
+    "d" * 15 + "1": ("Rivers", "The river Wye rises in Wales and flows into the Severn."),
+    "d" * 15 + "2": ("Cheese", "Cheddar cheese ripens in the caves of a Somerset gorge."),
+    "d" * 15 + "3": ("Clocks", "A pendulum clock loses time when the air is warm."),
+    "d" * 15 + "4": ("Bees", "A queen bee lays about two thousand eggs in a day."),
+}
+
+
+def keep_index(project: Project) -> dict[str, str]:
+    """Index `DOCUMENTS` with a tiny embedding model; the refs a route needs."""
+    from undercroft import retrieve
+    from undercroft.lake import Lake
+
+    folder = project.state / "tiny-embedding"
+    _tiny_embedding(folder)
+    uri, _, _ = project.lake.blobs.put(folder, "embedding", project.name)
+    embedding = keep(project, "embedding", project.name, {}, uri)
+    lake: Lake = project.lake
+    version = retrieve.build(
+        lake, _documents(), retrieve.Embedder.load(project.path(embedding)),
+        project.settings.index, lambda done, total: None,
+    )  # fmt: skip
+    index = keep(project, "index", project.name, {}, f"table:vectors@{version}")
+    return {"index": str(index.ref), "embedding": str(embedding.ref)}
+
+
+def _documents() -> Any:
+    import pyarrow as pa
+
+    rows = [
+        {"id": name, "uri": f"file:///{title.lower()}.txt", "title": title, "text": text}
+        for name, (title, text) in DOCUMENTS.items()
+    ]
+    return pa.Table.from_pylist(rows)
+
+
+def _tiny_embedding(folder: Path) -> None:
+    """A static embedding of the words of `DOCUMENTS`, in Model2Vec's format."""
+    import re
+
+    import numpy as np
+    from safetensors.numpy import save_file
+    from tokenizers import Tokenizer, models, normalizers, pre_tokenizers
+
+    folder.mkdir()
+    words = sorted(set(re.findall(r"\w+", str(DOCUMENTS).lower())))
+    tokenizer = Tokenizer(
+        models.WordLevel({word: number for number, word in enumerate(["[UNK]", *words])}, "[UNK]")
+    )
+    tokenizer.normalizer = normalizers.Lowercase()
+    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
+    tokenizer.save(str(folder / "tokenizer.json"))
+    vectors = np.random.default_rng(20).normal(size=(len(words) + 1, 32)).astype(np.float32)
+    vectors[0] = 0
+    save_file({"embeddings": vectors}, str(folder / "model.safetensors"))
+    (folder / "config.json").write_text("{}")

@@ -1,5 +1,7 @@
 """Citations of passages that were not shown never leave."""
 
+from itertools import pairwise
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -13,7 +15,7 @@ TEXTS = st.text(alphabet="[]0123456789, abc.(", max_size=60)
 def cleaned(text: str, num_passages: int, cuts: list[int]) -> str:
     citation_filter = CitationFilter(num_passages)
     edges = [0, *sorted(min(cut, len(text)) for cut in cuts), len(text)]
-    pieces = [text[a:b] for a, b in zip(edges, edges[1:], strict=False)]
+    pieces = [text[a:b] for a, b in pairwise(edges)]
     return "".join(map(citation_filter.feed, pieces)) + citation_filter.flush()
 
 

@@ -72,7 +72,8 @@ def raw_stream(served, max_tokens=400) -> socket.socket:
     connection = socket.create_connection((parts.hostname, parts.port), timeout=20)
     connection.sendall(
         f"POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\n{head}"
-        f"content-length: {len(body)}\r\n\r\n".encode() + body
+        f"content-length: {len(body)}\r\n\r\n".encode()
+        + body
     )
     return connection
 
@@ -174,7 +175,7 @@ def test_an_engine_killed_before_any_text_costs_the_client_only_time(narrow):
             asked = asyncio.create_task(
                 client.chat.completions.create(model="docs", messages=LONG, max_tokens=150)
             )
-            until(lambda: busy(narrow), 5)
+            await asyncio.to_thread(until, lambda: busy(narrow), 5)
             engine_of(narrow).kill()
             return await asyncio.wait_for(asked, 30)
 
@@ -238,9 +239,7 @@ def test_a_killed_gateway_loses_no_answer_and_leaves_no_engine(tmp_path):
     with gateway_of(project) as gateway, gateway.client() as client:
         engine = engine_of(gateway)
         ids = [
-            client.chat.completions.create(
-                model="docs", messages=LONG, max_tokens=2, seed=seed
-            ).id
+            client.chat.completions.create(model="docs", messages=LONG, max_tokens=2, seed=seed).id
             for seed in range(5)
         ]
         gateway.process.kill()

@@ -46,7 +46,8 @@ async def generate(
             row.queue_ms = (time.monotonic() - asked_at) * 1000
             begun = False
             try:
-                async with aclosing(_call(gateway, lease, ask, messages)) as reply:
+                said = _call(gateway, lease, ask, messages)
+                async with aclosing(said if ask.stream else _whole(said)) as reply:
                     async for piece in reply:
                         begun = begun or bool(piece.text)
                         yield piece
@@ -69,12 +70,24 @@ def _call(
         **ask.sampling,
         **(said or {"messages": messages}),
         "max_tokens": ask.max_tokens,
-        "stream": ask.stream,
+        # llama.cpp notices a client that hung up only between two events of a stream.
+        "stream": ask.stream or lease.replica.local,
     }
-    if ask.stream:
+    if payload["stream"]:
         payload["stream_options"] = {"include_usage": True}
     url = lease.replica.url + upstream.PATHS[ask.kind]
     return upstream.pieces(gateway.client, url, payload, lease.replica.headers)
+
+
+async def _whole(pieces: AsyncGenerator[Piece, None]) -> AsyncGenerator[Piece, None]:
+    """All of ``pieces`` as one, so that nothing is shown of an answer that breaks off."""
+    whole = Piece()
+    async with aclosing(pieces):
+        async for piece in pieces:
+            whole.text += piece.text
+            whole.finish_reason = piece.finish_reason or whole.finish_reason
+            whole.usage = piece.usage or whole.usage
+    yield whole
 
 
 def _charge(row: RequestRow, lease: Lease, meter: MeterSettings) -> None:

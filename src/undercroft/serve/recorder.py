@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import threading
 from collections import OrderedDict, deque
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -38,6 +39,7 @@ class Recorder:
             self._spool.closed_segments()
         )  # a crash may have moved them
         self._tasks: list[asyncio.Task[None]] = []
+        self._moving = threading.Lock()  # a cancelled task's thread may still be moving
         self.failing = ""  # why rows cannot be written at present
 
     def append(self, row: Row) -> bool:
@@ -87,14 +89,15 @@ class Recorder:
 
     def move(self) -> None:
         """Move every closed segment to the lake. A failure leaves the segment for the next time."""
-        for segment in self._spool.closed_segments():
-            found = list(spool.read(segment))
-            again = segment in self._attempted
-            self._attempted.add(segment)
-            for table, kind in (("requests", RequestRow), ("feedback", FeedbackRow)):
-                self._write(table, [row for row in found if isinstance(row, kind)], again)
-            segment.unlink()
-            self._attempted.discard(segment)
+        with self._moving:
+            for segment in self._spool.closed_segments():
+                found = list(spool.read(segment))
+                again = segment in self._attempted
+                self._attempted.add(segment)
+                for table, kind in (("requests", RequestRow), ("feedback", FeedbackRow)):
+                    self._write(table, [row for row in found if isinstance(row, kind)], again)
+                segment.unlink()
+                self._attempted.discard(segment)
 
     def spent_today(self) -> dict[str, int]:
         """Tokens by key since midnight UTC, from the lake and from the spool."""

@@ -1,0 +1,99 @@
+"""An OpenAI-compatible server that answers what a script says, for faults no real engine has.
+
+The script's name is the last word of the last message: ``… script:NAME``.
+"""
+
+import asyncio
+import json
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from aiohttp import web
+
+PIECES: dict[str, list[str]] = {
+    "plain": ["It ", "is ", "so", " [1]", ". No", " [", "9", "]", "."],
+    "mail": ["Write to ali", "ce@riverb", "ank.co or ", "bob@riverbank.co", " soon."],
+    "empty": [],
+    "key": ["The key is AKIA", "IOSFODNN7", "EXAMPLQ, keep it."],
+}
+USAGE = {"prompt_tokens": 7, "completion_tokens": 3, "total_tokens": 10}
+
+
+class Scripted:
+    """What the server was asked, newest last."""
+
+    def __init__(self) -> None:
+        self.asked: list[dict[str, Any]] = []
+        self.url = ""
+
+    async def chat(self, request: web.Request) -> web.StreamResponse:
+        body = await request.json()
+        self.asked.append(body)
+        name = body["messages"][-1]["content"].rpartition("script:")[2].split()[0]
+        if name == "busy":
+            error = {"error": {"message": "slow down"}}
+            return web.json_response(error, status=429, headers={"retry-after": "3"})
+        if name == "nonsense":
+            return web.Response(text="<html>", content_type="text/html")
+        if body.get("stream"):
+            return await self._stream(request, name)
+        text = "".join(PIECES.get(name, []))
+        choice = {"index": 0, "message": {"content": text}, "finish_reason": "stop"}
+        return web.json_response({"choices": [choice], "usage": USAGE})
+
+    async def _stream(self, request: web.Request, name: str) -> web.StreamResponse:
+        response = web.StreamResponse(headers={"content-type": "text/event-stream"})
+        await response.prepare(request)
+        for piece in PIECES.get(name, ["So ", "far "]):
+            await response.write(event({"delta": {"content": piece}, "finish_reason": None}))
+            await asyncio.sleep(0)
+        if name == "hangs-up":
+            assert request.transport is not None
+            request.transport.abort()
+            return response
+        if name == "just-ends":
+            return response
+        if name == "in-band":
+            await response.write(b'data: {"error": {"message": "out of memory"}}\n\n')
+            return response
+        await response.write(event({"delta": {}, "finish_reason": "stop"}))
+        await response.write(f"data: {json.dumps({'choices': [], 'usage': USAGE})}\n\n".encode())
+        await response.write(b"data: [DONE]\n\n")
+        return response
+
+
+def event(choice: dict[str, Any]) -> bytes:
+    return f"data: {json.dumps({'choices': [{'index': 0, **choice}]})}\r\n\r\n".encode()
+
+
+@contextmanager
+def running() -> Iterator[Scripted]:
+    """The server on a free port, in a thread, until the block ends."""
+    scripted, ready, loop = Scripted(), threading.Event(), asyncio.new_event_loop()
+
+    async def start() -> web.AppRunner:
+        app = web.Application()
+        app.router.add_post("/v1/chat/completions", scripted.chat)
+        runner = web.AppRunner(app, shutdown_timeout=0.1)
+        await runner.setup()
+        await web.TCPSite(runner, "127.0.0.1", 0).start()
+        scripted.url = f"http://127.0.0.1:{runner.addresses[0][1]}"
+        ready.set()
+        return runner
+
+    def work() -> None:
+        asyncio.set_event_loop(loop)
+        runner = loop.run_until_complete(start())
+        loop.run_forever()
+        loop.run_until_complete(runner.cleanup())
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    ready.wait(5)
+    try:
+        yield scripted
+    finally:
+        loop.call_soon_threadsafe(loop.stop)
+        thread.join(5)
