@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 import threading
@@ -215,7 +216,11 @@ def test_a_head_that_cannot_be_signed_does_not_undo_the_work(
     run = ledger.begin_run("curate", "k", {}, [])
     (trust_folder / "audit.head").write_text("{}")
     assert ledger.finish_run(run.id, [made()], Footprint())
-    assert "audit verify" in caplog.text
+    assert "was edited or removed" in caplog.text
+    shutil.rmtree(trust_folder)
+    trust_folder.write_text("a file where the folder was")
+    assert ledger.decide("release", "route:docs@1", "refused", "a test", {}, "ada")
+    assert "was not sealed" in caplog.records[-1].message
 
 
 def test_a_postgres_that_dropped_its_connections_costs_no_error(postgres_url: str) -> None:

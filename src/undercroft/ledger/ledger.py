@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime
@@ -11,7 +10,6 @@ from typing import Any, Literal
 
 from sqlalchemy import Connection, Engine, insert, select
 
-from undercroft.errors import UndercroftError
 from undercroft.ledger import artifacts as artifact_rows
 from undercroft.ledger import lineage, runs
 from undercroft.ledger.artifacts import MadeArtifact
@@ -22,8 +20,6 @@ from undercroft.records import Artifact, Decision, Footprint, Lineage, Progress,
 from undercroft.trust.audit import ANCHOR, AuditLog, append
 from undercroft.trust.plain import plain_json, plain_text
 from undercroft.trust.transactions import now, reading, serialise, writing
-
-log = logging.getLogger(__name__)
 
 
 class Ledger:
@@ -56,18 +52,12 @@ class Ledger:
 
     @contextmanager
     def _audited(self) -> Iterator[Connection]:
-        """A transaction that enters the audit log; the log's head is signed when it has committed.
-
-        That the head could not be signed does not undo what was committed: the next one covers it.
-        """
+        """A transaction that enters the audit log, whose head is signed when it has committed."""
         with writing(self.engine) as connection:
             serialise(connection)
             yield connection
         if self._audit is not None:
-            try:
-                self._audit.seal()
-            except (OSError, UndercroftError) as error:
-                log.warning("The head of the audit log was not signed: %s", error)
+            self._audit.seal()
 
     # Artifacts
 

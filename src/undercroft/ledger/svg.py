@@ -27,6 +27,7 @@ _STYLE: Final = """
 font:12px ui-monospace,'SF Mono',Menlo,Consolas,'DejaVu Sans Mono',monospace}
 @media (prefers-color-scheme:dark){.uc-lineage{--ink:#e6eaed;--soft:#98a3ad;--line:#56616b;
 --box:#1b2126;--run:#262e34;--root:#4fc4bb}}
+.uc-lineage:root{background:var(--box)}
 .uc-lineage text{fill:var(--ink);text-anchor:middle}
 .uc-lineage .small{fill:var(--soft);font-size:10px}
 .uc-lineage rect{fill:var(--box);stroke:var(--line)}

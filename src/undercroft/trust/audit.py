@@ -22,7 +22,7 @@ from typing import Any, Final
 
 from sqlalchemy import Connection, Engine, Row, func, insert, select
 
-from undercroft.errors import Tampered
+from undercroft.errors import Tampered, UndercroftError
 from undercroft.trust.anchor import GENESIS, Anchor, Head
 from undercroft.trust.plain import plain_json, plain_text
 from undercroft.trust.tables import audit
@@ -109,24 +109,29 @@ class AuditLog:
         """Sign the newest entry as the head of the chain; call it after the commit.
 
         Only entries that follow from the head signed before are taken up, so that a cut or
-        rewritten chain is not made good by the next entry. Returns False, and leaves the anchor as
-        evidence, when the log no longer contains that head or the anchor itself does not hold.
+        rewritten chain is not made good by the next entry. False: the head was left as it stands,
+        and the log says why. That undoes nothing of what was committed, so nothing is raised: the
+        next call covers it, or `verify` shows what is wrong.
         """
-        with self._anchor.locked():
-            head = self._anchor.read()
-            if head is None:
-                log.warning(
-                    "The audit anchor does not hold; not sealing. Run: undercroft audit verify"
-                )
-                return False
-            with reading(self._engine) as connection:
-                newest, problem, _ = _walk(connection, head)
-            if problem:
-                log.warning("%s Not sealing. Run: undercroft audit verify", problem)
-                return False
-            if newest.seq > head.seq:
-                self._anchor.write(newest)
-            return True
+        try:
+            with self._anchor.locked():
+                problem = self._advance()
+        except (OSError, UndercroftError) as error:
+            problem = str(error)
+        if problem:
+            log.warning("The audit log was not sealed. %s See: undercroft audit verify", problem)
+        return not problem
+
+    def _advance(self) -> str:
+        """Move the signed head to the newest entry; what keeps it from that, or nothing."""
+        head = self._anchor.read()
+        if head is None:
+            return f"The signed head in {self._anchor.path} was edited or removed."
+        with reading(self._engine) as connection:
+            newest, problem, _ = _walk(connection, head)
+        if not problem and newest.seq > head.seq:
+            self._anchor.write(newest)
+        return problem
 
     def entries(self, limit: int = 100, offset: int = 0) -> list[AuditEntry]:
         """Entries, newest first."""
