@@ -115,8 +115,8 @@ class Vault:
                 append(connection, actor, "subject.shredded", f"subject:{hashed}")
         with self._lock:
             self._drop_keys()
-        # A full disk costs the others a second, until they ask the database. A file's size tells two
-        # shreddings apart where its time may not.
+        # A full disk costs the others a second, until they ask the database. A file's size tells
+        # two shreddings apart where its time may not.
         with suppress(OSError), self._shreds_file.open("ab") as file:
             file.write(b".")
         if done.rowcount:
