@@ -77,6 +77,15 @@ def test_identifiers_and_keywords_are_found(embedder, tmp_path):
         assert retriever.search(question, 1)[0].uri == f"py:{name}", question
 
 
+def test_words_are_found_in_scripts_without_spaces(embedder, tmp_path):
+    texts = {"tokyo": "東京都は日本の首都です。", "kyoto": "京都にはお寺がたくさんあります。"}
+    lake = Lake(tmp_path)
+    version = build(lake, documents(texts), embedder, IndexSettings(), lambda done, total: None)
+    retriever = Retriever(lake.table("vectors"), version, embedder)
+    assert retriever.search("日本の首都", 1)[0].uri == "py:tokyo"
+    assert retriever.search("お寺", 1)[0].uri == "py:kyoto"
+
+
 @settings(max_examples=150, deadline=None)
 @given(question=st.text())
 @example('"open AND (')
@@ -139,7 +148,7 @@ def test_vectors_on_disk_answer_as_those_in_memory(embedder, tmp_path):
 
 
 def test_the_best_in_words_and_meaning_scores_one_and_all_are_kept():
-    scores = fuse({1: 8.0, 2: 4.0}, {1: 1.0, 3: 0.5})
+    scores = fuse({1: 8.0, 2: 4.0}, {1: 1.0, 3: 0.25})
     assert scores[1] == pytest.approx(1.0)
     assert scores[1] > scores[2] > scores[3] > 0
     assert fuse({}, {}) == {}

@@ -33,8 +33,8 @@ if TYPE_CHECKING:
 TABLE = "vectors"
 SEARCHED = ("text", "title", "heading")
 
-#: Weight of the cosine beside the BM25 score, which is at most 1; best of 0.5 and 1.
-COSINE_WEIGHT = 0.5
+#: Weight of the cosine beside the BM25 score, which is at most 1; best of 0.25, 0.5 and 1.
+COSINE_WEIGHT = 1.0
 #: Documents chunked, embedded and written at once.
 _BATCH_DOCUMENTS = 256
 _QUESTION_CHARS = 1000
@@ -115,6 +115,7 @@ def build(
             table.index(
                 column,
                 "INVERTED",
+                base_tokenizer="icu/split",  # finds words where a script has no spaces
                 stem=False,
                 remove_stop_words=True,
                 custom_stop_words=ASKING_WORDS,
