@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import click
 
 from undercroft.cli.main import State, print_json
@@ -24,7 +26,8 @@ def ask(state: State, question: str, as_json: bool) -> None:
     from undercroft.cli.summary import print_sources
 
     console = Console(highlight=False)
-    sources, answer_id = [], ""
+    sources: list[dict[str, Any]] = []
+    answer_id = ""
     for chunk in chunks:
         answer_id = chunk.get("id") or answer_id
         sources = chunk.get("sources") or sources
