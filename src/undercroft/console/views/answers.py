@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -10,13 +10,16 @@ from typing import TYPE_CHECKING, Any
 
 from undercroft.console.views.documents import Source, sources
 from undercroft.console.views.lists import PAGE_SIZE, Paged
-from undercroft.errors import NotFound
+from undercroft.errors import NotFound, Tampered
 from undercroft.lake import any_of, equals, quote
 from undercroft.project import Project
 from undercroft.retrieve.prompt import citations
 
 if TYPE_CHECKING:
     from undercroft.lake import Table
+
+_TURN = re.compile(r"(?:^|\n\n)(?:system|developer|user|assistant): ")
+_USER_TURN = re.compile(r"(?:^|\n\n)user: ")
 
 REQUESTS, FEEDBACK = "requests", "feedback"
 FILTERS = ("down", "up", "failed", "findings")
@@ -57,11 +60,13 @@ class Opinion:
 
 @dataclass(frozen=True)
 class AnswerPage:
-    """One answer's trace. ``timings`` are its consecutive parts in milliseconds."""
+    """One answer's trace. ``timings`` are its consecutive parts in milliseconds; ``transcript``
+    is the whole conversation that ``question`` ended."""
 
     id: str
     at: datetime
     question: str | None
+    transcript: str | None
     answer: str | None
     sources: Sequence[Source]
     timings: Sequence[tuple[str, float]]
@@ -104,10 +109,12 @@ def one(project: Project, answer_id: str) -> AnswerPage:
         raise NotFound(f"There is no answer {answer_id}.", do="See the list of answers.")
     row = rows[0]
     text = opened(project, row, "answer")
+    transcript = opened(project, row, "question")
     return AnswerPage(
         id=row["id"],
         at=row["at"],
-        question=question_of(project, row),
+        question=last_question(transcript),
+        transcript=transcript,
         answer=text,
         sources=sources(project, row["passages"] or [], citations(text or "")),
         timings=timings(row),
@@ -154,10 +161,11 @@ def timings(row: Mapping[str, Any]) -> list[tuple[str, float]]:
     ]
 
 
-def question_of(project: Project, row: Mapping[str, Any]) -> str | None:
-    """What was asked; None where its key was destroyed."""
-    asked = opened(project, row, "question")
-    return None if asked is None else str(json.loads(asked)["question"])
+def last_question(transcript: str | None) -> str | None:
+    """What was asked last in a conversation that the gateway wrote down turn by turn."""
+    if transcript is None or not _TURN.match(transcript):
+        return transcript
+    return _TURN.split(transcript)[-1].strip() if _USER_TURN.search(transcript) else transcript
 
 
 def opened(project: Project, row: Mapping[str, Any], column: str) -> str | None:
@@ -170,6 +178,8 @@ def opened(project: Project, row: Mapping[str, Any], column: str) -> str | None:
         return project.trust.vault.open(row["subject"] or "", sealed, aad).decode()
     except NotFound:
         return None
+    except Tampered:
+        return "(this is not what was written; see: undercroft audit verify)"
 
 
 def _where(project: Project, chosen: str) -> str | None:
@@ -201,7 +211,7 @@ def _row(project: Project, row: Mapping[str, Any], rating: int) -> AnswerRow:
     return AnswerRow(
         id=row["id"],
         at=row["at"],
-        question=question_of(project, row),
+        question=last_question(opened(project, row, "question")),
         model=row["model"] or "",
         status=row["status"] or "",
         total_ms=row["total_ms"] or 0.0,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -10,27 +11,32 @@ from undercroft.console.views.lists import PAGE_SIZE, Paged, one_more
 from undercroft.project import Project
 from undercroft.records import Artifact, Decision, Ref
 
-#: Metrics of a scorecard in the order people ask for them; lower is better for the last.
+#: Metrics of a scorecard in the order people ask for them.
 METRICS = (
-    ("answer_f1", "Answer F1", False),
-    ("grounded", "Grounded", False),
-    ("cited", "Cites rightly", False),
-    ("refused_unanswerable", "Refuses unanswerable", False),
-    ("repetition", "Repetition", True),
-    ("answer_perplexity", "Answer perplexity", True),
+    ("answer_f1", "Answer F1"),
+    ("grounded", "Grounded"),
+    ("cited", "Cites rightly"),
+    ("refused_unanswerable", "Refuses the unanswerable"),
+    ("refused_answerable", "Refuses the answerable"),
+    ("repetition", "Repetition"),
+    ("answer_perplexity", "Answer perplexity"),
 )
+_LOWER_IS_BETTER = frozenset({"refused_answerable", "repetition", "answer_perplexity"})
+CASES_FILE = "cases.jsonl"
+CASES_SHOWN = 10
 _RECENT = 6
 
 
 @dataclass(frozen=True)
 class Score:
-    """One metric of base and tuned model; ``significant`` is None where nobody tested it."""
+    """One metric of base and tuned model, with the interval of the difference where it is known."""
 
-    key: str
     title: str
     base: float
     tuned: float
     lower_is_better: bool
+    interval: tuple[float, float] | None
+    significant: bool | None
 
 
 @dataclass(frozen=True)
@@ -39,6 +45,7 @@ class Scorecard:
     scores: Sequence[Score]
     cases: int
     significant: bool | None
+    retrieval: Mapping[str, Any]
 
 
 @dataclass(frozen=True)
@@ -60,6 +67,7 @@ class ArtifactPage:
     stage: str
     decisions: Sequence[Decision]
     scorecard: Scorecard | None
+    cases: Paged[Mapping[str, Any]] | None
 
 
 def overview(project: Project, page: int = 1) -> ModelsPage:
@@ -78,8 +86,11 @@ def overview(project: Project, page: int = 1) -> ModelsPage:
     )
 
 
-def one(project: Project, ref: str) -> ArtifactPage:
-    """One artifact by its ref; raises `NotFound` or `BadRef`."""
+def one(project: Project, ref: str, page: int = 1) -> ArtifactPage:
+    """One artifact by its ref, with a page of its cases where it is a scorecard.
+
+    Raises `NotFound` or `BadRef`.
+    """
     artifact = project.ledger.artifact(ref)
     aliases = project.ledger.aliases(artifact.kind, artifact.name)
     return ArtifactPage(
@@ -88,6 +99,7 @@ def one(project: Project, ref: str) -> ArtifactPage:
         stage=project.ledger.run_of(artifact).stage,
         decisions=project.ledger.decisions(subject=str(artifact.ref)),
         scorecard=scorecard(artifact) if artifact.kind == "scorecard" else None,
+        cases=cases(project, artifact, page) if artifact.kind == "scorecard" else None,
     )
 
 
@@ -107,20 +119,38 @@ def scorecard(artifact: Artifact) -> Scorecard:
     """A scorecard artifact's numbers; metrics it does not have are left out."""
     evaluation = artifact.meta.get("evaluation") or {}
     base, tuned = evaluation.get("base") or {}, evaluation.get("tuned") or {}
+    differences = evaluation.get("differences") or {}
     scores = [
-        Score(key, title, float(base[key]), float(tuned[key]), lower)
-        for key, title, lower in METRICS
+        _score(title, base[key], tuned[key], key in _LOWER_IS_BETTER, differences.get(key) or {})
+        for key, title in METRICS
         if base.get(key) is not None and tuned.get(key) is not None
     ]
     return Scorecard(
-        artifact, scores, int(evaluation.get("cases") or 0), evaluation.get("significant")
+        artifact,
+        scores,
+        int(evaluation.get("cases") or 0),
+        evaluation.get("significant"),
+        evaluation.get("retrieval") or {},
     )
 
 
-def facts_of(meta: Mapping[str, Any]) -> list[tuple[str, Any]]:
-    """The plain values of an artifact's meta, for a list of facts."""
-    return [
-        (key.replace("_", " "), value)
-        for key, value in meta.items()
-        if isinstance(value, str | int | float | bool) and value != ""
-    ]
+def _score(
+    title: str, base: float, tuned: float, lower_is_better: bool, difference: Mapping[str, Any]
+) -> Score:
+    low, high = difference.get("low"), difference.get("high")
+    interval = None if low is None or high is None else (float(low), float(high))
+    significant = difference.get("significant")
+    return Score(title, float(base), float(tuned), lower_is_better, interval, significant)
+
+
+def cases(project: Project, artifact: Artifact, page: int) -> Paged[Mapping[str, Any]] | None:
+    """One page of a scorecard's cases; None where it kept none."""
+    if not artifact.uri.startswith("blob:"):
+        return None
+    path = project.path(artifact) / CASES_FILE
+    if not path.is_file():
+        return None
+    lines = path.read_text(encoding="utf-8").splitlines()
+    first = (page - 1) * CASES_SHOWN
+    shown = [json.loads(line) for line in lines[first : first + CASES_SHOWN]]
+    return Paged(shown, len(lines), page, CASES_SHOWN)

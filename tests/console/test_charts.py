@@ -1,0 +1,41 @@
+import math
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from undercroft.console.components import charts
+
+NUMBERS = st.floats(-1e9, 1e9, allow_nan=False).filter(lambda x: x == 0 or abs(x) > 1e-6)
+
+
+@given(NUMBERS, NUMBERS)
+def test_an_axis_holds_all_values_in_a_few_even_steps(a, b):
+    low, high = min(a, b), max(a, b)
+    if high - low < 1e-6:
+        high = low
+    ticks = charts.scale(low, high)
+    assert ticks[0] <= low
+    assert ticks[-1] >= high
+    assert 2 <= len(ticks) <= 8
+
+
+@given(st.lists(st.floats(0, 1), min_size=1, max_size=3000))
+def test_thinning_keeps_the_ends_and_the_limit(values):
+    points = list(enumerate(values))
+    kept = charts.thin(points)
+    assert kept[0] == points[0]
+    assert kept[-1] == points[-1]
+    assert len(kept) <= charts.MAX_POINTS + 1
+
+
+def test_the_average_of_a_line_is_the_line_itself():
+    points = [(float(step), 3.0 * step) for step in range(50)]
+    assert all(
+        math.isclose(a, b) for (_, a), (_, b) in zip(charts.averaged(points), points, strict=True)
+    )
+
+
+def test_a_loss_that_is_not_a_number_is_left_out_rather_than_drawn():
+    drawn = charts.line("Loss", [(1, 2.0), (2, math.nan), (3, 1.0)])
+    assert "nan" not in drawn
+    assert "<path" in drawn
