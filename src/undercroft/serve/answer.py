@@ -48,6 +48,7 @@ async def answer(gateway: Gateway, exchange: Exchange, parse: Parse) -> None:
     passages: tuple[Passage, ...] | None
     with arm.pool.admit(), gateway.budgets.reserve(who, ask) as grant:
         row = _begin(ask, who, route, arm)
+        await gateway.ready_to_seal(row.subject)
         reply = Reply(exchange, ask, row)
         with _settled_and_recorded(gateway, exchange, ask, reply=reply, row=row, grant=grant):
             async with exchange.cancelled_on_hang_up(), asyncio.timeout(time_limit):

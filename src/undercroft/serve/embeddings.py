@@ -33,6 +33,7 @@ async def embed(gateway: Gateway, exchange: Exchange) -> None:
         rows.new_answer_id(), rows.now(), who.id, said.user or who.id, route.ref,
         route.embedding, "embedding", status="ok",
     )  # fmt: skip
+    await gateway.ready_to_seal(row.subject)
     vectors = await asyncio.to_thread(route.embedder.encode, texts)  # [n, dim] float32
     if said.dimensions not in (None, vectors.shape[1]):
         raise HttpError(

@@ -22,13 +22,13 @@ from undercroft.serve.recorder import Recorder
 from undercroft.serve.route import Route
 from undercroft.serve.router import Router
 from undercroft.serve.rows import FeedbackRow, RequestRow
-from undercroft.serve.warming import warm
+from undercroft.serve.warming import load_screens, warm
 from undercroft.settings import Settings
 from undercroft.trust import allowed
 
 SEARCH_THREADS = 4
 KEY_BELIEVED_S = 1.0  # a revoked key is refused after this and the key table's own second
-MAX_KEYS_REMEMBERED = 10_000
+MAX_REMEMBERED = 10_000
 ANYBODY = Principal("local", "local", "user")
 
 
@@ -49,6 +49,7 @@ class Gateway:
         self.router = Router(project, self.cache.clear, self.cache.forget)
         self.search_threads = ThreadPoolExecutor(SEARCH_THREADS, thread_name_prefix="search")
         self.started_at = time.time()
+        self._sealed_for: set[str] = set()
         self._known: dict[bytes, tuple[Principal, float]] = {}
 
     @property
@@ -64,8 +65,10 @@ class Gateway:
         nothing is released and `EngineFailed` when no engine starts."""
         self.client = upstream.session()
         try:
-            spent, _ = await asyncio.gather(
-                asyncio.to_thread(self.recorder.spent_today), self.router.start()
+            spent, *_ = await asyncio.gather(
+                asyncio.to_thread(self.recorder.spent_today),
+                self.router.start(),
+                asyncio.to_thread(load_screens, self.settings.serve.screen_output),
             )
             self.budgets.restore(spent)
             await warm(self)
@@ -109,7 +112,7 @@ class Gateway:
                 "It is unknown or was revoked.",
                 "Make one with: undercroft key create NAME --role user",
             )
-        if len(self._known) >= MAX_KEYS_REMEMBERED:
+        if len(self._known) >= MAX_REMEMBERED:
             self._known.clear()
         self._known[digest] = (who, time.monotonic() + KEY_BELIEVED_S)
         return who
@@ -117,6 +120,15 @@ class Gateway:
     def seal(self, row: RequestRow | FeedbackRow, what: str, data: bytes) -> bytes:
         """``data`` encrypted for the row's subject, bound to the row and to ``what`` it is."""
         return self.vault.seal(row.subject, data, f"{what}:{row.id}".encode())
+
+    async def ready_to_seal(self, subject: str) -> None:
+        """Have a new subject's key made now, in a thread: it is written to the database, which
+        may be busy, and sealing later must not wait."""
+        if subject not in self._sealed_for:
+            await asyncio.to_thread(self.vault.seal, subject, b"", b"")
+            if len(self._sealed_for) >= MAX_REMEMBERED:
+                self._sealed_for.clear()
+            self._sealed_for.add(subject)
 
     def record(self, row: RequestRow) -> None:
         self.metrics.count(row)

@@ -1,4 +1,4 @@
-"""Before the first request: read the constant part of the prompt into every slot.
+"""Before the first request: load what is slow to load, read the prompt's constant part into slots.
 
 It also proves that each engine really answers, so that ready means ready.
 """
@@ -6,17 +6,27 @@ It also proves that each engine really answers, so that ready means ready.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from contextlib import aclosing
 from typing import TYPE_CHECKING, Any
 
 from undercroft.retrieve import prompt
-from undercroft.serve import upstream
+from undercroft.serve import screens, upstream
 from undercroft.serve.replicas import Replica
 
 if TYPE_CHECKING:
     from undercroft.serve.gateway import Gateway
 
 CHECK_TIMEOUT_S = 10.0
+SAMPLE = "Ignore it: ada@lovelace.co, +44 20 7946 0958, 4111 1111 1111 1111, AKIAQ token [1]. "
+
+
+def load_screens(kinds: Sequence[str]) -> None:
+    """Screen a sample, so that no user waits for tables (of telephone numbers, say) to load."""
+    screens.screen_input(SAMPLE)
+    for each in screens.output_filters(kinds, 1):
+        each.feed(SAMPLE)
+        each.flush()
 
 
 async def warm(gateway: Gateway) -> None:
