@@ -1,6 +1,8 @@
 """The hybrid index: what a question finds."""
 
 import pydoc_data.topics
+import subprocess
+import sys
 import time
 
 import numpy as np
@@ -126,6 +128,23 @@ def test_an_erased_document_is_no_longer_found_in_the_version_that_had_it(embedd
     table.tag("index.docs.1", version)
     table.purge(equals("document", "id-zebra"))
     retriever = Retriever(table, version, embedder)
+    assert {p.uri for p in retriever.search("striped zebras", 3)} == {"py:horse"}
+
+
+def test_an_open_retriever_survives_an_erasure_and_forgets_on_reopening(embedder, tmp_path):
+    lake = Lake(tmp_path)
+    texts = {"zebra": "Zebras are striped.", "horse": "Horses run."}
+    version = build(lake, documents(texts), embedder, IndexSettings(), lambda done, total: None)
+    table = lake.table("vectors")
+    table.tag("index.docs.1", version)
+    retriever = Retriever(table, version, embedder)
+    elsewhere = (
+        "from undercroft.lake import Lake, equals\n"
+        f"Lake({str(tmp_path)!r}).table('vectors').purge(equals('document', 'id-zebra'))"
+    )
+    subprocess.run([sys.executable, "-c", elsewhere], check=True)
+    assert "py:horse" in {p.uri for p in retriever.search("running horses", 2)}
+    retriever.reopen()
     assert {p.uri for p in retriever.search("striped zebras", 3)} == {"py:horse"}
 
 

@@ -13,10 +13,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
+import lance
 import numpy as np
 import pyarrow as pa
 from lance.query import MultiMatchQuery
 
+from undercroft.errors import NotFound
 from undercroft.lake import Lake
 from undercroft.lake.faults import told
 from undercroft.lake.schemas import chunks as chunk_schema
@@ -134,11 +136,21 @@ class Retriever:
     """
 
     def __init__(self, table: Table, version: int | None, embedder: Embedder) -> None:
-        self._dataset = table.dataset(version)
+        self._table = table
+        self._version = version
         self._embedder = embedder
-        self._vectors: Vectors = open_vectors(self._dataset)
-        if len(self._vectors):
-            self._warm()
+        self.reopen()
+
+    def reopen(self) -> None:
+        """Read the version again: after an erasure it no longer has what was erased.
+
+        Searches that run meanwhile are answered from what was open before.
+        """
+        dataset = self._table.dataset(self._version)
+        vectors = open_vectors(dataset)
+        for index in dataset.describe_indices():
+            dataset.prewarm_index(index.name)
+        self._opened: tuple[lance.LanceDataset, Vectors] = (dataset, vectors)
 
     def search(self, question: str, k: int, candidates: int = 30) -> list[Passage]:
         """The best ``k`` passages for ``question``, best first; any text is a valid question.
@@ -147,38 +159,41 @@ class Retriever:
         `Passage.score` is between 0 and 1, and 1 only for the best match in both.
         """
         asked = question[:_QUESTION_CHARS].encode("utf-8", "replace").decode().replace("\0", " ")
-        if not asked.strip() or not len(self._vectors):
+        try:
+            return self._search(asked, k, max(k, candidates))
+        except NotFound:  # another process erased something and its files went with it
+            self.reopen()
+            return self._search(asked, k, max(k, candidates))
+
+    def _search(self, asked: str, k: int, candidates: int) -> list[Passage]:
+        dataset, vectors = self._opened
+        if not asked.strip() or not len(vectors):
             return []
-        vector = self._embedder.encode([asked])[0]
-        words = self._by_words(asked, max(k, candidates))
-        cosines = self._by_meaning(vector, words, max(k, candidates))
-        scores = fuse(words, cosines)
-        best = sorted(scores, key=lambda row: (-scores[row], row))[:k]
-        return [
-            _passage(row, scores[at])
-            for at, row in zip(best, self._vectors.take(best), strict=True)
-        ]
-
-    def _by_words(self, question: str, limit: int) -> dict[int, float]:
-        """BM25 scores by row id."""
         with told("search the index"):
-            found = self._dataset.scanner(
-                columns=["_rowid", "_score"],
-                full_text_query=MultiMatchQuery(question, list(SEARCHED)),
-                limit=limit,
-            ).to_table()
-        return dict(zip(found["_rowid"].to_pylist(), found["_score"].to_pylist(), strict=True))
+            words = by_words(dataset, asked, candidates)
+            cosines = by_meaning(vectors, self._embedder.encode([asked])[0], words, candidates)
+            scores = fuse(words, cosines)
+            best = sorted(scores, key=lambda row: (-scores[row], row))[:k]
+            rows = vectors.take(best)
+        return [_passage(row, scores[at]) for at, row in zip(best, rows, strict=True)]
 
-    def _by_meaning(self, vector: Matrix, words: dict[int, float], limit: int) -> dict[int, float]:
-        """Cosines by row id, of the nearest chunks and of those that were found by words."""
-        if not vector.any():
-            return dict.fromkeys(words, 0.0)
-        return self._vectors.nearest(vector, limit) | self._vectors.cosines(vector, list(words))
 
-    def _warm(self) -> None:
-        for index in self._dataset.describe_indices():
-            self._dataset.prewarm_index(index.name)
-        self.search("warm up", 1)
+def by_words(dataset: lance.LanceDataset, question: str, limit: int) -> dict[int, float]:
+    """BM25 scores by row id of the ``limit`` best matches."""
+    query = MultiMatchQuery(question, list(SEARCHED))
+    found = dataset.scanner(
+        columns=["_rowid", "_score"], full_text_query=query, limit=limit
+    ).to_table()
+    return dict(zip(found["_rowid"].to_pylist(), found["_score"].to_pylist(), strict=True))
+
+
+def by_meaning(
+    vectors: Vectors, vector: Matrix, words: dict[int, float], limit: int
+) -> dict[int, float]:
+    """Cosines by row id, of the ``limit`` nearest chunks and of those found by ``words``."""
+    if not vector.any():
+        return dict.fromkeys(words, 0.0)
+    return vectors.nearest(vector, limit) | vectors.cosines(vector, list(words))
 
 
 def fuse(words: dict[int, float], cosines: dict[int, float]) -> dict[int, float]:
