@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from undercroft.compress.export import FORMATS, Progress, export
 from undercroft.errors import BadConfig
 from undercroft.records import Artifact
 from undercroft.settings import CompressSettings
 from undercroft.stage import Made, StageRun, stage
+
+if TYPE_CHECKING:
+    from undercroft.compress.gguf_export import Progress
 
 #: Facts about the weights that stay true of them in fewer bits.
 INHERITED = ("parameters", "architecture", "licence", "base")
@@ -22,6 +24,8 @@ def compress(run: StageRun, params: CompressSettings, *, model: Artifact) -> tup
     Raises `BadConfig` when the format to be served is not among them and `BadInput` when the model
     cannot be exported.
     """
+    from undercroft.compress.gguf_export import export
+
     if params.serve not in params.formats:
         raise BadConfig(
             f"compress.serve is {params.serve!r}, which compress.formats does not make.",
@@ -50,7 +54,8 @@ def _reporter(run: StageRun, name: str, position: int, formats: int) -> Progress
 
 def _meta(model: Artifact, name: str, out: Path) -> dict[str, Any]:
     """What the console and `undercroft show` say about a quantised model."""
-    size = out.stat().st_size
+    from undercroft.compress.gguf_export import FORMATS
+
     inherited = {key: model.meta[key] for key in INHERITED if key in model.meta}
     return {
         **inherited,
@@ -58,6 +63,6 @@ def _meta(model: Artifact, name: str, out: Path) -> dict[str, Any]:
         "file": "gguf",
         "quantisation": FORMATS[name].matrices,
         "embeddings": FORMATS[name].embeddings,
-        "size_bytes": size,
+        "size_bytes": out.stat().st_size,
         "source": str(model.ref),
     }

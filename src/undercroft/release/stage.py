@@ -1,0 +1,82 @@
+"""``release(scorecard, base, tuned, index, embedding) -> route``: the gate, and what it leads to.
+
+A route is immutable. It becomes the live one when `live.promote` moves the alias, after the run
+that made it is committed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import Any
+
+from undercroft.errors import NotFound
+from undercroft.project import Project
+from undercroft.records import Artifact
+from undercroft.release.gate import judge
+from undercroft.release.live import live_route
+from undercroft.settings import ReleaseSettings
+from undercroft.stage import Made, StageRun, code_digest, stage
+
+PROMPT = "undercroft.retrieve.prompt"
+
+
+@stage("release", version=1, params=ReleaseSettings)
+def release(
+    run: StageRun,
+    params: ReleaseSettings,
+    *,
+    scorecard: Artifact,
+    base: Artifact,
+    tuned: Artifact,
+    index: Artifact,
+    embedding: Artifact,
+) -> Made:
+    """Route the traffic to ``tuned`` if the gate lets it, else to what was served before.
+
+    New documents are served either way: only the model is gated. With nothing served before, a
+    refused model leaves the traffic to ``base``.
+    """
+    verdict = judge(scorecard.meta["evaluation"], params)
+    previous = live_route(run.project)
+    model = str(tuned.ref) if verdict.released else _kept(run.project, previous, base)
+    reason = verdict.reason if verdict.released else f"{verdict.reason} Serving {model} instead."
+    route = {
+        "name": run.project.name,
+        "model": model,
+        "arms": [{"model": model, "weight": 1.0}],
+        "index": str(index.ref),
+        "embedding": str(embedding.ref),
+        "dataset": _dataset_of(run.project, index),
+        "scorecard": str(scorecard.ref),
+        "sampling": run.project.settings.sampling.model_dump(mode="json"),
+        "prompt": code_digest((PROMPT,))[:16],
+        "previous": str(previous.ref) if previous else "",
+        "candidate": str(tuned.ref),
+        "released": verdict.released,
+        "reason": reason,
+    }
+    file = run.workdir / "route.json"
+    file.write_text(json.dumps(route, indent=2), encoding="utf-8")
+    run.event("gate", released=verdict.released, reason=reason)
+    return Made("route", run.project.name, path=file, meta=route, digest=_digest(route))
+
+
+def _kept(project: Project, previous: Artifact | None, base: Artifact) -> str:
+    """The model that stays: the one served before if it is still there, else the base."""
+    if previous is None:
+        return str(base.ref)
+    try:
+        return str(project.ledger.artifact(str(previous.meta["model"])).ref)
+    except NotFound:
+        return str(base.ref)
+
+
+def _dataset_of(project: Project, index: Artifact) -> str:
+    """The dataset that the index was built from, by the ledger."""
+    inputs = project.ledger.run_of(index).inputs
+    return next((str(ref) for ref in inputs if ref.kind == "dataset"), "")
+
+
+def _digest(route: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(route, sort_keys=True).encode()).hexdigest()
