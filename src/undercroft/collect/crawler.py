@@ -8,6 +8,7 @@ why, and every page is in the journal before the next is asked for.
 from __future__ import annotations
 
 import asyncio
+import re
 import time
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Mapping
@@ -28,6 +29,7 @@ _HTML_TYPES: Final = (HTML, "application/xhtml+xml")
 _TAKEN_TYPES: Final = (*_HTML_TYPES, PLAIN, MARKDOWN, "text/x-markdown", PDF)
 _MAX_REDIRECTS: Final = 5
 _RETRIED: Final = frozenset({429, 500, 502, 503, 504})
+_TRANSIENT: Final = re.compile(r"timeout|unreachable|robots_unreachable|http_(?:429|5)")
 _MAX_RETRY_AFTER_S: Final = 30.0
 _MAX_LINKS: Final = 2_000  # of one page; more are a trap or a sitemap
 
@@ -47,7 +49,7 @@ class Crawl:
     payload_of: Callable[[str], bytes] = lambda _uri: b""
     _seen: set[str] = field(default_factory=set[str])
     _waiting: deque[tuple[str, int]] = field(default_factory=deque[tuple[str, int]])
-    _robots: Robots = Robots()
+    _robots: Robots = field(default_factory=Robots)
     _asked_at: float = 0.0
 
     @property
@@ -69,7 +71,7 @@ class Crawl:
                 self._robots = await fetch_robots(session, self.start, timeout)
             while self._waiting and fetched < self.params.max_pages:
                 url, depth = self._waiting.popleft()
-                visit = await self._visit(session, url, depth)
+                visit = self._or_as_before(await self._visit(session, url, depth))
                 fetched += not visit.reason.startswith("robots")
                 self.journal.append(visit)
                 self._settle(visit)
@@ -112,6 +114,23 @@ class Crawl:
             return Visit(url, depth, "rejected", here, reason)
         return Visit(url, depth, "rejected", here, f"redirects: more than {_MAX_REDIRECTS}")
 
+    def _or_as_before(self, visit: Visit) -> Visit:
+        """A page that was taken before is not lost to a server's bad moment."""
+        before = self.known.get(visit.final_url) or self.known.get(visit.url)
+        if before is None or not before.is_ok or not _TRANSIENT.match(visit.reason):
+            return visit
+        return self._unchanged(visit.url, visit.depth, before.uri)
+
+    def _unchanged(self, url: str, depth: int, here: str) -> Visit:
+        links: tuple[str, ...] = ()
+        if here in self.known and self.known[here].mime in _HTML_TYPES:
+            page = self._page(self.payload_of(here), here, "utf-8")
+            links = self._followed(page)
+        return Visit(url, depth, "unchanged", here, links=links)
+
+    def _followed(self, page: Page) -> tuple[str, ...]:
+        return tuple(link for link in page.links if same_site(link, self.start))[:_MAX_LINKS]
+
     async def _fetch(
         self, session: aiohttp.ClientSession, here: str, url: str, depth: int
     ) -> Visit | str:
@@ -134,8 +153,7 @@ class Crawl:
         self, response: aiohttp.ClientResponse, url: str, depth: int, here: str
     ) -> Visit:
         if response.status == 304:
-            links = self._links(self.payload_of(here), here) if self._is_html(here) else ()
-            return Visit(url, depth, "unchanged", here, links=links)
+            return self._unchanged(url, depth, here)
         if response.status != 200:
             return _rejected(response, url, depth, here)
         if response.content_type not in _TAKEN_TYPES:
@@ -149,7 +167,7 @@ class Crawl:
         if response.content_type in _HTML_TYPES:
             page = self._page(body, here, response.charset or "")
         obey(page, response.headers.get("X-Robots-Tag", ""))
-        links = tuple(link for link in page.links if same_site(link, self.start))[:_MAX_LINKS]
+        links = self._followed(page) if page.is_follow else ()
         if not page.is_index:
             reason = "noindex: the page asks not to be taken"
             return Visit(url, depth, "rejected", here, reason, links=links)
@@ -194,18 +212,11 @@ class Crawl:
         conditions = {"If-None-Match": before.etag, "If-Modified-Since": before.last_modified}
         return {name: value for name, value in conditions.items() if value}
 
-    def _is_html(self, url: str) -> bool:
-        return url in self.known and self.known[url].mime in _HTML_TYPES
-
     def _page(self, body: bytes, url: str, charset: str) -> Page:
         try:
             return read_page(decode_html(body, charset), url)
         except Unreadable:
             return Page()
-
-    def _links(self, body: bytes, url: str) -> tuple[str, ...]:
-        links = self._page(body, url, "utf-8").links
-        return tuple(link for link in links if same_site(link, self.start))[:_MAX_LINKS]
 
 
 def _rejected(response: aiohttp.ClientResponse, url: str, depth: int, here: str) -> Visit:

@@ -12,6 +12,7 @@ import sys
 import sysconfig
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Final
 
@@ -55,9 +56,8 @@ class PythonDocs:
                 "This Python was installed without it.",
                 "Use a Python that has its .py files, or give other sources.",
             )
-        number = 0
-        for document in (*_topics(stamp), *_library(modules, self.library, stamp)):
-            number += 1
+        documents = chain(_topics(stamp), _library(modules, self.library, stamp))
+        for number, document in enumerate(documents, 1):
             gathering.report(number, None, document.uri)
             yield document
 

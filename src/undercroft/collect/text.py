@@ -41,6 +41,9 @@ _HEAD_BYTES: Final = 8192
 _CONTROLS: Final = bytes(set(range(32)) - set(b"\t\n\r\f\x1b\b"))
 _MAX_CONTROL_SHARE: Final = 0.02
 _MAX_REPLACED_SHARE: Final = 0.01
+_TYPOGRAPHY: Final = frozenset(
+    "\u2018\u2019\u201c\u201d\u2013\u2014\u2026\u2022\u20ac\u00a0\u00ab\u00bb\u00b0\u00a7"
+)
 _DETECT_BYTES: Final = 65_536
 _META_CHARSET: Final = re.compile(
     rb"""<meta[^>]{0,200}charset\s*=\s*["']?\s*([\w.:-]{2,40})""", re.I
@@ -109,7 +112,20 @@ def _lenient(data: bytes, name: str) -> str:
 
 
 def _detected(data: bytes) -> str:
+    """The likeliest encoding of ``data``, which is not UTF-8; empty when none fits."""
     from charset_normalizer import from_bytes
 
-    best = from_bytes(data[:_DETECT_BYTES]).best()
+    sample = data[:_DETECT_BYTES]
+    if _is_western(sample):
+        return "cp1252"
+    best = from_bytes(sample).best()
     return best.encoding if best is not None else ""
+
+
+def _is_western(data: bytes) -> bool:
+    """Whether ``data`` reads as a Western European language: few characters beyond ASCII, and
+    nearly all of those letters. Statistical detection takes short French for Baltic."""
+    text = data.decode("cp1252", "replace")
+    wide = [char for char in text if char > "\x7f"]
+    sensible = sum(char.isalpha() or char in _TYPOGRAPHY for char in wide)
+    return 0 < len(wide) < 0.15 * len(text) and sensible > 0.9 * len(wide)

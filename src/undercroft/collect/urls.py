@@ -6,12 +6,14 @@ import re
 from dataclasses import dataclass, field
 from html.parser import HTMLParser
 from typing import Final
-from urllib.parse import quote, unquote, urljoin, urlsplit, urlunsplit
+from urllib.parse import quote, urljoin, urlsplit, urlunsplit
 
 _DEFAULT_PORTS: Final = {"http": 80, "https": 443}
 #: Parameters that only say how a visitor came.
 _TRACKING: Final = re.compile(r"(?:utm_\w+|gclid|fbclid|mc_[ce]id|ref_src)\Z", re.I)
-_UNRESERVED: Final = "-._~!$&'()*+,;=:@/"
+_ESCAPE: Final = re.compile("%([0-9A-Fa-f]{2})")
+_LONE_PERCENT: Final = re.compile("%(?![0-9A-Fa-f]{2})")
+_SAFE: Final = "-._~!$&'()*+,;=:@/?%"
 
 
 def canonical(url: str, base: str = "") -> str | None:
@@ -30,17 +32,23 @@ def canonical(url: str, base: str = "") -> str | None:
     netloc = f"[{host}]" if ":" in host else host
     if port is not None and port != _DEFAULT_PORTS[parts.scheme]:
         netloc += f":{port}"
-    path = quote(
-        unquote(_without_dots(parts.path), errors="surrogateescape"),
-        safe=_UNRESERVED,
-        errors="surrogateescape",
-    )
-    query = "&".join(
-        pair
-        for pair in parts.query.split("&")
-        if pair and not _TRACKING.match(pair.partition("=")[0])
-    )
+    path = _escaped(_without_dots(_escaped(parts.path)))
+    pairs = parts.query.split("&")
+    query = "&".join(pair for pair in pairs if not _TRACKING.match(pair.partition("=")[0]))
+    query = _escaped(query.strip("&"))
     return urlunsplit((parts.scheme, netloc, path or "/", query, ""))
+
+
+def _escaped(text: str) -> str:
+    """Every character escaped that has to be, none that need not, escapes in capitals."""
+
+    def plain(match: re.Match[str]) -> str:
+        char = chr(int(match[1], 16))
+        is_unreserved = char.isascii() and (char.isalnum() or char in "-._~")
+        return char if is_unreserved else match[0].upper()
+
+    kept = _ESCAPE.sub(plain, _LONE_PERCENT.sub("%25", text))
+    return quote(kept, safe=_SAFE, errors="surrogateescape")
 
 
 def _without_dots(path: str) -> str:

@@ -7,7 +7,7 @@ threshold, or when all its runs of words stand in that text. Nothing is removed 
 something that is itself removed, so likeness does not chain.
 
 Which text stays does not depend on the order they come in: the longest, and of equals the one
-with the smallest id.
+whose name (its address) is shortest, then first in the alphabet.
 """
 
 from __future__ import annotations
@@ -40,11 +40,11 @@ class Near:
     containment: float
 
 
-def exact(texts: Sequence[str], ids: Sequence[str]) -> tuple[list[str], list[int | None]]:
-    """SHA-256 of each text, and for each copy the index of the one that stays (smallest id)."""
+def exact(texts: Sequence[str], names: Sequence[str]) -> tuple[list[str], list[int | None]]:
+    """SHA-256 of each text, and for each copy the index of the one that stays."""
     digests = [hashlib.sha256(text.encode()).hexdigest() for text in texts]
     first: dict[str, int] = {}
-    for index in sorted(range(len(ids)), key=ids.__getitem__):
+    for index in sorted(range(len(names)), key=lambda each: _rank(names[each])):
         first.setdefault(digests[index], index)
     originals = [None if first[d] == i else first[d] for i, d in enumerate(digests)]
     return digests, originals
@@ -53,7 +53,8 @@ def exact(texts: Sequence[str], ids: Sequence[str]) -> tuple[list[str], list[int
 def near(
     words: NDArray[np.uint64],
     starts: NDArray[np.int64],
-    ids: Sequence[str],
+    *,
+    names: Sequence[str],
     lengths: Sequence[int],
     threshold: float,
     left_out: Sequence[bool] | None = None,
@@ -64,12 +65,11 @@ def near(
     """
     from undercroft.curate import kernels
 
-    multipliers, addends = _permutations()
-    keys = kernels.band_keys(words, starts, NGRAM, multipliers, addends, BANDS)
+    keys = kernels.band_keys(words, starts, NGRAM, _permutations(), BANDS)
     shingles = _Shingles(words, starts)
     buckets: list[dict[int, list[int]]] = [{} for _ in range(BANDS)]
     found: dict[int, Near] = {}
-    for index in sorted(range(len(ids)), key=lambda each: (-lengths[each], ids[each])):
+    for index in sorted(range(len(names)), key=lambda i: (-lengths[i], _rank(names[i]))):
         is_short = starts[index + 1] - starts[index] < NGRAM
         if is_short or (left_out is not None and left_out[index]):
             continue
@@ -77,7 +77,7 @@ def near(
         candidates = {
             each for bucket, key in zip(buckets, row, strict=True) for each in bucket.get(key, ())
         }
-        best = _best(index, candidates, shingles, ids, threshold)
+        best = _best(index, candidates, shingles, names, threshold)
         if best is not None:
             found[index] = best
             continue
@@ -89,7 +89,7 @@ def near(
 
 
 def _best(
-    index: int, candidates: set[int], shingles: _Shingles, ids: Sequence[str], threshold: float
+    index: int, candidates: set[int], shingles: _Shingles, names: Sequence[str], threshold: float
 ) -> Near | None:
     """The most alike of the candidates that really are alike."""
     verified: list[Near] = []
@@ -97,7 +97,13 @@ def _best(
         jaccard, containment = shingles.compare(index, candidate)
         if jaccard >= threshold or containment >= 1.0:
             verified.append(Near(candidate, jaccard, containment))
-    return min(verified, key=lambda each: (-each.jaccard, ids[each.original]), default=None)
+    return min(
+        verified, key=lambda each: (-each.jaccard, _rank(names[each.original])), default=None
+    )
+
+
+def _rank(name: str) -> tuple[int, str]:
+    return len(name), name
 
 
 class _Shingles:
@@ -123,8 +129,9 @@ class _Shingles:
         return self._sets[index]
 
 
-def _permutations() -> tuple[NDArray[np.uint64], NDArray[np.uint64]]:
-    """Odd multipliers and addends of the 112 hash functions; fixed, for keys are kept."""
+def _permutations() -> NDArray[np.uint64]:
+    """Odd multipliers and addends of the 112 hash functions, uint64 [2, 112]; always the same."""
     rng = np.random.Generator(np.random.PCG64(_SEED))
     drawn = rng.integers(0, 2**64, size=(2, BANDS * ROWS), dtype=np.uint64)
-    return drawn[0] | np.uint64(1), drawn[1]
+    drawn[0] |= np.uint64(1)
+    return drawn

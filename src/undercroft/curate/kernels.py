@@ -1,32 +1,66 @@
-"""Compiled loops over Arrow's string buffers: one pass over the bytes gives every signal.
+"""Compiled loops over Arrow's string buffers: UTF-8 bytes in, signals and word hashes out.
 
-Text is UTF-8. A word is a run of letters and digits; in scripts without spaces (Han, kana) each
-character is one. Words are hashed as they are met, ASCII letters lowered and digits made equal,
-so that later steps work on numbers alone. Compiled code is cached beside this file.
+Every byte is looked up once in a table of kinds; what follows runs over those kinds. A word is a
+run of letters and digits; in scripts without spaces (Han, kana) each character is one. Words are
+hashed with ASCII letters lowered and digits made equal, so that later steps work on numbers alone.
+Compiled code is cached on disk; compiling takes 2 to 3 s once.
 """
 
 from __future__ import annotations
+
+from typing import Final
 
 import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
 U64 = np.uint64
-Bytes = NDArray[np.uint8]
-Hashes = NDArray[np.uint64]
-Indices = NDArray[np.int64]
-Numbers = NDArray[np.float64]
 
 #: Columns of what `measure` gives for each text.
 NUM_CHARS, NUM_WORDS, MEAN_WORD_LENGTH, SYMBOL_RATIO, DUPLICATE_LINES, TOP_NGRAM = range(6)
-NUM_COLUMNS = 6
+NUM_COLUMNS: Final = 6
 
-_SPACE, _NEWLINE, _LETTER, _DIGIT, _SYMBOL, _IDEOGRAPH = range(6)
-_FNV_OFFSET = U64(0xCBF29CE484222325)
-_FNV_PRIME = U64(0x100000001B3)
+#: Kinds of characters; from `_LETTER` on they make words. `_INSIDE` is a byte that begins none.
+_SPACE, _NEWLINE, _SYMBOL, _INSIDE, _LETTER, _DIGIT, _IDEOGRAPH = range(7)
+
+_OFFSET = U64(0xCBF29CE484222325)  # FNV-1a
+_PRIME = U64(0x100000001B3)
 
 
-@njit(cache=True, nogil=True, inline="always")
+def _kind_table() -> NDArray[np.uint8]:
+    """Kind of a character by its first two bytes, uint8 [256, 256], block by block of Unicode."""
+    kinds = np.full((256, 256), _SYMBOL, np.uint8)
+    kinds[[9, 11, 12, 13, 32]] = _SPACE
+    kinds[10] = _NEWLINE
+    kinds[ord("0") : ord("9") + 1] = _DIGIT
+    kinds[ord("A") : ord("Z") + 1] = kinds[ord("a") : ord("z") + 1] = _LETTER
+    kinds[0x80:0xC0] = _INSIDE
+    kinds[0xC2, 0xA0] = _SPACE  # no-break space; the rest of 0xC2 is Latin-1 punctuation
+    kinds[0xC3:0xE2] = _LETTER
+    kinds[0xC3, [0x97, 0xB7]] = _SYMBOL  # the signs of multiplication and division
+    kinds[0xE2, 0xB0:0xB8] = _LETTER  # Glagolitic, Coptic, …; before them punctuation and symbols
+    kinds[0xE3, 0x81:] = kinds[0xE4:0xEA] = _IDEOGRAPH  # kana, Han; 0xE3 0x80 is their punctuation
+    kinds[0xEA:0xEE] = _LETTER  # Hangul and others
+    kinds[0xEF] = kinds[0xF0] = _LETTER
+    kinds[0xEF, [0xB8, 0xBC]] = _SYMBOL  # variation selectors, full-width punctuation
+    kinds[0xF0, 0x9F] = _SYMBOL  # emoji
+    kinds[0xF0, 0xA0:0xB0] = _IDEOGRAPH
+    return kinds
+
+
+def _fold_table() -> NDArray[np.uint8]:
+    """What each byte counts as in the hash of a word, uint8 [256]."""
+    folded = np.arange(256, dtype=np.uint8)
+    folded[ord("A") : ord("Z") + 1] += 32
+    folded[ord("0") : ord("9") + 1] = ord("0")
+    return folded
+
+
+_KINDS: Final = _kind_table()
+_FOLDED: Final = _fold_table()
+
+
+@njit(cache=True, nogil=True)
 def _mix(value):  # type: ignore[no-untyped-def]
     """Finaliser of SplitMix64 (Steele et al. 2014): every input bit reaches every output bit."""
     value = (value ^ (value >> U64(30))) * U64(0xBF58476D1CE4E5B9)
@@ -34,48 +68,59 @@ def _mix(value):  # type: ignore[no-untyped-def]
     return value ^ (value >> U64(31))
 
 
-@njit(cache=True, nogil=True, inline="always")
-def _ascii_class(byte):  # type: ignore[no-untyped-def]
-    if byte == 10:
-        return _NEWLINE
-    if byte == 32 or byte == 9 or byte == 13:
-        return _SPACE
-    if 48 <= byte <= 57:
-        return _DIGIT
-    if 65 <= byte <= 90 or 97 <= byte <= 122:
-        return _LETTER
-    return _SYMBOL
+@njit(cache=True, nogil=True)
+def _classify(data):  # type: ignore[no-untyped-def]
+    """The kind of each byte of ``data``, uint8."""
+    kinds = np.empty(len(data), np.uint8)
+    for at in range(len(data)):
+        following = data[at + 1] if at + 1 < len(data) else np.uint8(0)
+        kinds[at] = _KINDS[data[at], following]
+    return kinds
 
 
 @njit(cache=True, nogil=True)
-def _wide_class(lead, second, third):  # type: ignore[no-untyped-def]
-    """Class of a character beyond ASCII by its first bytes, block by block."""
-    if lead == 0xC2:  # Latin-1 punctuation, and the no-break space
-        return _SPACE if second == 0xA0 else _SYMBOL
-    if lead == 0xC3:
-        return _SYMBOL if second == 0x97 or second == 0xB7 else _LETTER
-    if lead == 0xE2:
-        if second == 0x80 and third <= 0x8F:
-            return _SPACE
-        return _LETTER if 0xB0 <= second <= 0xB7 else _SYMBOL
-    if lead == 0xE3:
-        if second == 0x80:
-            return _SPACE if third == 0x80 else _SYMBOL
-        return _IDEOGRAPH
-    if 0xE4 <= lead <= 0xE9:
-        return _IDEOGRAPH
-    if lead == 0xEE or (lead == 0xEF and (second == 0xB8 or (second == 0xBC and third <= 0xA0))):
-        return _SYMBOL
-    if lead == 0xF0:
-        if second == 0x9F:
-            return _SYMBOL
-        return _IDEOGRAPH if second >= 0xA0 else _LETTER
-    return _LETTER
+def _hash_words(data, kinds, words, lengths):  # type: ignore[no-untyped-def]
+    """Write hash and length (in characters) of every word of one text; how many there are."""
+    used, length, before = 0, 0, _SPACE
+    word = _OFFSET
+    for at in range(len(data)):
+        kind = kinds[at]
+        if kind != _INSIDE:
+            goes_on = _LETTER <= kind <= _DIGIT and before != _IDEOGRAPH
+            if length > 0 and not goes_on:
+                words[used], lengths[used] = _mix(word), length
+                used, length, word = used + 1, 0, _OFFSET
+            before = kind
+            length += kind >= _LETTER
+        if before >= _LETTER:
+            word = (word ^ U64(_FOLDED[data[at]])) * _PRIME
+    if length > 0:
+        words[used], lengths[used] = _mix(word), length
+        used += 1
+    return used
+
+
+@njit(cache=True, nogil=True)
+def _tally(kinds):  # type: ignore[no-untyped-def]
+    """How many bytes are of each kind; all but those of `_INSIDE` begin a character."""
+    counts = np.zeros(8, np.int64)
+    for kind in kinds:
+        counts[kind] += 1
+    return counts
+
+
+@njit(cache=True, nogil=True)
+def _table_size(items):  # type: ignore[no-untyped-def]
+    """A power of two at least twice ``items``."""
+    size = 8
+    while size < 2 * items + 2:
+        size *= 2
+    return size
 
 
 @njit(cache=True, nogil=True)
 def _count_in(table, counts, key):  # type: ignore[no-untyped-def]
-    """Add one to the count of ``key`` in an open-addressing table; the new count."""
+    """Add one to the count of ``key`` (not 0) in an open-addressing table; the new count."""
     mask = U64(len(table) - 1)
     slot = _mix(key) & mask
     while table[slot] != U64(0) and table[slot] != key:
@@ -86,136 +131,104 @@ def _count_in(table, counts, key):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, nogil=True)
-def _table_size(items):  # type: ignore[no-untyped-def]
-    size = 8
-    while size < 2 * items + 2:
-        size *= 2
-    return size
+def _top_ngram_chars(words, lengths):  # type: ignore[no-untyped-def]
+    """Characters in all occurrences of the commonest 3-gram of words; 0 when none repeats."""
+    size = _table_size(len(words))
+    table, counts = np.zeros(size, U64), np.zeros(size, np.int64)
+    best, best_chars = 1, 0
+    for i in range(len(words) - 2):
+        key = _mix(_mix(words[i] * _PRIME + words[i + 1]) * _PRIME + words[i + 2]) | U64(1)
+        count = _count_in(table, counts, key)
+        chars = (lengths[i] + lengths[i + 1] + lengths[i + 2] + 2) * count
+        if count > best or (count == best > 1 and chars > best_chars):
+            best, best_chars = count, chars
+    return best_chars
 
 
 @njit(cache=True, nogil=True)
-def _top_ngram_chars(words, lengths):  # type: ignore[no-untyped-def]
-    """Characters in all occurrences of the commonest 3-gram of words; 0 when none repeats."""
-    total = len(words) - 2
-    if total < 2:
-        return 0
-    size = _table_size(total)
+def _total(numbers):  # type: ignore[no-untyped-def]
+    total = 0
+    for number in numbers:
+        total += number
+    return total
+
+
+@njit(cache=True, nogil=True)
+def _line_repeats(data, kinds, num_ends):  # type: ignore[no-untyped-def]
+    """Lines that are not blank, and those of them that an earlier line said already.
+
+    ``num_ends`` is the number of line ends.
+    """
+    size = _table_size(num_ends + 1)
     table, counts = np.zeros(size, U64), np.zeros(size, np.int64)
-    best, best_chars = 1, 0
-    for i in range(total):
-        key = _mix(_mix(words[i] * _FNV_PRIME + words[i + 1]) * _FNV_PRIME + words[i + 2]) | U64(1)
-        count = _count_in(table, counts, key)
-        chars = lengths[i] + lengths[i + 1] + lengths[i + 2] + 2
-        if count > best or (count == best and count > 1 and chars * count > best_chars):
-            best, best_chars = count, chars * count
-    return best_chars
+    lines, repeated, blanks, line = 0, 0, 0, _OFFSET
+    for at in range(len(data) + 1):
+        kind = kinds[at] if at < len(data) else _NEWLINE
+        if kind == _NEWLINE:
+            if line != _OFFSET:
+                lines += 1
+                repeated += _count_in(table, counts, line | U64(1)) > 1
+            line, blanks = _OFFSET, 0
+        elif kind == _SPACE:
+            blanks += line != _OFFSET  # those inside a line count, those around it do not
+        else:
+            line = ((line + U64(blanks)) ^ U64(data[at])) * _PRIME
+            blanks = 0
+    return lines, repeated
 
 
 @njit(cache=True, nogil=True)
 def measure(data, offsets, out, words, starts):  # type: ignore[no-untyped-def]
     """Signals of the texts ``data[offsets[i]:offsets[i + 1]]`` into the rows of ``out``.
 
-    ``out`` is float64 [n, NUM_COLUMNS]; ``words`` takes the word hashes of all texts in turn
-    (uint64, half as many as bytes plus one for each text are enough), ``starts`` (int64 [n + 1])
+    ``out`` is float64 [n, NUM_COLUMNS]. ``words`` takes the word hashes of all texts in turn
+    (uint64; half as many as bytes plus one for each text are enough), ``starts`` (int64 [n + 1])
     where each text's begin.
     """
-    used = 0
+    kinds = _classify(data[offsets[0] : offsets[-1]])
+    lengths = np.empty(len(words), np.int32)
     starts[0] = 0
-    lengths = np.zeros(len(words) + 1, np.int32)
     for doc in range(len(offsets) - 1):
-        begin, end = offsets[doc], offsets[doc + 1]
-        first = used
-        chars = letters = spaces = word_chars = lines = repeated = 0
-        size = _table_size(np.sum(data[begin:end] == 10) + 1)
-        table, counts = np.zeros(size, U64), np.zeros(size, np.int32)
-        word, length = _FNV_OFFSET, 0
-        line, pending, filled = _FNV_OFFSET, 0, False
-        at = begin
-        while at <= end:
-            if at < end:
-                byte = data[at]
-                width = 1
-                if byte < 0x80:
-                    kind = _ascii_class(byte)
-                else:
-                    width = 2 if byte < 0xE0 else (3 if byte < 0xF0 else 4)
-                    second = data[at + 1] if at + 1 < end else 0
-                    third = data[at + 2] if at + 2 < end else 0
-                    kind = _wide_class(byte, second, third)
-                chars += 1
-            else:
-                byte, width, kind = 10, 1, _NEWLINE  # as if a line end followed the last line
-            if length > 0 and (kind != _LETTER and kind != _DIGIT):
-                words[used], lengths[used] = _mix(word), length
-                used += 1
-                word_chars += length
-                word, length = _FNV_OFFSET, 0
-            if kind == _LETTER or kind == _DIGIT or kind == _IDEOGRAPH:
-                letters += kind != _DIGIT
-                length += 1
-                for i in range(at, min(at + width, end)):
-                    part = data[i]
-                    if kind == _DIGIT:
-                        part = 48
-                    elif 65 <= part <= 90:
-                        part += 32
-                    word = (word ^ U64(part)) * _FNV_PRIME
-                if kind == _IDEOGRAPH:
-                    words[used], lengths[used] = _mix(word), 1
-                    used += 1
-                    word_chars += 1
-                    word, length = _FNV_OFFSET, 0
-            if kind == _NEWLINE:
-                spaces += at < end
-                if filled:
-                    lines += 1
-                    repeated += _count_in(table, counts, line | U64(1)) > 1
-                line, pending, filled = _FNV_OFFSET, 0, False
-            elif kind == _SPACE:
-                spaces += 1
-                pending += 1
-            else:
-                if filled:
-                    for _ in range(pending):  # blanks inside a line count, those around it do not
-                        line = (line ^ U64(32)) * _FNV_PRIME
-                for i in range(at, min(at + width, end)):
-                    line = (line ^ U64(data[i])) * _FNV_PRIME
-                pending, filled = 0, True
-            at += width
-        num_words = used - first
-        top = _top_ngram_chars(words[first:used], lengths[first:used])
-        out[doc, NUM_CHARS] = chars
-        out[doc, NUM_WORDS] = num_words
-        out[doc, MEAN_WORD_LENGTH] = word_chars / max(num_words, 1)
-        out[doc, SYMBOL_RATIO] = (chars - letters - spaces) / max(chars, 1)
+        text = data[offsets[doc] : offsets[doc + 1]]
+        kind = kinds[offsets[doc] - offsets[0] : offsets[doc + 1] - offsets[0]]
+        first = starts[doc]
+        used = _hash_words(text, kind, words[first:], lengths[first:])
+        last = first + used
+        tally = _tally(kind)
+        num_chars = len(text) - tally[_INSIDE]
+        chars = max(num_chars, 1)
+        lines, repeated = _line_repeats(text, kind, tally[_NEWLINE])
+        top = _top_ngram_chars(words[first:last], lengths[first:last])
+        out[doc, NUM_CHARS] = num_chars
+        out[doc, NUM_WORDS] = used
+        out[doc, MEAN_WORD_LENGTH] = _total(lengths[first:last]) / max(used, 1)
+        out[doc, SYMBOL_RATIO] = (tally[_SYMBOL] + tally[_DIGIT]) / chars
         out[doc, DUPLICATE_LINES] = repeated / max(lines, 1)
-        out[doc, TOP_NGRAM] = min(top / max(chars, 1), 1.0)
-        starts[doc + 1] = used
-    return used
+        out[doc, TOP_NGRAM] = min(top / chars, 1.0)
+        starts[doc + 1] = last
 
 
 @njit(cache=True, nogil=True)
 def shingles(words, size):  # type: ignore[no-untyped-def]
-    """A 64-bit hash of every run of ``size`` words, in order; of all words where there are fewer."""
-    width = min(size, len(words))
-    count = len(words) - width + 1 if width else 0
-    out = np.empty(count, U64)
-    for i in range(count):
-        value = U64(width)
-        for j in range(width):
-            value = _mix(value * _FNV_PRIME + words[i + j])
+    """A 64-bit hash of every run of ``size`` words, in order (uint64); none of a shorter text."""
+    out = np.empty(max(len(words) - size + 1, 0), U64)
+    for i in range(len(out)):
+        value = U64(size)
+        for j in range(size):
+            value = _mix(value * _PRIME + words[i + j])
         out[i] = value
     return out
 
 
 @njit(cache=True, nogil=True)
-def band_keys(words, starts, size, multipliers, addends, bands):  # type: ignore[no-untyped-def]
+def band_keys(words, starts, size, permutations, bands):  # type: ignore[no-untyped-def]
     """MinHash band keys, uint64 [n, bands], of texts given by their word hashes.
 
     One 64-bit key for each band instead of its rows: only equality of a whole band matters.
-    Permutations are multiply-shift hashes (Dietzfelbinger et al. 1997), 32 bits kept.
+    ``permutations`` (uint64 [2, p]) are multipliers and addends of multiply-shift hashes
+    (Dietzfelbinger et al. 1997), of which 32 bits are kept.
     """
-    total = len(multipliers)
+    total = permutations.shape[1]
     rows = total // bands
     keys = np.zeros((len(starts) - 1, bands), U64)
     least = np.empty(total, U64)
@@ -223,11 +236,11 @@ def band_keys(words, starts, size, multipliers, addends, bands):  # type: ignore
         least[:] = U64(0xFFFFFFFF)
         for shingle in shingles(words[starts[doc] : starts[doc + 1]], size):
             for p in range(total):
-                value = (multipliers[p] * shingle + addends[p]) >> U64(32)
+                value = (permutations[0, p] * shingle + permutations[1, p]) >> U64(32)
                 least[p] = min(least[p], value)
         for band in range(bands):
             key = U64(band + 1)
             for row in range(rows):
-                key = _mix(key * _FNV_PRIME + least[band * rows + row])
+                key = _mix(key * _PRIME + least[band * rows + row])
             keys[doc, band] = key
     return keys

@@ -15,7 +15,7 @@ from typing import Any, Final, Literal
 from undercroft.settings import CurateSettings
 
 Test = Literal["<", ">", ">=", "not in"]
-Threshold = float | int | tuple[str, ...]
+Threshold = float | str | tuple[str, ...]
 
 _TESTS: Final[Mapping[str, Callable[[Any, Any], bool]]] = {
     "<": lambda value, threshold: value < threshold,

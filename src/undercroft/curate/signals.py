@@ -47,8 +47,8 @@ def measure(texts: pa.LargeStringArray) -> Measured:
     for first, last in _batches(offsets):
         room = int(offsets[last] - offsets[first]) // 2 + (last - first) + 1
         found, begins = np.empty(room, np.uint64), np.empty(last - first + 1, np.int64)
-        used = kernels.measure(data, offsets[first : last + 1], numbers[first:last], found, begins)
-        words.append(found[:used].copy())
+        kernels.measure(data, offsets[first : last + 1], numbers[first:last], found, begins)
+        words.append(found[: begins[-1]].copy())
         starts[first : last + 1] = begins + starts[first]
     columns = {name: numbers[:, at].astype(kind) for name, at, kind in MEASURED}
     return Measured(columns, np.concatenate(words) if words else np.empty(0, np.uint64), starts)

@@ -82,7 +82,7 @@ class _Planted:
     """Two near duplicates put among the documents of every run: if duplicate removal does not
     find them it has silently stopped working, and the run must fail."""
 
-    ids: tuple[str, str] = ("planted-copy", "planted-original")
+    names: tuple[str, str] = ("planted:copy", "planted:original")
 
     @property
     def texts(self) -> tuple[str, str]:
@@ -110,7 +110,7 @@ def _signals(
     total = len(rows)
     run.progress(0, total, "documents", "measure")
     measured, near = _measured(rows, params)
-    digests, originals = duplicates.exact([r["text"] for r in rows], [r["id"] for r in rows])
+    digests, originals = duplicates.exact([r["text"] for r in rows], [r["uri"] for r in rows])
     found = []
     for index, row in enumerate(rows):
         run.progress(index + 1, total, "documents", "languages and findings")
@@ -147,17 +147,17 @@ def _measured(
     from undercroft.curate.signals import measure
 
     planted = _Planted()
-    ids = [*(row["id"] for row in rows), *planted.ids]
+    names = [*(row["uri"] for row in rows), *planted.names]
     texts = [*(row["text"] for row in rows), *planted.texts]
     measured = measure(pa.array(texts, pa.large_string()))
-    _, copies = duplicates.exact(texts, ids)
+    _, copies = duplicates.exact(texts, names)
     near = duplicates.near(
         measured.words,
         measured.starts,
-        ids,
-        measured.columns["num_chars"].tolist(),
-        params.near_duplicate_jaccard,
-        [copy is not None for copy in copies],
+        names=names,
+        lengths=measured.columns["num_chars"].tolist(),
+        threshold=params.near_duplicate_jaccard,
+        left_out=[copy is not None for copy in copies],
     )
     planted.check(near, len(rows))
     columns = {name: column[: len(rows)] for name, column in measured.columns.items()}
