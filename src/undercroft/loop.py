@@ -22,6 +22,7 @@ from undercroft.index.stage import distil, index
 from undercroft.jobs import Runner
 from undercroft.project import Project
 from undercroft.records import Artifact, Progress
+from undercroft.release import promote
 from undercroft.release.stage import release
 from undercroft.stage import Stage, project_outputs
 from undercroft.train.stage import base, train
@@ -73,6 +74,7 @@ class MainJob:
         }
         (made["scorecard"],) = self._step(evaluate, suite=made["suite"], **candidates)
         (made["route"],) = self._step(release, scorecard=made["scorecard"], **candidates)
+        promote(self.project, made["route"])
         return made
 
     def _step(self, stage: Stage[Any], **inputs: Artifact) -> tuple[Artifact, ...]:
