@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from undercroft.settings import MeterSettings
+if TYPE_CHECKING:
+    from undercroft.settings import MeterSettings
+
 
 POWERCAP = Path("/sys/class/powercap")
 _MICROJOULES_PER_WH = 3.6e9

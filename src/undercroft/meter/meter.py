@@ -5,11 +5,14 @@ from __future__ import annotations
 import threading
 import time
 from types import TracebackType
+from typing import TYPE_CHECKING
 
 from undercroft.meter.energy import EnergyCounter, estimate_wh
 from undercroft.meter.processes import TreeUsage, tree_usage
 from undercroft.records import Footprint
-from undercroft.settings import MeterSettings
+
+if TYPE_CHECKING:
+    from undercroft.settings import MeterSettings
 
 SAMPLE_EVERY_S = 0.25
 
@@ -29,6 +32,8 @@ class Meter:
     def __init__(
         self, settings: MeterSettings | None = None, counter: EnergyCounter | None = None
     ) -> None:
+        from undercroft.settings import MeterSettings
+
         self._settings = settings or MeterSettings()
         self._counter = counter
         self._done = threading.Event()

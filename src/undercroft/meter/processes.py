@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import psutil
-
 
 @dataclass(frozen=True, slots=True)
 class TreeUsage:
@@ -22,6 +20,8 @@ def tree_usage(pid: int | None = None) -> TreeUsage:
     calls is right whoever ended between them. Memory shared by forked processes counts in each.
     A process that is gone counts nothing.
     """
+    import psutil
+
     cpu_s = 0.0
     rss_bytes = 0
     try:

@@ -6,9 +6,11 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from undercroft.project import Project
+if TYPE_CHECKING:
+    from undercroft.project import Project
+
 
 _COLUMNS = (
     "status", "kind", "cached", "degraded", "total_ms", "ttft_ms", "prompt_tokens",

@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from undercroft.monitor.sealed import opened
-from undercroft.project import Project
+
+if TYPE_CHECKING:
+    from undercroft.project import Project
 
 TABLE = "feedback"
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from undercroft.errors import NotFound
-from undercroft.project import Project
+
+if TYPE_CHECKING:
+    from undercroft.project import Project
 
 
 def opened(project: Project, row: Mapping[str, Any], what: str) -> str | None:

@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any
 from undercroft.errors import NotFound
 from undercroft.monitor.satisfaction import Opinion, opinions_of
 from undercroft.monitor.sealed import opened
-from undercroft.project import Project
 from undercroft.records import Finding, Passage
 
 if TYPE_CHECKING:
     from undercroft.lake import Table
+    from undercroft.project import Project
 
 TABLE = "requests"
 

@@ -19,7 +19,7 @@ from undercroft.serve.asks import Ask
 from undercroft.serve.budgets import Grant
 from undercroft.serve.cache import Answer, key_of
 from undercroft.serve.exchange import Exchange
-from undercroft.serve.failures import as_undercroft, outcome_of
+from undercroft.serve.failures import outcome_of
 from undercroft.serve.generation import generate
 from undercroft.serve.grounding import Messages
 from undercroft.serve.reply import Reply
@@ -40,9 +40,9 @@ async def answer(gateway: Gateway, exchange: Exchange, parse: Parse) -> None:
     """parse -> identify -> admit -> [screen input | cache | retrieve] -> route -> generate
     -> screen output -> settle -> record -> the last byte."""
     settings = gateway.settings
-    ask = parse(await exchange.body(gateway.max_body_bytes), settings.sampling)
-    who = await gateway.identify(exchange, "chat")
     route = gateway.route
+    ask = parse(await exchange.body(gateway.max_body_bytes), route.sampling)
+    who = await gateway.identify(exchange, "chat")
     arm = route.choose(ask.model, ask.user or who.id)  # fixed now: the cache key depends on it
     time_limit = exchange.deadline(settings.serve.timeout_s)
     passages: tuple[Passage, ...] | None
@@ -60,10 +60,13 @@ async def answer(gateway: Gateway, exchange: Exchange, parse: Parse) -> None:
                     else:
                         passages, messages = await _prepare(gateway, route, ask, row)
                         deadline = time.monotonic() + time_limit
-                        pieces = generate(
-                            gateway, arm.pool, ask, messages, row=row, deadline=deadline
-                        )
-                        pieces = _screen_output(gateway, pieces, passages, row)
+                        pieces = _screen_output(
+                            gateway,
+                            generate(gateway, route, arm.pool, ask,
+                                     messages=messages, row=row, deadline=deadline),
+                            passages,
+                            row,
+                        )  # fmt: skip
                     row.passages = [rows.passage_row(passage) for passage in passages or ()]
                     flight.land(await reply.deliver(pieces, passages))
         await reply.conclude(passages)
@@ -168,12 +171,12 @@ def _settled_and_recorded(
     try:
         yield
     except BaseException as error:
-        row.status = outcome_of(as_undercroft(error))
+        row.status = outcome_of(error)
         raise
     finally:
         usage = reply.usage
         row.prompt_tokens, row.completion_tokens = usage.prompt_tokens, usage.completion_tokens
-        grant.used = usage.total_tokens if row.status in ("ok", "cancelled") else 0
+        grant.used = usage.total_tokens if row.status == "ok" or reply.text else 0
         row.finish_reason = reply.finish_reason
         row.total_ms = (time.perf_counter() - exchange.began) * 1000
         row.question_sealed = gateway.seal(row, "question", ask.transcript.encode())

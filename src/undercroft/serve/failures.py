@@ -7,6 +7,7 @@ two minutes or ``x-should-retry`` is false (openai-python 3, ``_base_client.py``
 
 from __future__ import annotations
 
+import asyncio
 import math
 from typing import Any
 
@@ -96,7 +97,7 @@ def retry_headers(error: UndercroftError) -> list[tuple[bytes, bytes]]:
 
 def outcome_of(error: BaseException) -> str:
     """The word for ``error`` in the ``status`` column of the requests table."""
-    if isinstance(error, Cancelled):
+    if isinstance(error, Cancelled | asyncio.CancelledError):
         return "cancelled"
     if isinstance(error, HttpError) and error.code == "content_filter":
         return "blocked"

@@ -11,12 +11,14 @@ from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from typing import TYPE_CHECKING, Any
 
+from undercroft.engines import sampling_params
 from undercroft.errors import EngineFailed
 from undercroft.meter import estimate_wh
 from undercroft.serve import upstream
 from undercroft.serve.asks import Ask
 from undercroft.serve.grounding import Messages
 from undercroft.serve.pool import Lease, Pool
+from undercroft.serve.route import Route
 from undercroft.serve.rows import RequestRow
 from undercroft.serve.upstream import Piece
 from undercroft.settings import MeterSettings
@@ -29,10 +31,11 @@ ATTEMPTS = 2
 
 async def generate(
     gateway: Gateway,
+    route: Route,
     pool: Pool,
     ask: Ask,
-    messages: Messages,
     *,
+    messages: Messages,
     row: RequestRow,
     deadline: float,
 ) -> AsyncGenerator[Piece, None]:
@@ -46,7 +49,7 @@ async def generate(
             row.queue_ms = (time.monotonic() - asked_at) * 1000
             begun = False
             try:
-                said = _call(gateway, lease, ask, messages)
+                said = _call(gateway, route, lease, ask, messages)
                 async with aclosing(said if ask.stream else _whole(said)) as reply:
                     async for piece in reply:
                         begun = begun or bool(piece.text)
@@ -62,10 +65,12 @@ async def generate(
 
 
 def _call(
-    gateway: Gateway, lease: Lease, ask: Ask, messages: Messages
+    gateway: Gateway, route: Route, lease: Lease, ask: Ask, messages: Messages
 ) -> AsyncGenerator[Piece, None]:
     said: dict[str, Any] = {"prompt": ask.prompt} if ask.kind == "completion" else {}
+    drawn = route.sampling
     payload = {
+        **(sampling_params(drawn) if lease.replica.local else {"temperature": drawn.temperature}),
         **lease.replica.defaults,
         **ask.sampling,
         **(said or {"messages": messages}),

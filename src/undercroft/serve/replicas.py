@@ -122,16 +122,8 @@ class RemoteReplica:
 def _llama(meta: Mapping[str, Any], path: Path | None, settings: Settings) -> Replica:
     del meta
     assert path is not None
-    from undercroft.engines import sampling_params
-
     serve = settings.serve
-    return LlamaReplica(
-        gguf_in(path),
-        settings.model.context,
-        serve.slots,
-        serve.threads,
-        defaults={**sampling_params(settings.sampling), "cache_prompt": True},
-    )
+    return LlamaReplica(gguf_in(path), settings.model.context, serve.slots, serve.threads)
 
 
 def _remote(meta: Mapping[str, Any], path: Path | None, settings: Settings) -> Replica:
@@ -139,9 +131,7 @@ def _remote(meta: Mapping[str, Any], path: Path | None, settings: Settings) -> R
     del path
     url = str(meta["base_url"]).rstrip("/").removesuffix("/v1")
     slots = int(meta.get("slots", settings.serve.slots))
-    defaults: dict[str, Any] = {"temperature": settings.sampling.temperature}
-    if "model" in meta:
-        defaults["model"] = meta["model"]
+    defaults = {"model": meta["model"]} if "model" in meta else {}
     key = os.environ.get(str(meta.get("key_from", "")), "")
     headers = {"authorization": f"Bearer {key}"} if key else {}
     return RemoteReplica(url, slots, headers, defaults)

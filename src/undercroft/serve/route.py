@@ -6,8 +6,8 @@ In the ledger a route is an artifact whose meta names its parts by ref::
      "arms": [{"model": "model:docs-q8_0@3", "weight": 1.0}]}
 
 ``arms`` may be left out when one model answers everything, ``index`` when there is nothing to
-read. Here it is an immutable value that is swapped whole; requests under way keep the one they
-began with.
+read; ``sampling`` is what the gate judged, and stands above the project's setting. Here a route is
+an immutable value that is swapped whole; requests under way keep the one they began with.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from undercroft.project import Project
 from undercroft.records import Artifact
 from undercroft.serve import replicas
 from undercroft.serve.pool import Pool
+from undercroft.settings import SamplingSettings
 
 if TYPE_CHECKING:
     from undercroft.retrieve import Embedder, Retriever
@@ -48,6 +49,7 @@ class Route:
     embedding: str = ""
     retriever: Retriever | None = None
     embedder: Embedder | None = None
+    sampling: SamplingSettings = field(default_factory=SamplingSettings)
     created: int = 0
     models: tuple[str, ...] = field(default=())
 
@@ -93,6 +95,12 @@ def shares(route: Artifact) -> dict[str, float]:
     """The models that ``route`` names, by ref, and their weights."""
     arms = route.meta.get("arms") or [{"model": route.meta["model"]}]
     return {str(arm["model"]): float(arm.get("weight", 1.0)) for arm in arms}
+
+
+def sampling_of(project: Project, route: Artifact) -> SamplingSettings:
+    """How tokens are drawn under ``route``."""
+    judged = route.meta.get("sampling")
+    return SamplingSettings(**judged) if judged else project.settings.sampling
 
 
 def make_pool(project: Project, model: Artifact) -> Pool:

@@ -87,6 +87,7 @@ class Router:
         return Route(
             ref=str(found.ref), name=self._project.name, arms=arms, index=index,
             embedding=embedding, retriever=retriever, embedder=embedder,
+            sampling=routes.sampling_of(self._project, found),
             created=int(found.created_at.timestamp()), models=names,
         )  # fmt: skip
 

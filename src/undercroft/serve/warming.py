@@ -51,6 +51,7 @@ async def check(
         **replica.defaults,
         "messages": messages or [{"role": "user", "content": "."}],
         "max_tokens": 1,
+        "temperature": 0,
         "stream": False,
     }
     url = replica.url + upstream.PATHS["chat"]
