@@ -62,6 +62,12 @@ def make_tiny(real_tokenizer: Path, tmp_path: Path) -> Callable[..., Path]:
     return partial(build_tiny, tmp_path / "model", real_tokenizer)
 
 
+@pytest.fixture
+def tiny_folder(tiny_model: Path, tmp_path: Path) -> Path:
+    """A copy of the tiny model that a test may change or give away."""
+    return Path(shutil.copytree(tiny_model, tmp_path / "copy"))
+
+
 def build_tiny(folder: Path, tokenizer: Path, architecture: str, **changes: Any) -> Path:
     import torch
     import transformers

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -25,8 +24,8 @@ def refused(folder: Path, form: str = "f16") -> str:
 
 
 @pytest.fixture
-def model(make_tiny: Callable[..., Path]) -> Path:
-    return make_tiny("LlamaForCausalLM")
+def model(tiny_folder: Path) -> Path:
+    return tiny_folder
 
 
 def test_an_unsupported_architecture_names_the_supported(model: Path) -> None:
