@@ -44,6 +44,9 @@ port = 0
 
 [serve]
 port = 0
+
+[sampling]
+max_tokens = 96
 """
 
 

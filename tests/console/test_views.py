@@ -1,8 +1,12 @@
+from datetime import UTC, datetime
+
+import pyarrow as pa
 import pytest
 
 from tests.console.sample import HOSTILE, NAME
 from undercroft.console.views import answers, documents, home, lineage, models, runs
 from undercroft.errors import BadRef, NotFound
+from undercroft.lake import schemas
 
 
 def ids(paged):
@@ -80,7 +84,7 @@ def test_the_filters_of_answers_find_what_they_name(project):
     failed = answers.listed(project, chosen="failed").answers
     assert {row.status for row in failed.rows} == {"error"}
     found = answers.listed(project, chosen="findings").answers.rows[0]
-    assert answers.one(project, found.id).findings
+    assert answers.one(project, found.id).trace.findings
 
 
 def test_a_trace_adds_up_and_shows_the_cited_passage(project):
@@ -88,22 +92,32 @@ def test_a_trace_adds_up_and_shows_the_cited_passage(project):
     page = answers.one(project, row.id)
     assert sum(value for _, value in page.timings) == pytest.approx(row.total_ms, rel=1e-3)
     assert [source.cited for source in page.sources] == [True, False, False]
-    assert page.sources[0].text.split()[0] == page.answer.split()[0]
+    assert page.sources[0].text.split()[0] == page.trace.answer.split()[0]
 
 
 def test_of_a_conversation_the_last_question_is_shown(project):
     oldest = answers.listed(project, 4).answers.rows[-2]
     assert oldest.question.startswith("What does ")
-    assert answers.one(project, oldest.id).transcript.startswith("user: Hello")
+    assert answers.one(project, oldest.id).trace.question.startswith("user: Hello")
 
 
-def test_what_a_forgotten_person_asked_cannot_be_read(project):
-    row = project.lake.table("requests").read(limit=1).to_pylist()[0]
-    sealed = project.trust.vault.seal("person", b"secret", f"question:{row['id']}".encode())
-    row |= {"subject": "person", "question_sealed": sealed}
-    assert answers.opened(project, row, "question") == "secret"
-    project.trust.vault.shred("person")
-    assert answers.opened(project, row, "question") is None
+def test_what_a_forgotten_person_asked_is_shown_as_erased(empty):
+    row = {"id": "ans-1", "at": datetime.now(UTC), "subject": "person", "status": "ok"}
+    sealed = empty.trust.vault.seal("person", b"secret", b"question:ans-1")
+    table = empty.lake.table("requests")
+    rows = [row | {"question_sealed": sealed, "passages": [], "findings": []}]
+    table.append(pa.Table.from_pylist(rows, schema=schemas.REQUESTS))
+    assert answers.listed(empty).answers.rows[0].question == "secret"
+    empty.trust.vault.shred("person")
+    assert answers.listed(empty).answers.rows[0].question is None
+
+
+def test_a_row_that_was_tampered_with_costs_only_itself(empty):
+    row = {"id": "ans-1", "at": datetime.now(UTC), "subject": "", "status": "ok"}
+    sealed = empty.trust.vault.seal("", b"secret", b"question:ans-2")
+    rows = [row | {"question_sealed": sealed}]
+    empty.lake.table("requests").append(pa.Table.from_pylist(rows, schema=schemas.REQUESTS))
+    assert "not what was written" in answers.listed(empty).answers.rows[0].question
 
 
 def test_a_run_shows_its_curves_and_how_long_it_will_take(project):

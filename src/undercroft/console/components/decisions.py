@@ -8,7 +8,7 @@ from undercroft.console.components.parts import badge, when
 from undercroft.console.markup import Markup, h
 from undercroft.records import Decision
 
-_TONES = {"released": "good", "release": "good", "refused": "warn", "rolled_back": "bad"}
+_TONES = {"released": "good", "refused": "warn", "rolled back": "bad"}
 
 
 def decision_list(decisions: Sequence[Decision]) -> Markup:
@@ -18,7 +18,7 @@ def decision_list(decisions: Sequence[Decision]) -> Markup:
 
 
 def _decision(each: Decision) -> Markup:
-    verdict = badge(each.verdict.replace("_", " ").capitalize(), _TONES.get(each.verdict, ""))
+    verdict = badge(each.verdict.capitalize(), _TONES.get(each.verdict, ""))
     about = f"{each.kind} of {each.subject} · by {each.actor}"
     return h(
         "div",

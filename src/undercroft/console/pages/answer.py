@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
 from undercroft.console import figures
 from undercroft.console.components import charts, prose
 from undercroft.console.components.frame import head, section
@@ -13,6 +10,8 @@ from undercroft.console.components.tables import Column, table
 from undercroft.console.markup import Child, Markup, h
 from undercroft.console.router import Page
 from undercroft.console.views import answers
+from undercroft.monitor import RequestSummary
+from undercroft.records import Finding
 
 _TITLE_CHARS = 140
 
@@ -21,10 +20,11 @@ def render(data: answers.AnswerPage) -> list[Markup]:
     """The sections of the page."""
     asked = data.question or "(the question was erased)"
     title = asked if len(asked) <= _TITLE_CHARS else asked[: _TITLE_CHARS - 1] + "…"
-    lead = h("span", "Asked ", when(data.at), " · ", h("code", data.id))
+    summary = data.trace.summary
+    lead = h("span", "Asked ", when(summary.at), " · ", h("code", summary.id))
     trace = (_answer(data), _timings(data), _facts(data), _findings(data))
     return [
-        head(title, lead, (("/answers", "Answers"),), _outcome(data)),
+        head(title, lead, (("/answers", "Answers"),), _outcome(summary)),
         h(
             "div",
             h("div", trace, _feedback(data), class_="page"),
@@ -34,19 +34,19 @@ def render(data: answers.AnswerPage) -> list[Markup]:
     ]
 
 
-def _outcome(data: answers.AnswerPage) -> Markup:
-    status = str(data.detail.get("status") or "")
-    if status not in answers.GOOD:
-        return badge(status.replace("_", " ").capitalize() or "Unknown", "bad")
-    degraded = str(data.detail.get("degraded") or "")
-    return badge(f"Degraded: {degraded}", "warn") if degraded else badge("Answered", "good")
+def _outcome(summary: RequestSummary) -> Markup:
+    if summary.status not in answers.GOOD:
+        return badge(summary.status.capitalize() or "Unknown", "bad")
+    if summary.degraded:
+        return badge(f"Degraded: {', '.join(summary.degraded)}", "warn")
+    return badge("Answered", "good")
 
 
 def _answer(data: answers.AnswerPage) -> Markup:
     text: Child = h("p", "The answer was erased.", class_="note")
-    if data.answer is not None:
-        text = prose.answer(data.answer, num_sources=len(data.sources))
-    asked = data.transcript or ""
+    if data.trace.answer is not None:
+        text = prose.answer(data.trace.answer, num_sources=len(data.sources))
+    asked = data.trace.question or ""
     whole = None
     if asked != data.question or len(asked) > _TITLE_CHARS:
         whole = h("details", h("summary", "What was asked in full"), h("pre", asked))
@@ -69,23 +69,19 @@ def _timings(data: answers.AnswerPage) -> Markup:
 
 
 def _facts(data: answers.AnswerPage) -> Markup:
-    detail = data.detail
-    model, route = str(detail.get("model") or ""), str(detail.get("route") or "")
+    of = data.trace.summary
     rows: list[tuple[str, Child]] = [
-        ("Model", _artifact(model)),
-        ("Route", _artifact(route)),
-        ("Time", figures.milliseconds(detail.get("total_ms"))),
-        ("First token", figures.milliseconds(detail.get("ttft_ms"))),
-        (
-            "Tokens",
-            f"{detail['prompt_tokens'] or 0} in, {detail['completion_tokens'] or 0} out",
-        ),
-        ("Energy", figures.energy(detail.get("energy_wh") or 0)),
-        ("Cost", figures.money(detail.get("cost") or 0)),
-        ("Ended by", detail.get("finish_reason")),
-        ("From the cache", "yes" if detail.get("cached") else "no"),
-        ("Asked by", detail.get("key")),
-        ("Lineage", h("a", "Back to the documents", href=f"/lineage/answer:{data.id}")),
+        ("Model", _artifact(of.model)),
+        ("Route", _artifact(of.route)),
+        ("Time", figures.milliseconds(of.total_ms)),
+        ("First token", figures.milliseconds(of.ttft_ms) if of.ttft_ms else "–"),
+        ("Tokens", f"{of.prompt_tokens} in, {of.completion_tokens} out"),
+        ("Energy", figures.energy(of.energy_wh)),
+        ("Cost", figures.money(of.cost)),
+        ("Ended by", of.finish_reason),
+        ("From the cache", "yes" if of.cached else "no"),
+        ("Asked by", of.key),
+        ("Lineage", h("a", "Back to the documents", href=f"/lineage/answer:{of.id}")),
     ]
     return section("Trace", h("div", facts(rows, wide=True), class_="card"))
 
@@ -95,27 +91,32 @@ def _artifact(ref: str) -> Child:
 
 
 def _findings(data: answers.AnswerPage) -> Markup | None:
-    if not data.findings:
+    if not data.trace.findings:
         return None
     columns = (
-        Column[Mapping[str, Any]]("Kind", lambda row: row["kind"]),
-        Column[Mapping[str, Any]]("Rule", lambda row: row["rule"]),
-        Column[Mapping[str, Any]]("Score", lambda row: figures.ratio(row["score"] or 0), "number"),
-        Column[Mapping[str, Any]]("Where", lambda row: f"{row['start']}–{row['end']}", "number"),
+        Column[Finding]("Kind", lambda each: each.kind),
+        Column[Finding]("Rule", lambda each: each.rule),
+        Column[Finding]("Score", lambda each: figures.ratio(each.score), "number"),
+        Column[Finding]("Where", lambda each: f"{each.start}–{each.end}", "number"),
     )
-    return section("Findings", table(columns, list(data.findings), "Findings"))
+    return section("Findings", table(columns, data.trace.findings, "Findings"))
 
 
 def _feedback(data: answers.AnswerPage) -> Markup | None:
-    if not data.feedback:
+    if not data.trace.feedback:
         return None
     items = [
         h(
             "li",
-            h("div", _thumb(each.rating), h("span", each.comment), class_="grow"),
+            h(
+                "div",
+                _thumb(each.rating),
+                h("span", "(erased)" if each.comment is None else each.comment),
+                class_="grow",
+            ),
             when(each.at),
         )
-        for each in data.feedback
+        for each in data.trace.feedback
     ]
     return section("Feedback", h("div", h("ul", items, class_="list"), class_="card flush"))
 

@@ -64,8 +64,8 @@ def _figures(data: home.Home) -> Markup:
         rows.append((figures.count(removed), "removed", "/documents?state=removed"))
     if data.today:
         day = data.today
-        rows.append((figures.count(day.answers), "answers in 24 hours", "/answers"))
-        rows.append((figures.milliseconds(day.median_ms), "median time", "/answers"))
+        rows.append((figures.count(day.requests), "answers in 24 hours", "/answers"))
+        rows.append((figures.milliseconds(day.total_ms_p50), "median time", "/answers"))
         thumbs = f"{day.thumbs_up} / {day.thumbs_down}"
         rows.append((thumbs, "thumbs up / down", "/answers?show=down"))
         rows.append((figures.energy(day.energy_wh), "energy", None))

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from dataclasses import asdict, dataclass
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
+from undercroft import monitor
 from undercroft.console.views.documents import Source, sources
 from undercroft.console.views.lists import PAGE_SIZE, Paged
-from undercroft.errors import NotFound, Tampered
-from undercroft.lake import any_of, equals, quote
+from undercroft.errors import Tampered
+from undercroft.lake import any_of, equals
+from undercroft.monitor import AnswerTrace, Overview, RequestSummary
+from undercroft.monitor.sealed import opened
 from undercroft.project import Project
 from undercroft.retrieve.prompt import citations
 
@@ -52,39 +55,14 @@ class AnswerList:
 
 
 @dataclass(frozen=True)
-class Opinion:
-    at: datetime
-    rating: int
-    comment: str
-
-
-@dataclass(frozen=True)
 class AnswerPage:
-    """One answer's trace. ``timings`` are its consecutive parts in milliseconds; ``transcript``
-    is the whole conversation that ``question`` ended."""
+    """One answer's trace. ``question`` is the last of the conversation that ``trace.question``
+    holds; ``timings`` are consecutive parts in milliseconds."""
 
-    id: str
-    at: datetime
+    trace: AnswerTrace
     question: str | None
-    transcript: str | None
-    answer: str | None
     sources: Sequence[Source]
     timings: Sequence[tuple[str, float]]
-    findings: Sequence[Mapping[str, Any]]
-    feedback: Sequence[Opinion]
-    detail: Mapping[str, Any]
-
-
-@dataclass(frozen=True)
-class Today:
-    """The last 24 hours in a few numbers."""
-
-    answers: int
-    failed: int
-    median_ms: float | None
-    energy_wh: float
-    thumbs_up: int
-    thumbs_down: int
 
 
 def listed(project: Project, page: int = 1, chosen: str = "") -> AnswerList:
@@ -102,62 +80,34 @@ def listed(project: Project, page: int = 1, chosen: str = "") -> AnswerList:
 
 
 def one(project: Project, answer_id: str) -> AnswerPage:
-    """The whole trace of one answer; raises `NotFound`."""
-    table = project.lake.table(REQUESTS)
-    rows = table.read(where=equals("id", answer_id), limit=1).to_pylist() if table.exists() else []
-    if not rows:
-        raise NotFound(f"There is no answer {answer_id}.", do="See the list of answers.")
-    row = rows[0]
-    text = opened(project, row, "answer")
-    transcript = opened(project, row, "question")
+    """The whole trace of one answer; raises `NotFound` and `Tampered`."""
+    trace = monitor.answer(project, answer_id)
+    passages = [asdict(passage) for passage in trace.passages]
     return AnswerPage(
-        id=row["id"],
-        at=row["at"],
-        question=last_question(transcript),
-        transcript=transcript,
-        answer=text,
-        sources=sources(project, row["passages"] or [], citations(text or "")),
-        timings=timings(row),
-        findings=row["findings"] or [],
-        feedback=_opinions(project, answer_id),
-        detail={key: value for key, value in row.items() if not key.endswith("_sealed")},
+        trace=trace,
+        question=last_question(trace.question),
+        sources=sources(project, passages, citations(trace.answer or "")),
+        timings=timings(trace.summary),
     )
 
 
-def today(project: Project, hours: float = 24) -> Today | None:
+def today(project: Project, hours: float = 24) -> Overview | None:
     """The last ``hours`` of traffic; None before the first answer."""
-    import pyarrow.compute as pc
-
-    table = project.lake.table(REQUESTS)
-    if not table.exists():
+    if not project.lake.table(REQUESTS).exists():
         return None
-    since = f"at >= {quote(datetime.now(UTC) - timedelta(hours=hours))}"
-    rows = table.read(["status", "total_ms", "energy_wh"], since)
-    median = pc.quantile(rows["total_ms"], 0.5)[0].as_py() if rows.num_rows else None
-    opinions = project.lake.table(FEEDBACK)
-    thumbs = opinions.read(["rating"], since)["rating"].to_pylist() if opinions.exists() else []
-    return Today(
-        answers=rows.num_rows,
-        failed=sum(status not in GOOD for status in rows["status"].to_pylist()),
-        median_ms=median,
-        energy_wh=pc.sum(rows["energy_wh"]).as_py() or 0.0,
-        thumbs_up=thumbs.count(1),
-        thumbs_down=thumbs.count(-1),
-    )
+    return monitor.overview(project, minutes=hours * 60)
 
 
-def timings(row: Mapping[str, Any]) -> list[tuple[str, float]]:
+def timings(summary: RequestSummary) -> list[tuple[str, float]]:
     """Where an answer's time went; what was not measured counts to the part after it."""
-    queue, retrieve = row["queue_ms"] or 0.0, row["retrieve_ms"] or 0.0
-    total = row["total_ms"] or 0.0
-    first = min(total, max(row["ttft_ms"] or 0.0, 0.0))
-    reading = max(0.0, first - queue - retrieve)
-    writing = max(0.0, total - max(first, queue + retrieve))
+    total = summary.total_ms
+    found = min(total, summary.queue_ms + summary.retrieve_ms)
+    first = min(total, max(summary.ttft_ms, found))
     return [
-        ("Waiting", queue),
-        ("Retrieving", retrieve),
-        ("Reading", reading),
-        ("Writing", writing),
+        ("Waiting", summary.queue_ms),
+        ("Retrieving", summary.retrieve_ms),
+        ("Reading", first - found),
+        ("Writing", total - first),
     ]
 
 
@@ -168,16 +118,9 @@ def last_question(transcript: str | None) -> str | None:
     return _TURN.split(transcript)[-1].strip() if _USER_TURN.search(transcript) else transcript
 
 
-def opened(project: Project, row: Mapping[str, Any], column: str) -> str | None:
-    """What ``<column>_sealed`` holds; None where there is nothing or its key was destroyed."""
-    sealed = row.get(f"{column}_sealed")
-    if not sealed:
-        return None
+def _asked(project: Project, row: Mapping[str, Any]) -> str | None:
     try:
-        aad = f"{column}:{row['id']}".encode()
-        return project.trust.vault.open(row["subject"] or "", sealed, aad).decode()
-    except NotFound:
-        return None
+        return last_question(opened(project, row, "question"))
     except Tampered:
         return "(this is not what was written; see: undercroft audit verify)"
 
@@ -211,7 +154,7 @@ def _row(project: Project, row: Mapping[str, Any], rating: int) -> AnswerRow:
     return AnswerRow(
         id=row["id"],
         at=row["at"],
-        question=last_question(opened(project, row, "question")),
+        question=_asked(project, row),
         model=row["model"] or "",
         status=row["status"] or "",
         total_ms=row["total_ms"] or 0.0,
@@ -229,15 +172,3 @@ def _ratings(project: Project, answers: Sequence[str]) -> dict[str, int]:
     rows = table.read(["answer", "at", "rating"], any_of("answer", answers)).to_pylist()
     rows.sort(key=lambda row: row["at"])
     return {row["answer"]: row["rating"] for row in rows if row["rating"]}
-
-
-def _opinions(project: Project, answer_id: str) -> list[Opinion]:
-    table = project.lake.table(FEEDBACK)
-    if not table.exists():
-        return []
-    rows = table.read(where=equals("answer", answer_id)).to_pylist()
-    rows.sort(key=lambda row: row["at"], reverse=True)
-    return [
-        Opinion(row["at"], row["rating"] or 0, opened(project, row, "comment") or "")
-        for row in rows
-    ]

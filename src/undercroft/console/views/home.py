@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from undercroft.console.gateway import Gateway, Serving
 from undercroft.console.views import answers, documents, models, runs
+from undercroft.monitor import Overview
 from undercroft.project import Project
 from undercroft.records import Artifact
 
@@ -31,7 +32,7 @@ class Home:
     route: Artifact | None
     needs: Sequence[Need]
     recent: Sequence[runs.RunRow]
-    today: answers.Today | None
+    today: Overview | None
     documents: tuple[int, int] | None
 
     @property
@@ -86,12 +87,12 @@ def _unserved(serving: Serving, begun: bool) -> list[Need]:
 def _refused(project: Project) -> list[Need]:
     """The newest release decision, where it was a no."""
     newest = project.ledger.decisions(kind="release", limit=1)
-    if not newest or newest[0].verdict in {"released", "release"}:
+    if not newest or newest[0].verdict == "released":
         return []
     return [Need("The newest model was not released", newest[0].reason, href="/models")]
 
 
-def _unhappy(day: answers.Today | None) -> list[Need]:
+def _unhappy(day: Overview | None) -> list[Need]:
     if day is None or not day.thumbs_down:
         return []
     answers_word = "answer" if day.thumbs_down == 1 else "answers"

@@ -1,0 +1,111 @@
+"""Take the pictures in ``docs/images``: ``python docs/screenshots.py [PROJECT_DIR]``.
+
+With the folder of a project that was brought up (and is being served, for the picture of the
+chat) it shows that project; without, a sample project made for the purpose. Run it from the root
+of the repository.
+"""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+from pathlib import Path
+
+from playwright.sync_api import Browser, sync_playwright
+
+sys.path.insert(0, str(Path(__file__).parent.parent))
+
+from tests.browser.driving import ARGUMENTS, CHROMIUM, Tab, started
+from tests.console import sample
+from undercroft.console.gateway import Gateway
+from undercroft.console.views import answers, models, runs
+from undercroft.project import Project
+from undercroft.up import local_key
+
+IMAGES = Path(__file__).parent / "images"
+WIDE = (1280, 800)
+NARROW = (390, 800)
+
+
+def main(folder: Path | None) -> None:
+    """Take every picture of the project in ``folder``."""
+    with tempfile.TemporaryDirectory() as temporary:
+        if folder is not None:
+            pictures(Project.open(folder, {"console.port": 0}))
+            return
+        project = sample.build(Path(temporary) / "project", servable=True)
+        local_key(project)
+        with started(project, "undercroft.serve", "serve.json"):
+            pictures(project)
+
+
+def pictures(project: Project) -> None:
+    """Start a console of our own and take its pictures in light and dark."""
+    with (
+        started(project, "undercroft.console", "console.json", "--port", "0") as url,
+        sync_playwright() as playwright,
+    ):
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
+        for name, address in addresses(project).items():
+            for theme in ("light", "dark"):
+                take(browser, url, address, theme, f"{name}-{theme}", WIDE)
+        take(browser, url, "/", "light", "home-narrow", NARROW)
+        if Gateway(project).state().healthy:
+            for theme in ("light", "dark"):
+                take_chat(browser, url, project, theme)
+        browser.close()
+
+
+def addresses(project: Project) -> dict[str, str]:
+    """The page behind each picture."""
+    found = {"home": "/", "documents": "/documents?state=removed", "models": "/models"}
+    recent = [row.run for row in runs.listed(project, status="finished").runs.rows]
+    trained = next((run for run in recent if run.stage == "train"), None)
+    if trained:
+        found["run"] = f"/runs/{trained.id}"
+    if rows := [row for row in answers.listed(project).answers.rows if row.status == "ok"]:
+        found["answer"] = f"/answers/{rows[0].id}"
+    if route := models.serving_route(project):
+        found["lineage"] = f"/lineage/{route.ref}"
+    return found
+
+
+def take(
+    browser: Browser, url: str, address: str, theme: str, name: str, size: tuple[int, int]
+) -> None:
+    """One picture of one page."""
+    tab = opened(browser, url, address, theme, size)
+    tab.page.screenshot(path=IMAGES / f"{name}.png")
+    tab.page.context.close()
+
+
+def take_chat(browser: Browser, url: str, project: Project, theme: str) -> None:
+    """A question, its answer and its sources."""
+    tab = opened(browser, url, "/chat", theme, WIDE)
+    question = project.settings.project.smoke_question or "What is in these documents?"
+    tab.page.fill(".composer textarea", question)
+    tab.page.press(".composer textarea", "Enter")
+    tab.page.wait_for_selector(".thumbs", timeout=120_000)
+    tab.page.wait_for_timeout(800)
+    tab.page.evaluate("scrollTo(0, 0)")
+    tab.page.screenshot(path=IMAGES / f"chat-{theme}.png")
+    tab.page.context.close()
+
+
+def opened(browser: Browser, url: str, address: str, theme: str, size: tuple[int, int]) -> Tab:
+    """A tab with the page in it, its fonts loaded."""
+    context = browser.new_context(
+        viewport={"width": size[0], "height": size[1]},
+        color_scheme="dark" if theme == "dark" else "light",
+        device_scale_factor=1.5,
+    )
+    tab = Tab(context.new_page(), url)
+    tab.open(address)
+    tab.page.evaluate("document.fonts.ready")
+    tab.page.wait_for_timeout(300)
+    return tab
+
+
+if __name__ == "__main__":
+    IMAGES.mkdir(exist_ok=True)
+    main(Path(sys.argv[1]) if len(sys.argv) > 1 else None)
