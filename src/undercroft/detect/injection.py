@@ -20,6 +20,7 @@ from undercroft.records import Finding
 
 #: Requests are short; of a long document only this much is read.
 MAX_CHARS: Final = 200_000
+_REACH: Final = 400  # characters from a pattern's sign to either of its ends, at most
 
 _OWNER: Final = (
     r"(?:(?:all|any|every|the|your|my|its|these|those|of|previous|prior|above|earlier|preceding"
@@ -207,15 +208,34 @@ def find(text: str) -> list[Finding]:
     lowered = read.lower()
     findings: list[Finding] = []
     for pattern in PATTERNS:
-        if not any(sign in lowered for sign in pattern.signs):
-            continue
-        for match in pattern.pattern.finditer(read):
-            start, end = origin[match.start()], origin[match.end() - 1] + 1
-            findings.append(Finding(pattern.kind, start, end, pattern.score, pattern.name))
+        for first, last in _windows(lowered, pattern.signs, len(read)):
+            for match in pattern.pattern.finditer(read, first, last):
+                start, end = origin[match.start()], origin[match.end() - 1] + 1
+                findings.append(Finding(pattern.kind, start, end, pattern.score, pattern.name))
     if not text.isascii():
         findings += _hidden(text)
     findings.sort(key=lambda finding: (finding.start, finding.end, finding.rule))
     return findings
+
+
+def _windows(lowered: str, signs: Sequence[str], length: int) -> list[tuple[int, int]]:
+    """The stretches around ``signs`` in which a pattern can lie, in order, none overlapping."""
+    if len(lowered) != length:  # a few capitals grow when lowered; positions would be off
+        return [(0, length)] if any(sign in lowered for sign in signs) else []
+    places: list[int] = []
+    for sign in signs:
+        at = lowered.find(sign)
+        while at >= 0:
+            places.append(at)
+            at = lowered.find(sign, at + _REACH // 2)
+    windows: list[tuple[int, int]] = []
+    for at in sorted(places):
+        first, last = max(0, at - _REACH), min(length, at + _REACH)
+        if windows and first <= windows[-1][1]:
+            windows[-1] = (windows[-1][0], last)
+        else:
+            windows.append((first, last))
+    return windows
 
 
 #: Flags such as that of Wales are spelled with tags too, after a black flag (UTS 51).

@@ -19,7 +19,7 @@ UNKNOWN: Final = "und"  # ISO 639-2 for undetermined
 _MIN_LETTERS: Final = 20
 _MIN_CONFIDENCE: Final = 0.5
 _STRETCHES: Final = 3
-_STRETCH_CHARS: Final = 400
+_STRETCH_CHARS: Final = 200
 
 
 @cache

@@ -116,7 +116,7 @@ def find_in_units(
     last_end = 0
     for piece in pieces:
         start, end, _, cut = piece
-        found = _in_unit(text[start:end], start, rules)
+        found = _in_unit(text[start:end], start, rules) if _SIGN.search(text, start, end) else []
         if going_on is not None and start == last_end:
             rest = min(units.run_end(text, start), end)
             found.append(Finding(going_on.kind, start, rest, going_on.score, going_on.rule))
