@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import sys
 import tempfile
+from dataclasses import dataclass
 from pathlib import Path
 
 from playwright.sync_api import Browser, sync_playwright
@@ -23,8 +24,32 @@ from undercroft.project import Project
 from undercroft.up import local_key
 
 IMAGES = Path(__file__).parent / "images"
-WIDE = (1280, 800)
-NARROW = (390, 800)
+
+
+@dataclass(frozen=True)
+class Shot:
+    """A picture: which page, how wide, in which light."""
+
+    page: str
+    dark: bool = False
+    width: int = 1280
+
+    @property
+    def file(self) -> str:
+        narrow = "-narrow" if self.width < 600 else ""
+        return f"{self.page}{'-dark' if self.dark else ''}{narrow}.png"
+
+
+SHOTS = (
+    Shot("home"),
+    Shot("home", dark=True),
+    Shot("home", width=390),
+    Shot("documents"),
+    Shot("run", dark=True),
+    Shot("models"),
+    Shot("answer"),
+    Shot("lineage", dark=True),
+)
 
 
 def main(folder: Path | None) -> None:
@@ -46,13 +71,12 @@ def pictures(project: Project) -> None:
         sync_playwright() as playwright,
     ):
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
-        for name, address in addresses(project).items():
-            for theme in ("light", "dark"):
-                take(browser, url, address, theme, f"{name}-{theme}", WIDE)
-        take(browser, url, "/", "light", "home-narrow", NARROW)
+        found = addresses(project)
+        for shot in SHOTS:
+            if shot.page in found:
+                take(browser, url, found[shot.page], shot)
         if Gateway(project).state().healthy:
-            for theme in ("light", "dark"):
-                take_chat(browser, url, project, theme)
+            take_chat(browser, url, project)
         browser.close()
 
 
@@ -70,34 +94,32 @@ def addresses(project: Project) -> dict[str, str]:
     return found
 
 
-def take(
-    browser: Browser, url: str, address: str, theme: str, name: str, size: tuple[int, int]
-) -> None:
+def take(browser: Browser, url: str, address: str, shot: Shot) -> None:
     """One picture of one page."""
-    tab = opened(browser, url, address, theme, size)
-    tab.page.screenshot(path=IMAGES / f"{name}.png")
+    tab = opened(browser, url, address, shot)
+    tab.page.screenshot(path=IMAGES / shot.file)
     tab.page.context.close()
 
 
-def take_chat(browser: Browser, url: str, project: Project, theme: str) -> None:
+def take_chat(browser: Browser, url: str, project: Project) -> None:
     """A question, its answer and its sources."""
-    tab = opened(browser, url, "/chat", theme, WIDE)
+    tab = opened(browser, url, "/chat", Shot("chat"))
     question = project.settings.project.smoke_question or "What is in these documents?"
     tab.page.fill(".composer textarea", question)
     tab.page.press(".composer textarea", "Enter")
     tab.page.wait_for_selector(".thumbs", timeout=120_000)
     tab.page.wait_for_timeout(800)
     tab.page.evaluate("scrollTo(0, 0)")
-    tab.page.screenshot(path=IMAGES / f"chat-{theme}.png")
+    tab.page.screenshot(path=IMAGES / "chat.png")
     tab.page.context.close()
 
 
-def opened(browser: Browser, url: str, address: str, theme: str, size: tuple[int, int]) -> Tab:
+def opened(browser: Browser, url: str, address: str, shot: Shot) -> Tab:
     """A tab with the page in it, its fonts loaded."""
     context = browser.new_context(
-        viewport={"width": size[0], "height": size[1]},
-        color_scheme="dark" if theme == "dark" else "light",
-        device_scale_factor=1.5,
+        viewport={"width": shot.width, "height": 800},
+        color_scheme="dark" if shot.dark else "light",
+        device_scale_factor=1.25,
     )
     tab = Tab(context.new_page(), url)
     tab.open(address)

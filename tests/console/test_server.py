@@ -11,8 +11,11 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from urllib.parse import urlencode
 
 import pytest
+
+from undercroft.project import Project
 
 START_S = 4.0
 
@@ -113,3 +116,54 @@ def test_the_port_is_bound_before_anything_slow_happens(tmp_path):
         taken.listen()
         process = start(tmp_path, "--port", str(taken.getsockname()[1]))
         assert process.wait(30) == 4
+
+
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory):
+    """A console that others can reach, with a key that may read and one that may not."""
+    folder = tmp_path_factory.mktemp("shared")
+    keys = Project.open(folder).trust.keys
+    _, may = keys.create("reader", "console")
+    _, may_not = keys.create("asker", "user")
+    process = start(folder, "--host", "0.0.0.0", "--port", "0")
+    yield announced(process, folder), may, may_not
+    process.terminate()
+    process.wait(10)
+
+
+def sign_in(port: int, key: str, path: str = "/sign-in") -> http.client.HTTPResponse:
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=20)
+    connection.request("POST", path, urlencode({"key": key}))
+    return connection.getresponse()
+
+
+def test_a_console_that_others_can_reach_asks_for_a_key(shared):
+    port, may, may_not = shared
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=20)
+    connection.request("GET", "/answers?page=2")
+    reply = connection.getresponse()
+    assert reply.status == 303
+    assert reply.headers["location"] == "/sign-in?next=/answers%3Fpage%3D2"
+    assert "API key" in get(port, "/sign-in")[1]
+    assert sign_in(port, may_not).status == 401
+    reply = sign_in(port, may, "/sign-in?next=/answers%3Fpage%3D2")
+    assert reply.headers["location"] == "/answers?page=2"
+    cookie = reply.headers["set-cookie"]
+    assert "HttpOnly" in cookie
+    assert "samesite=strict" in cookie.lower()
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=20)
+    connection.request("GET", "/runs", headers={"cookie": cookie.partition(";")[0]})
+    assert connection.getresponse().status == 200
+
+
+@pytest.mark.parametrize(
+    "elsewhere", ["//evil.example", "/%5Cevil.example", "https://evil.example"]
+)
+def test_signing_in_never_leads_to_another_host(shared, elsewhere):
+    reply = sign_in(shared[0], shared[1], f"/sign-in?next={elsewhere}")
+    assert reply.headers["location"] == "/"
+
+
+def test_the_live_connection_needs_a_session_too(shared):
+    status, _ = get(shared[0], "/_nicegui_ws/socket.io/?EIO=4&transport=polling")
+    assert status == 303

@@ -7,7 +7,6 @@ import logging
 import socket
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from undercroft import __version__
@@ -23,7 +22,6 @@ if TYPE_CHECKING:
 LOG = logging.getLogger(__name__)
 
 ANNOUNCEMENT = "console.json"
-ASSETS = Path(__file__).parent / "assets"
 _LOCAL_NAMES = ("localhost", "127.0.0.1", "[::1]")
 _STOP_GRACE_S = 2
 
@@ -76,6 +74,8 @@ def build(project: Project, lifespan: Lifespan | None = None) -> FastAPI:
     from fastapi import FastAPI
     from starlette.middleware.trustedhost import TrustedHostMiddleware
 
+    from undercroft.console.access import SignIn
+    from undercroft.console.components.theme import ASSETS
     from undercroft.console.shell import install
 
     app = FastAPI(
@@ -92,6 +92,8 @@ def build(project: Project, lifespan: Lifespan | None = None) -> FastAPI:
             allowed_hosts=[*_LOCAL_NAMES, project.settings.console.host],
             www_redirect=False,
         )
+    else:
+        app.add_middleware(SignIn, project=project)
     nicegui_app.add_static_files("/assets", ASSETS)
     nicegui_app.add_middleware(_security_headers())
     install(project, __version__)

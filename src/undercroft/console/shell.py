@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from starlette.requests import Request
 
 from undercroft.console.components.frame import side
+from undercroft.console.components.theme import head
 from undercroft.console.pages import PAGES
 from undercroft.console.router import Visit
 from undercroft.project import Project
@@ -15,7 +15,6 @@ from undercroft.project import Project
 if TYPE_CHECKING:
     from nicegui.events import GenericEventArguments
 
-_ASSETS = Path(__file__).parent / "assets"
 _PATIENCE_S = 30.0
 
 
@@ -23,10 +22,8 @@ def install(project: Project, version: str) -> None:
     """Register the one NiceGUI page that all addresses lead to."""
     from nicegui import ui
 
-    head = _head()
-
     async def frame(request: Request) -> None:
-        ui.add_head_html(head)
+        ui.add_head_html(str(head()))
         with ui.element("div").classes("frame"):
             ui.html(side(project.title, version), sanitize=False, tag="aside")
             main = ui.element("main").classes("main")
@@ -41,10 +38,3 @@ def install(project: Project, version: str) -> None:
 
     for path in ("/", "/{path:path}"):
         ui.page(path, response_timeout=_PATIENCE_S)(frame)
-
-
-def _head() -> str:
-    """Theme and script stand in the page itself: no flash of another look while they load."""
-    css = (_ASSETS / "theme.css").read_text(encoding="utf-8")
-    script = (_ASSETS / "console.js").read_text(encoding="utf-8")
-    return f"<style>{css}</style><script>{script}</script>"
