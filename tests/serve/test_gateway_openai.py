@@ -84,7 +84,7 @@ async def test_the_async_client(served):
 
 def test_models_are_listed_and_found_by_route_and_by_ref(client):
     names = [model.id for model in client.models.list()]
-    assert names == ["docs", "model:docs-q4_1@1"]
+    assert names == ["docs", "model:docs-q4_1@1", "embedding:docs@1"]
     assert client.models.retrieve("docs").id == "docs"
     exact = client.chat.completions.create(model=names[1], messages=SAY, max_tokens=2)
     assert exact.model == names[1]
@@ -147,3 +147,12 @@ def test_every_reply_carries_its_request_id(client):
     with pytest.raises(openai.NotFoundError) as error:
         client.chat.completions.create(model="dogs", messages=SAY)
     assert error.value.request_id.startswith("req-")
+
+
+def test_a_real_engine_reads_the_passages(client):
+    answer = client.chat.completions.create(
+        model="docs", messages=[{"role": "user", "content": "Where does the Wye rise?"}],
+        max_tokens=16,
+    )  # fmt: skip
+    assert answer.usage.prompt_tokens > 100
+    assert answer.model_extra["sources"][0]["title"] == "Rivers"

@@ -14,12 +14,14 @@ from contextlib import aclosing, contextmanager
 from typing import TYPE_CHECKING
 
 from undercroft.records import Passage, Principal
+from undercroft.retrieve.prompt import QUESTION_CHARACTERS
 from undercroft.serve import grounding, rows, screens
 from undercroft.serve.asks import Ask
 from undercroft.serve.budgets import Grant
 from undercroft.serve.cache import Answer, key_of
 from undercroft.serve.exchange import Exchange
 from undercroft.serve.failures import outcome_of
+from undercroft.serve.frames import Usage
 from undercroft.serve.generation import generate
 from undercroft.serve.grounding import Messages
 from undercroft.serve.reply import Reply
@@ -39,12 +41,12 @@ Parse = Callable[[bytes, SamplingSettings], Ask]
 async def answer(gateway: Gateway, exchange: Exchange, parse: Parse) -> None:
     """parse -> identify -> admit -> [screen input | cache | retrieve] -> route -> generate
     -> screen output -> settle -> record -> the last byte."""
-    settings = gateway.settings
     route = gateway.route
     ask = parse(await exchange.body(gateway.max_body_bytes), route.sampling)
     who = await gateway.identify(exchange, "chat")
     arm = route.choose(ask.model, ask.user or who.id)  # fixed now: the cache key depends on it
-    time_limit = exchange.deadline(settings.serve.timeout_s)
+    patience = exchange.patience(gateway.settings.serve.timeout_s)
+    time_limit = gateway.settings.serve.timeout_s if ask.stream else patience
     passages: tuple[Passage, ...] | None
     with arm.pool.admit(), gateway.budgets.reserve(who, ask) as grant:
         row = _begin(ask, who, route, arm)
@@ -56,17 +58,13 @@ async def answer(gateway: Gateway, exchange: Exchange, parse: Parse) -> None:
                 async with gateway.cache.flight(key) as flight:
                     if flight.answer is not None:
                         row.cached, passages = True, flight.answer.passages
-                        pieces = _again(flight.answer)
+                        pieces = _replayed(flight.answer)
                     else:
                         passages, messages = await _prepare(gateway, route, ask, row)
-                        deadline = time.monotonic() + time_limit
-                        pieces = _screen_output(
-                            gateway,
-                            generate(gateway, route, arm.pool, ask,
-                                     messages=messages, row=row, deadline=deadline),
-                            passages,
-                            row,
-                        )  # fmt: skip
+                        written = generate(
+                            gateway, arm, ask, messages, row=row, patience_s=patience
+                        )
+                        pieces = _screen_output(gateway, written, passages, row)
                     row.passages = [rows.passage_row(passage) for passage in passages or ()]
                     flight.land(await reply.deliver(pieces, passages))
         await reply.conclude(passages)
@@ -106,6 +104,8 @@ async def _prepare(
     finally:
         if searching is not None:
             searching.cancel()
+    if len(ask.question) > QUESTION_CHARACTERS:
+        row.degrade("question-cut")
     settings = gateway.settings
     title, context = gateway.project.title, settings.model.context
     return passages, grounding.grounded(ask, passages, title, context)
@@ -154,7 +154,7 @@ async def _screen_output(
     gateway.metrics.count_findings("output", found)
 
 
-async def _again(known: Answer) -> AsyncGenerator[Piece, None]:
+async def _replayed(known: Answer) -> AsyncGenerator[Piece, None]:
     yield Piece(known.text, known.finish_reason, known.usage)
 
 
@@ -174,9 +174,9 @@ def _settled_and_recorded(
         row.status = outcome_of(error)
         raise
     finally:
-        usage = reply.usage
+        usage = reply.usage if row.status == "ok" or reply.text else Usage()
         row.prompt_tokens, row.completion_tokens = usage.prompt_tokens, usage.completion_tokens
-        grant.used = usage.total_tokens if row.status == "ok" or reply.text else 0
+        grant.used = usage.total_tokens
         row.finish_reason = reply.finish_reason
         row.total_ms = (time.perf_counter() - exchange.began) * 1000
         row.question_sealed = gateway.seal(row, "question", ask.transcript.encode())

@@ -51,9 +51,9 @@ class Exchange:
     def header(self, name: bytes) -> str:
         return self.headers.get(name, b"").decode("latin-1")
 
-    def deadline(self, timeout_s: float) -> float:
-        """Seconds after `began` at which the client, or we, give up (``x-stainless-read-timeout``
-        is how long the official client waits for a byte)."""
+    def patience(self, timeout_s: float) -> float:
+        """Seconds that the client waits for a first byte, at most ``timeout_s``; the official
+        client says in ``x-stainless-read-timeout`` how long it waits for any."""
         try:
             theirs = float(self.header(b"x-stainless-read-timeout"))
         except ValueError:

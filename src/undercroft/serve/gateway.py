@@ -6,6 +6,7 @@ import asyncio
 import hashlib
 import time
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 import aiohttp
 
@@ -46,7 +47,12 @@ class Gateway:
         self.cache = Cache(serve.cache_entries)
         self.recorder = Recorder(project.lake, project.state / "spool")
         self.metrics = Metrics()
-        self.router = Router(project, self.cache.clear, self.cache.forget)
+        self.router = Router(
+            project,
+            warm=partial(warm, self),
+            changed=self.cache.clear,
+            forget=self.cache.forget,
+        )
         self.search_threads = ThreadPoolExecutor(SEARCH_THREADS, thread_name_prefix="search")
         self.started_at = time.time()
         self._sealed_for: set[str] = set()
@@ -71,7 +77,6 @@ class Gateway:
                 asyncio.to_thread(load_screens, self.settings.serve.screen_output),
             )
             self.budgets.restore(spent)
-            await warm(self)
         except BaseException:
             await self.stop(0.0)
             raise
@@ -131,8 +136,10 @@ class Gateway:
             self._sealed_for.add(subject)
 
     def record(self, row: RequestRow) -> None:
+        """Count and keep ``row``; with a full disk the answer says that it is not kept yet."""
         self.metrics.count(row)
-        self.recorder.append(row)
+        if not self.recorder.append(row):
+            row.degrade("record")
 
     def refused(self, error: UndercroftError) -> None:
         self.metrics.refusals.labels(str(error.http_status), error.code).inc()

@@ -17,8 +17,8 @@ from undercroft.meter import estimate_wh
 from undercroft.serve import upstream
 from undercroft.serve.asks import Ask
 from undercroft.serve.grounding import Messages
-from undercroft.serve.pool import Lease, Pool
-from undercroft.serve.route import Route
+from undercroft.serve.pool import Lease
+from undercroft.serve.route import Arm
 from undercroft.serve.rows import RequestRow
 from undercroft.serve.upstream import Piece
 from undercroft.settings import MeterSettings
@@ -31,28 +31,29 @@ ATTEMPTS = 2
 
 async def generate(
     gateway: Gateway,
-    route: Route,
-    pool: Pool,
+    arm: Arm,
     ask: Ask,
-    *,
     messages: Messages,
+    *,
     row: RequestRow,
-    deadline: float,
+    patience_s: float,
 ) -> AsyncGenerator[Piece, None]:
-    """The engine's answer. Notes the wait, energy and cost in ``row``; ``deadline`` is monotonic.
+    """The engine's answer. Notes the wait, energy and cost in ``row``; ``patience_s`` bounds the
+    wait for a slot.
 
     Raises `TooManyRequests` when no slot came free and `EngineFailed`.
     """
-    asked_at = time.monotonic()
+    pool, asked_at = arm.pool, time.monotonic()
     for attempt in range(1, ATTEMPTS + 1):
-        async with pool.slot(ask.lane, deadline) as lease:
+        async with pool.slot(ask.lane, asked_at + patience_s) as lease:
             row.queue_ms = (time.monotonic() - asked_at) * 1000
             begun = False
             try:
-                said = _call(gateway, route, lease, ask, messages)
+                said = _call(gateway, arm, lease, ask, messages)
                 async with aclosing(said if ask.stream else _whole(said)) as reply:
                     async for piece in reply:
                         begun = begun or bool(piece.text)
+                        pool.spoke_at = time.monotonic()
                         yield piece
                 return
             except EngineFailed:
@@ -65,10 +66,10 @@ async def generate(
 
 
 def _call(
-    gateway: Gateway, route: Route, lease: Lease, ask: Ask, messages: Messages
+    gateway: Gateway, arm: Arm, lease: Lease, ask: Ask, messages: Messages
 ) -> AsyncGenerator[Piece, None]:
     said: dict[str, Any] = {"prompt": ask.prompt} if ask.kind == "completion" else {}
-    drawn = route.sampling
+    drawn = arm.sampling
     payload = {
         **(sampling_params(drawn) if lease.replica.local else {"temperature": drawn.temperature}),
         **lease.replica.defaults,

@@ -14,7 +14,6 @@ from collections import deque
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 
-from undercroft.errors import UndercroftError
 from undercroft.serve.asks import Lane
 from undercroft.serve.failures import TooManyRequests
 from undercroft.serve.replicas import Replica
@@ -87,7 +86,8 @@ class Pool:
         self.seats = [Seat(replica) for replica in replicas]
         self.inside = 0  # requests admitted and not yet answered
         self.restarts = 0
-        self.answered_at = 0.0  # when an engine last finished an answer, monotonic
+        self.spoke_at = 0.0  # when an engine last said something, monotonic
+        self.being_checked = asyncio.Lock()
         self._capacity = sum(replica.slots for replica in replicas) + queue
         self._queue_timeout_s = queue_timeout_s
         self._waiting: dict[Lane, deque[asyncio.Future[Lease]]] = {
@@ -158,8 +158,7 @@ class Pool:
         began = time.monotonic()
         try:
             yield lease
-            self.answered_at = time.monotonic()
-            self._answer_s += (self.answered_at - began - self._answer_s) / AVERAGE_OVER
+            self._answer_s += (time.monotonic() - began - self._answer_s) / AVERAGE_OVER
         finally:
             lease.end()
             self._hand_out()
@@ -234,7 +233,7 @@ class Pool:
             log.error("a replica of %s died; starting it again", self.name)
             try:
                 await self._bring_up(seat)
-            except (UndercroftError, OSError) as error:
+            except Exception as error:  # whatever it is, try again
                 pause = BACKOFF_S[min(seat.failures, len(BACKOFF_S)) - 1]
                 log.error("it did not start, next try in %s s: %s", pause, error)
                 await asyncio.sleep(pause)

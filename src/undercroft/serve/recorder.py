@@ -9,11 +9,10 @@ import asyncio
 import logging
 import threading
 from collections import OrderedDict, deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
-from undercroft.errors import UndercroftError
 from undercroft.lake import Lake
 from undercroft.serve import rows, spool
 from undercroft.serve.rows import FeedbackRow, RequestRow, Row
@@ -35,9 +34,7 @@ class Recorder:
         self._spool = Spool(folder)
         self._recent: OrderedDict[str, str] = OrderedDict()  # answer id -> its subject
         self._held: deque[Row] = deque(maxlen=HELD_AT_MOST)
-        self._attempted: set[Path] = set(
-            self._spool.closed_segments()
-        )  # a crash may have moved them
+        self._attempted = set(self._spool.closed_segments())  # a crash may have moved them
         self._tasks: list[asyncio.Task[None]] = []
         self._moving = threading.Lock()  # a cancelled task's thread may still be moving
         self.failing = ""  # why rows cannot be written at present
@@ -148,18 +145,17 @@ class Recorder:
         while len(self._recent) > RECENT_ANSWERS:
             self._recent.popitem(last=False)
 
-    async def _keep(self, work: object, every_s: float) -> None:
+    async def _keep(self, work: Callable[[], None], every_s: float) -> None:
         while True:
             await asyncio.sleep(every_s)
             await asyncio.to_thread(self._try, work)
 
-    def _try(self, work: object) -> None:
-        assert callable(work)
+    def _try(self, work: Callable[[], None]) -> None:
         try:
             work()
             self.failing = ""
-        except (UndercroftError, OSError) as error:
-            self._complain(str(error))
+        except Exception as error:  # whatever it is, the rows stay in the spool
+            self._complain(f"{type(error).__name__}: {error}")
 
     def _complain(self, why: str) -> None:
         if why != self.failing:

@@ -31,11 +31,12 @@ LIVE = "live"
 
 @dataclass(frozen=True)
 class Arm:
-    """One model of a route, its pool and the weight of its share."""
+    """One model of a route, its pool, the weight of its share and how its tokens are drawn."""
 
     model: str
     weight: float
     pool: Pool
+    sampling: SamplingSettings
 
 
 @dataclass(frozen=True)

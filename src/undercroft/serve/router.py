@@ -7,9 +7,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
 
-from undercroft.errors import UndercroftError
 from undercroft.project import Project
 from undercroft.records import Artifact
 from undercroft.serve import route as routes
@@ -26,18 +25,27 @@ DRAIN_S = 130.0  # longer than serve.timeout_s by default
 class Router:
     """``route`` is what is served now and ``erased`` the documents that `undercroft forget` took
     out: they are not shown again, even while their rows are still being removed. ``changed`` is
-    called after a swap, ``forget`` with each document that is erased from then on."""
+    called after a swap, ``forget`` with each document that is erased from then on, ``warm`` with
+    each pool before it gets traffic."""
 
     def __init__(
-        self, project: Project, changed: Callable[[], None], forget: Callable[[str], None]
+        self,
+        project: Project,
+        *,
+        warm: Callable[[Pool], Awaitable[None]],
+        changed: Callable[[], None],
+        forget: Callable[[str], None],
     ) -> None:
         self.route: Route
         self.erased: set[str] = set()
         self.stale = False  # the index could not be read; open it again
         self._project = project
+        self._warm = warm
         self._changed = changed
         self._forget = forget
         self._pools: dict[str, Pool] = {}
+        self._retired: set[Pool] = set()
+        self._complaint = ""
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def start(self) -> None:
@@ -50,7 +58,8 @@ class Router:
     async def stop(self, grace_s: float) -> None:
         for task in list(self._tasks):
             task.cancel()
-        await asyncio.gather(*(pool.stop(grace_s) for pool in self._pools.values()))
+        pools = (*self._pools.values(), *self._retired)
+        await asyncio.gather(*(pool.stop(grace_s) for pool in pools))
 
     @property
     def pools(self) -> list[Pool]:
@@ -69,14 +78,15 @@ class Router:
                 if name not in self._pools:
                     model = await asyncio.to_thread(self._project.ledger.artifact, name)
                     fresh[name] = await asyncio.to_thread(routes.make_pool, self._project, model)
-            await asyncio.gather(opening, *(pool.start() for pool in fresh.values()))
+            await asyncio.gather(opening, *(self._bring_up(pool) for pool in fresh.values()))
         except BaseException:
             await asyncio.gather(*(pool.stop(0.0) for pool in fresh.values()))
             raise
         self._pools |= fresh
         (index, retriever), (embedding, embedder) = opening.result()
+        sampling = routes.sampling_of(self._project, found)
         arms = tuple(
-            Arm(self._pools[name].name, weight, self._pools[name])
+            Arm(self._pools[name].name, weight, self._pools[name], sampling)
             for name, weight in shares.items()
         )
         names = (
@@ -87,19 +97,24 @@ class Router:
         return Route(
             ref=str(found.ref), name=self._project.name, arms=arms, index=index,
             embedding=embedding, retriever=retriever, embedder=embedder,
-            sampling=routes.sampling_of(self._project, found),
+            sampling=sampling,
             created=int(found.created_at.timestamp()), models=names,
         )  # fmt: skip
+
+    async def _bring_up(self, pool: Pool) -> None:
+        await pool.start()
+        await self._warm(pool)
 
     async def _watch(self) -> None:
         while True:
             await asyncio.sleep(WATCH_EVERY_S)
             try:
                 await self._look()
-            except (UndercroftError, OSError) as error:
-                log.error(
-                    "the route could not be looked up or opened, the old one stays: %s", error
-                )
+                self._complaint = ""
+            except Exception as error:  # whatever it is, the old route goes on
+                if str(error) != self._complaint:
+                    log.exception("the route could not be looked up or opened; the old one stays")
+                self._complaint = str(error)
 
     async def _look(self) -> None:
         found = await asyncio.to_thread(routes.live, self._project)
@@ -107,8 +122,8 @@ class Router:
             self.erased.add(document)
             self._forget(document)
         if str(found.ref) != self.route.ref or self.stale:
-            self.stale = False
             self.route, old = await self._open(found), self.route
+            self.stale = False
             self._changed()
             self._retire(old)
 
@@ -118,9 +133,14 @@ class Router:
         for name, pool in list(self._pools.items()):
             if pool.name not in kept:
                 del self._pools[name]
-                self._spawn(pool.stop(DRAIN_S))
+                self._spawn(self._drain(pool))
         if old.ref != self.route.ref:
             log.info("%s replaces %s", self.route.ref, old.ref)
+
+    async def _drain(self, pool: Pool) -> None:
+        self._retired.add(pool)
+        await pool.stop(DRAIN_S)
+        self._retired.discard(pool)
 
     def _erased_documents(self) -> set[str]:
         """All documents ever erased: ledger decisions of the kind ``forget`` name them."""

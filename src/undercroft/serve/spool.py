@@ -63,10 +63,12 @@ class Spool:
     def closed_segments(self) -> list[Path]:
         """Close the segment being written, if it has lines; every closed segment, oldest first."""
         with self._lock:
-            if self._file >= 0 and self.lines:
-                os.close(self._file)
-                self._file = -1
+            full, self._file = (self._file, -1) if self.lines else (-1, self._file)
             writing = self._path(self._number) if self._file >= 0 else None
+            self.lines, self._dirty = 0, False
+        if full >= 0:
+            os.fsync(full)
+            os.close(full)
         return [path for path in self._segments() if path != writing]
 
     def waiting(self) -> int:

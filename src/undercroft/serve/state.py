@@ -66,9 +66,9 @@ def _model(gateway: Gateway, name: str) -> dict[str, Any]:
 
 
 async def _pool_health(gateway: Gateway, pool: Pool) -> dict[str, Any]:
-    answers = pool.alive and time.monotonic() - pool.answered_at < FRESH_S
-    if pool.alive and not answers:
-        answers = await _try(gateway, pool)
+    async with pool.being_checked:
+        fresh = time.monotonic() - pool.spoke_at < FRESH_S
+        answers = pool.alive and (fresh or await _try(gateway, pool))
     return {
         "answers": answers,
         "busy": pool.busy,
@@ -79,12 +79,14 @@ async def _pool_health(gateway: Gateway, pool: Pool) -> dict[str, Any]:
 
 async def _try(gateway: Gateway, pool: Pool) -> bool:
     """Whether a replica writes a token now. Remote ones are believed: asking costs money."""
-    seat = next(seat for seat in pool.seats if seat.ready)
+    seat = next((seat for seat in pool.seats if seat.ready), None)
+    if seat is None:
+        return False
     if not seat.replica.local:
         return True
     try:
         await warming.check(gateway, seat.replica)
     except (UndercroftError, TimeoutError):
         return False
-    pool.answered_at = time.monotonic()
+    pool.spoke_at = time.monotonic()
     return True

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from undercroft.retrieve import prompt
 from undercroft.serve import screens, upstream
+from undercroft.serve.pool import Pool
 from undercroft.serve.replicas import Replica
 
 if TYPE_CHECKING:
@@ -29,13 +30,12 @@ def load_screens(kinds: Sequence[str]) -> None:
         each.flush()
 
 
-async def warm(gateway: Gateway) -> None:
+async def warm(gateway: Gateway, pool: Pool) -> None:
     """One short real answer on every slot of every replica. Raises `EngineFailed`."""
     messages = prompt.messages("", [], gateway.project.title)
     await asyncio.gather(
         *(
             check(gateway, seat.replica, messages)
-            for pool in gateway.router.pools
             for seat in pool.seats
             if seat.ready and seat.replica.local
             for _ in range(seat.replica.slots)
