@@ -40,10 +40,11 @@ def watcher_for(as_json: bool, project: Project) -> Iterator[Watcher]:
 
 
 class Lines:
-    """One line when a stage starts, every ten seconds while it goes, and when it ends."""
+    """One line when a stage starts, every ten seconds while it moves, and when it ends."""
 
     def __init__(self, project: Project) -> None:
         self._since = 0.0
+        self._said = ""
         print(f"project {project.name} in {project.root}", file=sys.stderr)  # noqa: T201
 
     def started(self, stage: str, number: int) -> None:
@@ -52,9 +53,13 @@ class Lines:
 
     def progressed(self, stage: str, progress: Progress | None) -> None:
         now = time.monotonic()
-        if progress is not None and now - self._since >= PLAIN_EVERY_S:
-            self._since = now
-            self._say(stage, f"{amount(progress)} {progress.note}")
+        if progress is None or now - self._since < PLAIN_EVERY_S:
+            return
+        self._since = now
+        line = f"{amount(progress)} {progress.note}"
+        if line != self._said:
+            self._said = line
+            self._say(stage, line)
 
     def finished(self, stage: str, seconds: float, reused: bool) -> None:
         self._say(stage, "up to date" if reused else f"done in {seconds:.1f} s")
