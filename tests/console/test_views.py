@@ -1,4 +1,5 @@
-from datetime import UTC, datetime
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 
 import pyarrow as pa
 import pytest
@@ -123,9 +124,24 @@ def test_a_row_that_was_tampered_with_costs_only_itself(empty):
 def test_a_run_shows_its_curves_and_how_long_it_will_take(project):
     running = next(row for row in runs.listed(project, 2).runs.rows if row.run.status == "running")
     page = runs.one(project, running.run.id)
-    assert [curve.title for curve in page.curves] == [title for _, title, _ in runs.SERIES]
+    assert [curve.title for curve in page.curves] == [title for _, title, _ in runs.SERIES[:4]]
     assert len(page.curves[0].points) == 44
     assert page.row.seconds_left > 0
+
+
+def test_a_run_that_fell_silent_is_not_given_a_time_left(project):
+    run = next(row for row in runs.listed(project, 2).runs.rows if row.run.status == "running")
+    old = replace(run.progress, updated_at=datetime.now(UTC) - timedelta(minutes=9))
+    silent = replace(run, progress=old)
+    assert silent.seconds_left is None
+    assert silent.silent_s == pytest.approx(540, abs=5)
+
+
+def test_a_removal_shows_what_its_value_was_compared_with():
+    rule = {"name": "too_short", "signal": "num_chars", "test": "<", "threshold": 80}
+    chosen = {"rule": "too_short", "value": "51"}
+    assert documents.compared(chosen, {"too_short": rule}) == "chars: 51 < 80"
+    assert documents.compared(chosen, {}) == "51"
 
 
 def test_home_shows_only_failures_that_were_not_made_good(project):

@@ -106,3 +106,12 @@ def progress(at: Progress, left_s: float | None) -> Markup:
     text = " · ".join(part for part in (f"{words} {at.unit}".strip(), at.note) if part)
     below = h("div", h("span", text), h("span", remaining), class_="words")
     return h("div", bar, below, class_="progress")
+
+
+def silence(seconds: float | None) -> Markup | None:
+    """That a running stage has said nothing for a while, and what to do about it."""
+    if seconds is None:
+        return None
+    words = f"Nothing was heard from it for {figures.seconds(seconds)}. If it died, "
+    again = "the same command goes on where it stopped."
+    return h("p", badge(words + again, "warn"), class_="silence")

@@ -15,14 +15,21 @@ from undercroft.console.markup import Child, Markup, h
 from undercroft.console.router import Address, Page
 from undercroft.console.views import models
 
-_ABOVE = {"dataset": ("/documents", "Documents"), "raw": ("/documents", "Documents")}
+_DOCUMENTS, _MODELS = ("/documents", "Documents"), ("/models", "Models")
+_ABOVE = {
+    "raw": _DOCUMENTS,
+    "dataset": _DOCUMENTS,
+    "model": _MODELS,
+    "scorecard": _MODELS,
+    "route": _MODELS,
+}
 
 
 def render(loaded: tuple[models.ArtifactPage, Address]) -> list[Markup]:
     """The sections of the page."""
     data, at = loaded
     artifact = data.artifact
-    above = _ABOVE.get(artifact.kind, ("/models", "Models"))
+    above = _ABOVE.get(artifact.kind, ("/lineage", "Lineage"))
     actions = h(
         "div",
         [tag(alias, "accent") for alias in data.aliases],

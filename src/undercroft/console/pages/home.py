@@ -11,6 +11,7 @@ from undercroft.console.components.parts import (
     facts,
     figure_row,
     progress,
+    silence,
     status,
     when,
 )
@@ -124,7 +125,7 @@ def _recent(data: home.Home) -> Markup:
 
 def _run(row: RunRow) -> Markup:
     run, at = row.run, row.progress
-    bar = progress(at, row.seconds_left) if at else None
+    bar = (progress(at, row.seconds_left) if at else None, silence(row.silent_s))
     return h(
         "li",
         h("div", h("a", run.stage, href=f"/runs/{run.id}", class_="row"), bar, class_="grow"),

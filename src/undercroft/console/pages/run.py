@@ -10,9 +10,9 @@ from undercroft.console.components import charts
 from undercroft.console.components.decisions import decision_list
 from undercroft.console.components.errors import notice
 from undercroft.console.components.frame import head, section
-from undercroft.console.components.parts import facts, progress, status, when
+from undercroft.console.components.parts import facts, progress, silence, status, when
 from undercroft.console.components.tables import Column, row_link, table
-from undercroft.console.markup import Child, Markup, h
+from undercroft.console.markup import Child, Markup, h, join
 from undercroft.console.router import Page
 from undercroft.console.views import runs
 from undercroft.records import Artifact
@@ -51,8 +51,9 @@ def _lead(data: runs.RunPage) -> Child:
 def _progress(data: runs.RunPage) -> Markup:
     at = data.row.progress
     if at is None:
-        return h("p", "It has not said yet how far it is.", class_="note")
-    return h("div", progress(at, data.row.seconds_left), class_="card")
+        nothing = h("p", "It has not said yet how far it is.", class_="note")
+        return join(nothing, silence(data.row.silent_s))
+    return h("div", progress(at, data.row.seconds_left), silence(data.row.silent_s), class_="card")
 
 
 def _error(error: str) -> Markup:

@@ -142,6 +142,7 @@ def one(
     chosen = _selected(project, dataset, document_id)
     row = row or {}
     masks = chosen["mask"] or [] if chosen else []
+    rules = {rule["name"]: rule for rule in (dataset.meta.get("rules") or ())} if dataset else {}
     text = _masked(row.get("text") or "", masks)
     begin, window = _window(text, start, whole)
     return DocumentPage(
@@ -151,7 +152,7 @@ def one(
         dataset=dataset,
         kept=chosen["kept"] if chosen else None,
         rule=(chosen["rule"] or "") if chosen else "",
-        value=(chosen["value"] or "") if chosen else "",
+        value=compared(chosen, rules) if chosen else "",
         signals={key: value for key, value in row.items() if key not in {"text", "findings"}},
         origin=origin or {},
         findings=row.get("findings") or [],
@@ -269,10 +270,13 @@ def _rows(project: Project, dataset: Artifact, selection: pa.Table) -> list[Docu
     where = any_of("id", [row["id"] for row in chosen])
     read = table.read(_LIST_COLUMNS, where, int(dataset.meta["version"])).to_pylist()
     documents = {row["id"]: row for row in read}
-    return [_row(row, documents.get(row["id"])) for row in chosen]
+    rules = {rule["name"]: rule for rule in dataset.meta.get("rules") or ()}
+    return [_row(row, documents.get(row["id"]), rules) for row in chosen]
 
 
-def _row(chosen: Mapping[str, Any], document: Mapping[str, Any] | None) -> DocumentRow:
+def _row(
+    chosen: Mapping[str, Any], document: Mapping[str, Any] | None, rules: Mapping[str, Row]
+) -> DocumentRow:
     document = document or {"title": "Erased document"}
     return DocumentRow(
         id=chosen["id"],
@@ -282,9 +286,19 @@ def _row(chosen: Mapping[str, Any], document: Mapping[str, Any] | None) -> Docum
         num_chars=document.get("num_chars") or 0,
         kept=chosen["kept"],
         rule=chosen["rule"] or "",
-        value=chosen["value"] or "",
+        value=compared(chosen, rules),
         num_masks=len(chosen["mask"] or []),
     )
+
+
+def compared(chosen: Mapping[str, Any], rules: Mapping[str, Row]) -> str:
+    """The value that decided, and what its rule compared it with where the policy says so."""
+    value = str(chosen["value"] or "")
+    rule = rules.get(chosen["rule"] or "")
+    if rule is None or not value:
+        return value
+    signal = str(rule["signal"]).replace("num_", "").replace("_", " ")
+    return f"{signal}: {value} {rule['test']} {rule['threshold']}"
 
 
 def _selected(project: Project, dataset: Artifact | None, document_id: str) -> Row | None:

@@ -11,12 +11,14 @@ from undercroft.console.views.lists import PAGE_SIZE, Paged, one_more
 from undercroft.project import Project
 from undercroft.records import Artifact, Decision, Progress, Run
 
+_WONDER_S = 120.0
 STATUSES = ("running", "finished", "failed", "cancelled")
 SERIES = (
     ("loss", "Loss", ""),
     ("grad_norm", "Gradient norm", ""),
     ("lr", "Learning rate", ""),
     ("tokens_per_s", "Speed", "tokens/s"),
+    ("token_accuracy", "Token accuracy", ""),
 )
 
 
@@ -33,10 +35,19 @@ class RunRow:
         return run_seconds(self.run)
 
     @property
+    def silent_s(self) -> float | None:
+        """How long a running stage has said nothing, once that is long enough to wonder."""
+        if self.run.status != "running":
+            return None
+        last = self.progress.updated_at if self.progress else self.run.started_at
+        silent = (datetime.now(UTC) - last).total_seconds()
+        return silent if silent > _WONDER_S else None
+
+    @property
     def seconds_left(self) -> float | None:
-        """By the average pace since the start; None where that says nothing yet."""
+        """By the average pace since the start; None where that says nothing, or the stage does."""
         at = self.progress
-        if at is None or not at.total or at.done <= 0:
+        if at is None or not at.total or at.done <= 0 or self.silent_s or "left" in at.note:
             return None
         passed = (at.updated_at - self.run.started_at).total_seconds()
         return passed * (at.total - at.done) / at.done
