@@ -6,9 +6,10 @@ import hashlib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
-from undercroft.settings import CollectSettings
+if TYPE_CHECKING:
+    from undercroft.settings import CollectSettings
 
 MARKDOWN = "text/markdown"
 HTML = "text/html"

@@ -10,9 +10,10 @@ import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any, Final, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal
 
-from undercroft.settings import CurateSettings
+if TYPE_CHECKING:
+    from undercroft.settings import CurateSettings
 
 Test = Literal["<", ">", ">=", "not in"]
 Threshold = float | str | tuple[str, ...]

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from undercroft.project import Project
-from undercroft.records import Artifact
+if TYPE_CHECKING:
+    from undercroft.project import Project
+    from undercroft.records import Artifact
 
 
 @dataclass(frozen=True, slots=True)

@@ -227,7 +227,7 @@ def _windows(lowered: str, signs: Sequence[str], length: int) -> list[tuple[int,
         at = lowered.find(sign)
         while at >= 0:
             places.append(at)
-            at = lowered.find(sign, at + _REACH // 2)
+            at = lowered.find(sign, at + _REACH // 4)
     windows: list[tuple[int, int]] = []
     for at in sorted(places):
         first, last = max(0, at - _REACH), min(length, at + _REACH)
