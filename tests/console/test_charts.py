@@ -39,3 +39,7 @@ def test_a_loss_that_is_not_a_number_is_left_out_rather_than_drawn():
     drawn = charts.line("Loss", [(1, 2.0), (2, math.nan), (3, 1.0)])
     assert "nan" not in drawn
     assert "<path" in drawn
+
+
+def test_a_single_point_is_seen_as_a_dot():
+    assert 'h0.1"' in charts.line("Loss", [(1, 1.3)])

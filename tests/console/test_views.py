@@ -1,3 +1,4 @@
+import json
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
@@ -5,9 +6,11 @@ import pyarrow as pa
 import pytest
 
 from tests.console.sample import HOSTILE, NAME
-from undercroft.console.views import answers, documents, home, lineage, models, runs
+from undercroft.console.views import answers, chat, documents, home, lineage, models, runs
 from undercroft.errors import BadRef, NotFound
 from undercroft.lake import schemas
+from undercroft.ledger import MadeArtifact
+from undercroft.records import Footprint
 
 
 def ids(paged):
@@ -142,6 +145,24 @@ def test_a_removal_shows_what_its_value_was_compared_with():
     chosen = {"rule": "too_short", "value": "51"}
     assert documents.compared(chosen, {"too_short": rule}) == "chars: 51 < 80"
     assert documents.compared(chosen, {}) == "51"
+
+
+def test_chat_suggests_held_out_questions_that_have_an_answer(empty):
+    cases = [
+        {"kind": "a", "question": "A long question?", "answerable": True},
+        {"kind": "a", "question": "Short?", "answerable": True},
+        {"kind": "b", "question": "Other kind?", "answerable": True},
+        {"kind": "c", "question": "?", "answerable": False},
+    ]
+    folder = empty.state / "suite"
+    folder.mkdir()
+    (folder / "cases.jsonl").write_text("\n".join(map(json.dumps, cases)))
+    uri, digest, size = empty.lake.blobs.put(folder, "suite", empty.name)
+    run = empty.ledger.begin_run("examples", "key", {}, [])
+    made = MadeArtifact("suite", empty.name, digest, uri, size, {})
+    assert chat.suggestions(empty) == []
+    empty.ledger.finish_run(run.id, [made], Footprint())
+    assert chat.suggestions(empty) == ["Short?", "Other kind?"]
 
 
 def test_home_shows_only_failures_that_were_not_made_good(project):

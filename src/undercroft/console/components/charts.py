@@ -119,7 +119,8 @@ def _path(points: Sequence[Point], axis: Sequence[float]) -> str:
     first, low, high = points[0][0], axis[0], axis[-1]
     width = (points[-1][0] - first) or 1
     scaled = (((x - first) / width, (high - y) / (high - low)) for x, y in points)
-    return "M" + "L".join(f"{x * 1000:.1f} {y * 1000:.1f}" for x, y in scaled)
+    line = "M" + "L".join(f"{x * 1000:.1f} {y * 1000:.1f}" for x, y in scaled)
+    return line if len(points) > 1 else f"{line}h0.1"  # so that a single point is seen as a dot
 
 
 def split(parts: Sequence[tuple[str, float]], label: str) -> Markup:

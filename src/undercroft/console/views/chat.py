@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from undercroft.console.gateway import Gateway, Serving
 from undercroft.console.views import documents
-from undercroft.console.views.models import serving_route
-from undercroft.lake import equals
+from undercroft.console.views.models import CASES_FILE, serving_route
+from undercroft.errors import BadInput, NotFound
 from undercroft.project import Project
+from undercroft.records import Ref
 
 _SUGGESTED = 3
 
@@ -37,18 +39,25 @@ def read(project: Project, draft: str = "") -> Chat:
 
 
 def suggestions(project: Project) -> list[str]:
-    """Questions to begin with: the smoke question, then titles of documents."""
+    """Questions to begin with: the smoke question, then held-out ones that have an answer."""
     asked = project.settings.project.smoke_question
-    dataset = documents.newest_dataset(project)
-    if dataset is None:
-        return [asked] if asked else []
-    table = project.lake.table(str(dataset.meta["table"]))
-    version = int(dataset.meta["version"])
-    where = f"{equals('exact_duplicate_of', None)} AND num_chars > 400"
-    rows = table.read(["title"], where, version, limit=200).to_pylist()
-    titles = sorted({row["title"] for row in rows if row["title"]}, key=len)
-    shown = titles[len(titles) // 2 :][: _SUGGESTED - bool(asked)]
-    return [*([asked] if asked else []), *(f"What is {title}?" for title in shown)]
+    held_out = [question for question in _held_out(project) if question != asked]
+    return ([asked] if asked else []) + held_out[: _SUGGESTED - bool(asked)]
+
+
+def _held_out(project: Project) -> list[str]:
+    """The shortest answerable question of each kind in the newest suite, shortest first."""
+    try:
+        suite = project.ledger.artifact(Ref("suite", project.name))
+        lines = (project.path(suite) / CASES_FILE).read_text(encoding="utf-8").splitlines()
+    except (NotFound, BadInput, OSError):
+        return []
+    shortest: dict[str, str] = {}
+    for case in map(json.loads, lines):
+        before = shortest.get(case["kind"])
+        if case["answerable"] and (before is None or len(case["question"]) < len(before)):
+            shortest[case["kind"]] = case["question"]
+    return sorted(shortest.values(), key=len)
 
 
 def sources(project: Project, sent: Sequence[Mapping[str, Any]]) -> list[documents.Source]:
