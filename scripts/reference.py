@@ -41,7 +41,10 @@ def command_line() -> str:
 
 
 def _help(command: click.Command, name: str) -> str:
-    context = click.Context(command, info_name=name, max_content_width=100, terminal_width=100)
+    names = group.context_settings["help_option_names"]
+    context = click.Context(
+        command, info_name=name, max_content_width=100, terminal_width=100, help_option_names=names
+    )
     return f"```text\n{command.get_help(context)}\n```"
 
 

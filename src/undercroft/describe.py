@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import Any
 
 from undercroft.curate import removed
@@ -26,7 +27,7 @@ def describe(
     if kind == "document":
         return _document(project, identity)
     if kind == "answer":
-        return answer(project, identity)
+        return asdict(answer(project, identity))
     artifact = project.ledger.artifact(name)
     run = project.ledger.run_of(artifact)
     facts: dict[str, Any] = {
@@ -44,7 +45,8 @@ def describe(
         "meta": dict(artifact.meta),
     }
     if kind == "dataset":
-        facts["removed"] = removed(project, artifact, limit=limit, offset=offset, rule=rule)
+        rows = removed(project, artifact, limit=limit, offset=offset, rule=rule)
+        facts["removed"] = [asdict(row) for row in rows]
     if kind == "raw":
         facts["rejected"] = _rejected(project, artifact, limit, offset)
     return facts

@@ -24,6 +24,7 @@ TABLE: Final = "raw"
 _BATCH_BYTES: Final = 64_000_000
 _BATCH_ROWS: Final = 5_000
 _DELETE_ROWS: Final = 1_000
+MOST_ERASURES: Final = 100_000
 _SUMMARY: Final = ("id", "source", "uri", "group", "etag", "last_modified", "status", "mime")
 _CONTENT: Final = ("title", "licence", "consent", "subject", "sha256", "reason", "size_bytes")
 
@@ -31,7 +32,14 @@ _CONTENT: Final = ("title", "licence", "consent", "subject", "sha256", "reason",
 def fingerprint(project: Project, params: CollectSettings) -> str:
     """What the sources look like from outside, so that an unchanged world is not read again."""
     prints = [source_of(each, project.root, params).fingerprint() for each in params.sources]
-    return hashlib.sha256("\n".join([*params.sources, *prints]).encode()).hexdigest()
+    erased = sorted(forgotten(project))
+    return hashlib.sha256("\n".join([*params.sources, *prints, *erased]).encode()).hexdigest()
+
+
+def forgotten(project: Project) -> set[str]:
+    """The ids of documents that were erased and may never come in again."""
+    erasures = project.ledger.decisions(kind="forget", limit=MOST_ERASURES)
+    return {decision.subject.removeprefix("document:") for decision in erasures}
 
 
 @stage("collect", version=1, params=CollectSettings, fingerprint=fingerprint)
@@ -59,6 +67,7 @@ class _Writer:
     pending_bytes: int = 0
 
     def __post_init__(self) -> None:
+        self.forgotten = forgotten(self.run.project)
         self.table = self.run.project.lake.table(TABLE)
         self.before: dict[str, dict[str, Any]] = {}
         if self.table.exists():
@@ -101,6 +110,8 @@ class _Writer:
     def take(self, spec: str, item: Collected | Unchanged) -> None:
         if isinstance(item, Unchanged):
             self.seen.update(map(document_id, item.uris))
+            return
+        if item.id in self.forgotten:
             return
         if item.id in self.seen:
             return  # two sources lead to one document: the first has it
