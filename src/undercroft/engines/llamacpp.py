@@ -28,7 +28,7 @@ from undercroft.processes import Child, announce, end_with_parent
 GGUF_MAGIC = b"GGUF"
 LOG_LINES_IN_ERROR = 6
 
-#: Tokens of one matrix product while a prompt is read. Measured on 2 cores: see the lab book.
+#: Tokens of one matrix product while a prompt is read; 256 to 1024 measure the same (lab book).
 PROMPT_BATCH_TOKENS = 512
 
 #: Memory for prompts of slots that were given to somebody else. llama.cpp's default is 8 GiB.
@@ -137,8 +137,9 @@ class LlamaServer:
             how = f"ended with exit code {code}"
         text = self.log.read_text(errors="replace") if self.log.exists() else ""
         last = [line for line in text.splitlines() if line.strip()][-LOG_LINES_IN_ERROR:]
-        said = "Its last words: " + " | ".join(last) if last else "It said nothing."
-        return EngineFailed(f"The engine of {self.model.name} {how}.", said, f"Log: {self.log}")
+        said = "Its last words: " + " | ".join(last) if last else "It said nothing"
+        log = "" if self._owned_folder else f"Its log is {self.log}."  # an owned one goes at `stop`
+        return EngineFailed(f"The engine of {self.model.name} {how}.", f"{said}.", log)
 
     def stop(self, grace_s: float = 5.0) -> None:
         """End the child; a request in flight loses its connection. Safe to call twice."""
