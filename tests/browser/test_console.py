@@ -173,3 +173,15 @@ def test_hostile_titles_and_questions_stay_text(tab, project):
         tab.open(address)
         assert "<script>" in tab.page.inner_text("main")
         assert tab.page.evaluate("document.title") != "taken"
+
+
+def test_a_page_that_refreshes_itself_keeps_the_keyboards_place(tab, project):
+    run = project.ledger.begin_run("curate", f"focus-{time.time_ns()}", {}, [])
+    project.ledger.report_progress(run.id, 1, 9, "documents", "")
+    tab.open("/runs")
+    focused = "document.activeElement.getAttribute('href')"
+    tab.page.focus(f"main a[href='/runs/{run.id}']")
+    project.ledger.report_progress(run.id, 5, 9, "documents", "")
+    tab.page.wait_for_selector("td:has-text('55.6 %')", timeout=8000)
+    assert tab.page.evaluate(focused) == f"/runs/{run.id}"
+    project.ledger.fail_run(run.id, "Stopped by the test.", run.footprint, "cancelled")

@@ -140,3 +140,12 @@ document.addEventListener("click", (event) => {
   field.value = question;
   document.querySelector('.composer [aria-label="Ask"]').click();
 });
+
+// ---- a part of the page that is sent again takes the keyboard's focus with it: give it back ------
+let focused = "";
+document.addEventListener("focusin", (event) => (focused = event.target.getAttribute("href") || ""));
+document.addEventListener("pointerdown", () => (focused = ""));
+new MutationObserver(() => {
+  if (focused && document.activeElement === document.body)
+    document.querySelector(`main a[href="${CSS.escape(focused)}"]`)?.focus({ preventScroll: true });
+}).observe(root, { childList: true, subtree: true });
