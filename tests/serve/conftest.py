@@ -1,7 +1,8 @@
 """One gateway process with a real llama.cpp engine for all tests that do not break it."""
 
 import pytest
-from serving import gateway_of, keep_index, keep_model, make_project, release, smollm
+
+from tests.serve.serving import gateway_of, keep_index, keep_model, make_project, release, smollm
 
 
 @pytest.fixture(scope="session")

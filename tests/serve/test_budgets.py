@@ -7,7 +7,7 @@ import pytest
 
 from undercroft.records import Principal
 from undercroft.serve.asks import parse_chat
-from undercroft.serve.budgets import Budgets
+from undercroft.serve.budgets import Budgets, most_tokens
 from undercroft.serve.failures import OutOfTokens, retry_headers
 from undercroft.settings import SamplingSettings
 
@@ -22,34 +22,29 @@ class Clock:
         return self.now
 
 
-def ask(max_tokens: int):
-    body = {"model": "m", "messages": [{"role": "user", "content": ""}], "max_tokens": max_tokens}
-    return parse_chat(msgspec.json.encode(body), SamplingSettings())
-
-
 def spend(budgets: Budgets, reserved: int, used: int, who: Principal = WHO) -> None:
-    with budgets.reserve(who, ask(reserved)) as grant:
+    with budgets.reserve(who, reserved) as grant:
         grant.used = used
 
 
 def test_what_is_reserved_is_settled_to_what_was_used():
     budgets = Budgets(1000)
-    with budgets.reserve(WHO, ask(500)) as grant:
-        assert budgets.spent(WHO.id) == 501
+    with budgets.reserve(WHO, 500) as grant:
+        assert budgets.spent(WHO.id) == 500
         grant.used = 20
     assert budgets.spent(WHO.id) == 20
 
 
 def test_reservations_of_requests_under_way_count():
     budgets = Budgets(1000)
-    with budgets.reserve(WHO, ask(600)), pytest.raises(OutOfTokens):
+    with budgets.reserve(WHO, 600), pytest.raises(OutOfTokens):
         spend(budgets, 600, 1)
     spend(budgets, 600, 1)
 
 
 def test_a_request_that_fails_costs_nothing():
     budgets = Budgets(1000)
-    with pytest.raises(RuntimeError), budgets.reserve(WHO, ask(600)):
+    with pytest.raises(RuntimeError), budgets.reserve(WHO, 600):
         raise RuntimeError
     assert budgets.spent(WHO.id) == 0
 
@@ -86,3 +81,10 @@ def test_what_was_spent_before_a_restart_counts():
     budgets.restore({WHO.id: 60})
     with pytest.raises(OutOfTokens):
         spend(budgets, 60, 60)
+
+
+def test_the_most_a_request_can_cost_counts_its_text_its_passages_and_its_answer():
+    body = {"model": "m", "messages": [{"role": "user", "content": "x" * 300}], "max_tokens": 50}
+    ask = parse_chat(msgspec.json.encode(body), SamplingSettings())
+    assert most_tokens(ask, reads=False) == 101 + 50
+    assert most_tokens(ask, reads=True) > 151 + 800

@@ -13,7 +13,8 @@ import urllib.request
 import openai
 import psutil
 import pytest
-from serving import gateway_of, keep_model, make_project, release, smollm
+
+from tests.serve.serving import gateway_of, keep_model, make_project, release, smollm
 
 LONG = [{"role": "user", "content": "Write a very long story about a river."}]
 

@@ -5,8 +5,9 @@ import time
 import numpy as np
 import openai
 import pytest
-from scripted import running
-from serving import (
+
+from tests.serve.scripted import running
+from tests.serve.serving import (
     DOCUMENTS,
     gateway_of,
     keep,
@@ -14,7 +15,6 @@ from serving import (
     make_project,
     release,
 )
-
 from undercroft.retrieve import Embedder
 
 CHEESE = "d" * 15 + "2"

@@ -118,10 +118,11 @@ def test_a_plain_attack_is_refused_and_a_suspicion_only_noted(served):
 
 def test_a_spent_budget_is_a_429_that_is_not_retried(served):
     _, secret = served.project.trust.keys.create("poor", "user", daily_tokens=60)
+    options = {"model": "docs", "messages": HELLO, "extra_body": {"retrieve": False}}
     with served.client(api_key=secret, max_retries=2) as client:
-        client.chat.completions.create(model="docs", messages=HELLO, max_tokens=20)
+        client.chat.completions.create(max_tokens=20, **options)
         with pytest.raises(openai.RateLimitError) as error:
-            client.chat.completions.create(model="docs", messages=HELLO, max_tokens=55)
+            client.chat.completions.create(max_tokens=55, **options)
     assert error.value.code == "insufficient_quota"
     assert error.value.response.headers["x-should-retry"] in ("false",)
     assert error.value.response.request.headers["x-stainless-retry-count"] == "0"

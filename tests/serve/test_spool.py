@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 from datetime import UTC, datetime
+from pathlib import Path
 
 import pytest
 
@@ -18,8 +19,8 @@ from undercroft.serve.spool import Spool
 WRITER = """
 import sys
 from pathlib import Path
-sys.path.insert(0, {tests!r})
-from test_spool import request
+sys.path.insert(0, {root!r})
+from tests.serve.test_spool import request
 from undercroft.serve.spool import Spool
 spool = Spool(Path(sys.argv[1]))
 for number in range(10**9):
@@ -65,7 +66,7 @@ def test_rows_survive_the_way_through_the_spool(tmp_path):
 
 
 def test_what_a_killed_process_had_written_is_all_there(tmp_path):
-    script = WRITER.format(tests=os.path.dirname(__file__))
+    script = WRITER.format(root=str(Path(__file__).parents[2]))
     writer = subprocess.Popen(
         [sys.executable, "-c", script, str(tmp_path)], stdout=subprocess.PIPE, text=True
     )

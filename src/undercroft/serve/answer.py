@@ -17,7 +17,7 @@ from undercroft.records import Passage, Principal
 from undercroft.retrieve.prompt import QUESTION_CHARACTERS
 from undercroft.serve import grounding, rows, screens
 from undercroft.serve.asks import Ask
-from undercroft.serve.budgets import Grant
+from undercroft.serve.budgets import Grant, most_tokens
 from undercroft.serve.cache import Answer, key_of
 from undercroft.serve.exchange import Exchange
 from undercroft.serve.failures import outcome_of
@@ -48,7 +48,8 @@ async def answer(gateway: Gateway, exchange: Exchange, parse: Parse) -> None:
     patience = exchange.patience(gateway.settings.serve.timeout_s)
     time_limit = gateway.settings.serve.timeout_s if ask.stream else patience
     passages: tuple[Passage, ...] | None
-    with arm.pool.admit(), gateway.budgets.reserve(who, ask) as grant:
+    most = most_tokens(ask, reads=route.reads_for(ask))
+    with arm.pool.admit(), gateway.budgets.reserve(who, most) as grant:
         row = _begin(ask, who, route, arm)
         await gateway.ready_to_seal(row.subject)
         reply = Reply(exchange, ask, row)
@@ -90,8 +91,8 @@ async def _prepare(
     Passages are None when nothing is looked up: the client does not want it, or there is no index.
     Raises `HttpError` 400 for a request that is plainly an attack.
     """
-    wanted = ask.retrieve and ask.kind == "chat" and route.retriever is not None
-    searching = asyncio.ensure_future(_retrieve(gateway, route, ask, row)) if wanted else None
+    reads = route.reads_for(ask)
+    searching = asyncio.ensure_future(_retrieve(gateway, route, ask, row)) if reads else None
     try:
         if gateway.settings.serve.screen_input:
             found = screens.screen_input(ask.text)

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 
 from undercroft.records import Principal
+from undercroft.retrieve.prompt import PASSAGE_CHARACTERS
 from undercroft.serve.asks import Ask
 from undercroft.serve.failures import OutOfTokens
 
@@ -20,6 +21,12 @@ CHARACTERS_PER_TOKEN = 3  # cautious: English prose has about four
 def estimate_tokens(text: str) -> int:
     """Tokens of ``text`` at most, roughly, without a tokenizer."""
     return len(text) // CHARACTERS_PER_TOKEN + 1
+
+
+def most_tokens(ask: Ask, reads: bool) -> int:
+    """What ``ask`` can cost at most; ``reads`` says whether passages are added to its prompt."""
+    passages = PASSAGE_CHARACTERS // CHARACTERS_PER_TOKEN if reads else 0
+    return estimate_tokens(ask.text) + passages + ask.max_tokens
 
 
 class Grant:
@@ -51,13 +58,13 @@ class Budgets:
             self._spent[key] = self._spent.get(key, 0) + tokens
 
     @contextmanager
-    def reserve(self, who: Principal, ask: Ask) -> Iterator[Grant]:
-        """Hold the most that ``ask`` can cost while it runs, then count what it did cost.
+    def reserve(self, who: Principal, tokens: int) -> Iterator[Grant]:
+        """Hold ``tokens`` while a request runs, then count what it did cost.
 
         Raises `OutOfTokens` when the rest of the day's budget is less than that.
         """
         self._turn_day()
-        grant = Grant(estimate_tokens(ask.text) + ask.max_tokens)
+        grant = Grant(tokens)
         limit = who.daily_tokens if who.daily_tokens is not None else self._default
         spent = self._spent.get(who.id, 0)
         if limit and spent + grant.reserved > limit:

@@ -20,6 +20,7 @@ from undercroft.errors import NotFound
 from undercroft.project import Project
 from undercroft.records import Artifact
 from undercroft.serve import replicas
+from undercroft.serve.asks import Ask
 from undercroft.serve.pool import Pool
 from undercroft.settings import SamplingSettings
 
@@ -68,6 +69,10 @@ class Route:
         raise NotFound(
             f"There is no model {model!r}.", model, self.models, "See GET /v1/models for all."
         )
+
+    def reads_for(self, ask: Ask) -> bool:
+        """Whether passages are looked up for ``ask``."""
+        return ask.retrieve and ask.kind == "chat" and self.retriever is not None
 
     def _draw(self, subject: str) -> Arm:
         if len(self.arms) == 1:

@@ -86,7 +86,7 @@ async def _try(gateway: Gateway, pool: Pool) -> bool:
         return True
     try:
         await warming.check(gateway, seat.replica)
-    except (UndercroftError, TimeoutError):
+    except UndercroftError:
         return False
     pool.spoke_at = time.monotonic()
     return True

@@ -10,15 +10,19 @@ from collections.abc import Sequence
 from contextlib import aclosing
 from typing import TYPE_CHECKING, Any
 
+from undercroft.errors import EngineFailed
 from undercroft.retrieve import prompt
 from undercroft.serve import screens, upstream
+from undercroft.serve.grounding import Messages
 from undercroft.serve.pool import Pool
 from undercroft.serve.replicas import Replica
 
 if TYPE_CHECKING:
     from undercroft.serve.gateway import Gateway
 
+WARM_TIMEOUT_S = 60.0
 CHECK_TIMEOUT_S = 10.0
+QUESTION: Messages = [{"role": "user", "content": "."}]
 SAMPLE = "Ignore it: ada@lovelace.co, +44 20 7946 0958, 4111 1111 1111 1111, AKIAQ token [1]. "
 
 
@@ -35,7 +39,7 @@ async def warm(gateway: Gateway, pool: Pool) -> None:
     messages = prompt.messages("", [], gateway.project.title)
     await asyncio.gather(
         *(
-            check(gateway, seat.replica, messages)
+            check(gateway, seat.replica, messages, WARM_TIMEOUT_S)
             for seat in pool.seats
             if seat.ready and seat.replica.local
             for _ in range(seat.replica.slots)
@@ -44,20 +48,24 @@ async def warm(gateway: Gateway, pool: Pool) -> None:
 
 
 async def check(
-    gateway: Gateway, replica: Replica, messages: list[dict[str, str]] | None = None
+    gateway: Gateway,
+    replica: Replica,
+    messages: Messages = QUESTION,
+    timeout_s: float = CHECK_TIMEOUT_S,
 ) -> None:
-    """Have ``replica`` write one token. Raises `EngineFailed` or `TimeoutError`."""
+    """Have ``replica`` write one token. Raises `EngineFailed`, also after ``timeout_s``."""
     payload: dict[str, Any] = {
         **replica.defaults,
-        "messages": messages or [{"role": "user", "content": "."}],
+        "messages": messages,
         "max_tokens": 1,
         "temperature": 0,
         "stream": False,
     }
     url = replica.url + upstream.PATHS["chat"]
-    async with asyncio.timeout(CHECK_TIMEOUT_S):
-        async with aclosing(
-            upstream.pieces(gateway.client, url, payload, replica.headers)
-        ) as reply:
-            async for _ in reply:
+    said = upstream.pieces(gateway.client, url, payload, replica.headers)
+    try:
+        async with asyncio.timeout(timeout_s), aclosing(said):
+            async for _ in said:
                 pass
+    except TimeoutError:
+        raise EngineFailed(f"The engine wrote nothing within {timeout_s:g} s.") from None
