@@ -126,7 +126,7 @@ class AnnotateSettings(Section):
     """Documents -> synthetic question-passages-answer examples."""
 
     max_examples: int = Field(4000, gt=0, description="training examples made at most")
-    cases: int = Field(48, gt=0, description="held-out evaluation cases")
+    cases: int = Field(32, gt=0, description="held-out evaluation cases")
     unanswerable: float = Field(
         0.125, ge=0, lt=1, description="share of questions the passages cannot answer"
     )
@@ -185,7 +185,7 @@ class EvaluateSettings(Section):
 
     confidence: float = Field(0.95, gt=0.5, lt=1, description="of the paired bootstrap interval")
     resamples: int = Field(2000, ge=100, description="bootstrap resamples")
-    max_tokens: int = Field(96, gt=0, description="longest answer generated for a case")
+    max_tokens: int = Field(64, gt=0, description="longest answer generated for a case")
     seed: int = Field(20, description="seed of sampling and bootstrap")
 
 
