@@ -37,7 +37,7 @@ _NOT_A_NAME = _DANGLING | _words(
 )
 _GENERIC = _words(
     """
-    function method class module object objects argument arguments parameter parameters
+    the an function method class module object objects argument arguments parameter parameters
     value values result results return default type types name names example examples string
     list note notes option options way case cases data file files item items user one ones
     rest same other others first second last next previous latter former current given new

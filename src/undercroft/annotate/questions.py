@@ -140,14 +140,15 @@ def candidates(source: Source, seed: int) -> list[Candidate]:
 def from_signature(piece: Piece) -> Iterator[Proposal]:
     """``name(arguments)`` over a docstring: what it does, in the first sentence."""
     name = signature_name(piece.section.heading)
-    if piece.section.is_signature and piece.blocks and not name.startswith("_"):
+    opens = piece.section.is_signature and piece.section.opens_with_prose
+    if opens and not name.startswith("_"):
         templates = CALL if name.endswith("()") else THING
         yield Proposal("signature", templates, name, piece.blocks[0][0])
 
 
 def from_title(piece: Piece) -> Iterator[Proposal]:
     """What the document is about, in its first sentence."""
-    first = next((block[0] for block in piece.blocks if block), None)
+    first = piece.blocks[0][0] if piece.section.opens_with_prose else None
     heading = piece.section.heading
     own = quality.key_of(heading) in quality.key_of(piece.source.title)
     if piece.is_first and first is not None and own:
@@ -157,7 +158,7 @@ def from_title(piece: Piece) -> Iterator[Proposal]:
 def from_heading(piece: Piece) -> Iterator[Proposal]:
     """What a section says: its first sentences, up to three when they are short."""
     heading = piece.section.heading
-    if not heading or piece.section.is_signature or not piece.blocks:
+    if not heading or piece.section.is_signature or not piece.section.opens_with_prose:
         return
     span = _opening(piece)
     if _ASKING.fullmatch(heading):

@@ -16,14 +16,14 @@ class Section:
     """A heading and the prose under it, up to the next heading.
 
     ``heading`` is empty before the first heading. ``is_signature`` marks a heading that is the
-    signature of a function or class, as in API documentation.
+    signature of a function or class, as in API documentation. ``blocks`` are paragraphs and list
+    items; ``opens_with_prose`` says whether the first of them comes right after the heading.
     """
 
     heading: str
     is_signature: bool
-    start: int
-    end: int
     blocks: tuple[tuple[int, int], ...]
+    opens_with_prose: bool
 
 
 _ATX = re.compile(r"#{1,6}\s+(?P<heading>.+?)\s*#*$")
@@ -58,7 +58,7 @@ def sections(text: str) -> list[Section]:
     """Cut ``text`` at its headings: Markdown ``#``, underlined titles, and lone signatures."""
     lines = list(_lines(text))
     found: list[Section] = []
-    heading, signature, start = "", False, 0
+    heading, signature = "", False
     body: list[_Line] = []
     fenced = False
     skip = 0
@@ -72,10 +72,10 @@ def sections(text: str) -> list[Section]:
         if not taken:
             body.append(line)
             continue
-        found.append(_section(heading, signature, start, line.start, body))
+        found.append(_section(heading, signature, body))
         heading, signature = name, bool(_SIGNATURE.match(name))
-        start, body, skip = line.start, [], taken - 1
-    found.append(_section(heading, signature, start, len(text), body))
+        body, skip = [], taken - 1
+    found.append(_section(heading, signature, body))
     return [section for section in found if section.heading or section.blocks]
 
 
@@ -158,8 +158,10 @@ def _plain(heading: str) -> str:
     return words_of(re.sub(r"\[([^\]]*)\]\([^)]*\)", r"\1", heading)).strip("*_` ")
 
 
-def _section(heading: str, signature: bool, start: int, end: int, body: list[_Line]) -> Section:
-    return Section(heading, signature, start, end, tuple(_blocks(body)))
+def _section(heading: str, signature: bool, body: list[_Line]) -> Section:
+    blocks = tuple(_blocks(body))
+    first = next((line.start for line in body if line.text), None)
+    return Section(heading, signature, blocks, bool(blocks) and blocks[0][0] == first)
 
 
 def _blocks(lines: list[_Line]) -> Iterator[tuple[int, int]]:

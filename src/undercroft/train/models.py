@@ -27,6 +27,8 @@ CHAT_TEMPLATE = (
     "{% if add_generation_prompt %}{{ 'assistant:\n' }}{% endif %}"
 )
 
+_ONLINE_TIMEOUT_S = 15.0
+
 Progress = Callable[[int, int], None]
 
 
@@ -107,6 +109,8 @@ def _fetch_hugging_face(where: str, name: str, out: Path) -> str:
     local = Path(where).is_dir()
     for offline in (True,) if local else (True, False):
         try:
+            if not offline:
+                _demand_online(name)
             tokenizer = transformers.AutoTokenizer.from_pretrained(where, local_files_only=offline)
             model = transformers.AutoModelForCausalLM.from_pretrained(
                 where, dtype=torch.bfloat16, local_files_only=offline
@@ -120,6 +124,16 @@ def _fetch_hugging_face(where: str, name: str, out: Path) -> str:
         tokenizer.chat_template = CHAT_TEMPLATE
     save(model, tokenizer, out)
     return _licence(where if local else name, offline)
+
+
+def _demand_online(name: str) -> None:
+    """Ask once whether the model is there; the libraries would ask for minutes. Raises OSError."""
+    from huggingface_hub import HfApi
+
+    try:
+        HfApi().model_info(name, timeout=_ONLINE_TIMEOUT_S)
+    except Exception as error:  # of httpx, of the hub, of a name that cannot be one
+        raise OSError(str(error)) from error
 
 
 def _not_found(name: str, error: Exception, local: bool) -> NotFound | BadInput:
@@ -157,6 +171,9 @@ def _licence(where: str, offline: bool) -> str:
 
 def _libraries() -> tuple[Any, Any]:
     """Torch and transformers, without progress bars of their own."""
+    # Threads that spin while they wait starve each other wherever other processes run: on two cores
+    # under load a layer took 30 ms with spinning and 6 ms without. OpenMP reads this when it loads.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     os.environ.setdefault("TRANSFORMERS_NO_ADVISORY_WARNINGS", "1")
     try:
         import torch

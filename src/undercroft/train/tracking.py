@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 _BATCH = 500  # MLflow takes at most 1,000 metrics at once
-_CLOSE_TIMEOUT_S = 30.0
+_CLOSE_TIMEOUT_S = 60.0
 
 
 class Tracker:
