@@ -102,8 +102,10 @@ class Run:
             if point is not None:
                 report(point, self.schedule)
             if time.monotonic() - saved >= self._params.checkpoint_seconds:
+                started = time.monotonic()
                 self.save()
                 saved = time.monotonic()
+                self.schedule.elapsed_s += saved - started  # the budget is wall-clock time
         return self.tally
 
     def save(self) -> None:

@@ -125,9 +125,10 @@ def _watched(run: StageRun, training: Run, params: TrainSettings) -> Tally:
 
     try:
         tally = training.train(report)
-    finally:
-        closed = tracker.close()
-    if not closed:
+    except BaseException:
+        tracker.close(wait_s=0)
+        raise
+    if not tracker.close():
         run.event("tracking_failed", log=str(log))
     return tally
 

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 _BATCH = 500  # MLflow takes at most 1,000 metrics at once
-_CLOSE_TIMEOUT_S = 60.0
+_CLOSE_TIMEOUT_S = 30.0
 
 
 class Tracker:
@@ -40,15 +40,16 @@ class Tracker:
     def metrics(self, step: int, values: Mapping[str, float]) -> None:
         self._send({"step": step, "at": int(time.time() * 1000), "metrics": dict(values)})
 
-    def close(self) -> bool:
-        """Let the child write the rest; whether it ended well in time."""
+    def close(self, wait_s: float = _CLOSE_TIMEOUT_S) -> bool:
+        """Send no more; whether the child wrote it all within ``wait_s``.
+
+        One that is not done by then goes on by itself.
+        """
         try:
             if self._child.stdin is not None:
                 self._child.stdin.close()
-            return self._child.wait(_CLOSE_TIMEOUT_S) == 0
+            return self._child.wait(wait_s) == 0
         except (OSError, subprocess.TimeoutExpired):
-            self._child.kill()
-            self._child.wait()
             return False
 
     def _send(self, message: Mapping[str, Any]) -> None:
