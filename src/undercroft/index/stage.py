@@ -9,14 +9,19 @@ from undercroft.settings import IndexSettings
 from undercroft.stage import Made, StageRun, stage
 
 
-@stage("distil", version=1, params=IndexSettings, code=("undercroft.retrieve.distil",))
+@stage(
+    "distil",
+    version=1,
+    params=IndexSettings,
+    code=("undercroft.retrieve.distil", "undercroft.retrieve.shelf"),
+)
 def distil(run: StageRun, params: IndexSettings) -> Made:
     """Distil ``params.embedding`` into static vectors, one per token of its vocabulary."""
     from undercroft.retrieve import Embedder
-    from undercroft.retrieve.distil import distil as distil_model
+    from undercroft.retrieve.shelf import distil_or_reuse
 
     out = run.workdir / "embedding"
-    distil_model(
+    distil_or_reuse(
         params.embedding,
         params.dimensions,
         out,
