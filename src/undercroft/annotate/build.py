@@ -119,7 +119,10 @@ def _is_grounded(candidate: Candidate, shelf: Shelf) -> bool:
 
 
 def _pick(found: Sequence[Candidate], count: int, settings: AnnotateSettings) -> list[Candidate]:
-    """``count`` candidates, taken in turns from every file and within it from every kind."""
+    """``count`` candidates, taken in turns from every file and within it from every kind.
+
+    Files begin with different kinds, so that a few candidates are not all of the commonest one.
+    """
 
     def shuffled(items: Iterable[Candidate]) -> list[Candidate]:
         return sorted(
@@ -129,7 +132,11 @@ def _pick(found: Sequence[Candidate], count: int, settings: AnnotateSettings) ->
     files: dict[str, dict[str, list[Candidate]]] = defaultdict(lambda: defaultdict(list))
     for candidate in shuffled(found):
         files[candidate.group][candidate.kind].append(candidate)
-    queues = [list(_in_turns(list(kinds.values()))) for kinds in files.values()]
+    queues: list[list[Candidate]] = []
+    for number, kinds in enumerate(files.values()):
+        names = sorted(kinds)
+        first = number % len(names)
+        queues.append(list(_in_turns([kinds[name] for name in names[first:] + names[:first]])))
     return shuffled(_first(_in_turns(queues), count))
 
 
@@ -167,11 +174,7 @@ def _sets(
     """
     nearest = shelf.nearest([c.question for c in picked], _POOL)
     golds = [shelf.holding(c.document, c.start, c.end) for c in picked]
-    refused = {
-        number
-        for number, c in enumerate(picked)
-        if unit_hash(settings.seed, "refuse", c.document, str(c.start)) < settings.unanswerable
-    }
+    refused = _to_refuse(picked, settings)
     waiting: dict[int, list[int]] = defaultdict(list)
     for number, gold in enumerate(golds):
         if gold is not None and number not in refused:
@@ -195,6 +198,15 @@ def _sets(
         for member in members[:per_set]:
             done.add(member)
             yield _example(picked[member], shown, shelf, answerable=member not in refused)
+
+
+def _to_refuse(picked: Sequence[Candidate], settings: AnnotateSettings) -> set[int]:
+    """Positions of the questions whose answer is withheld: the wanted share, drawn by hash."""
+    drawn = sorted(
+        range(len(picked)),
+        key=lambda n: unit_hash(settings.seed, "refuse", picked[n].document, str(picked[n].start)),
+    )
+    return set(drawn[: round(settings.unanswerable * len(picked))])
 
 
 def _with_gold(

@@ -12,7 +12,7 @@ import re
 from undercroft.annotate.structure import CLOSERS, OPENERS
 
 MIN_ANSWER_WORDS = 5
-MAX_ANSWER_WORDS = 60
+MAX_ANSWER_WORDS = 40  # about 60 tokens, which a small model copies without losing its place
 MAX_SUBJECT_WORDS = 7
 MAX_CLAUSE_WORDS = 16
 
