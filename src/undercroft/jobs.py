@@ -30,6 +30,9 @@ POLL_S = 0.1
 WORKER_READY_S = 60.0
 WORKER_RESTARTS = 3
 MAX_WORKERS = 64
+# Threads that spin while they wait for each other are many times slower as soon as anything else
+# wants a core (docs/lab-book.md); a laptop always runs something else.
+PATIENT_THREADS = {"OMP_WAIT_POLICY": "passive", "GOMP_SPINCOUNT": "0"}
 STOP_GRACE_S = 5.0
 
 Watch = Callable[[Progress | None], None]
@@ -101,7 +104,7 @@ class Queued:
                 raise self._worker.failure("The worker process keeps dying.")
         log = project.state / "logs" / "worker.log"
         arguments = [*self._command, "--project", str(project.root), "worker"]
-        self._worker = Child.start("worker", arguments, log)
+        self._worker = Child.start("worker", arguments, log, PATIENT_THREADS)
         self._worker.wait_for(announcement(project, self._worker.process.pid), WORKER_READY_S)
 
     def close(self) -> None:

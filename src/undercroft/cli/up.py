@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import time
 from typing import Any
 
 import click
@@ -60,8 +61,10 @@ def up(
                 made = job.run()
                 runner.close()
                 watcher.started("serve", 11)
+                started = time.monotonic()
                 urls = system.start(console=not no_console)
-                watcher.finished("serve", 0.0, False)
+                job.seconds["serve"] = round(time.monotonic() - started, 2)
+                watcher.finished("serve", job.seconds["serve"], False)
             summary: dict[str, Any] = {**job.summary(), "answer": None, "urls": urls}
             if once:
                 question = system_of.smoke_question(project, project.path(made["suite"]))
