@@ -14,7 +14,7 @@ from tests.system.conftest import BroughtUp, wait_until
 
 def test_the_summary_accounts_for_every_document(brought_up: BroughtUp) -> None:
     documents = brought_up.summary["documents"]
-    files = len(list(brought_up.folder.glob("*.*")))
+    files = len([path for path in brought_up.folder.iterdir() if path.is_file()])
     assert documents["collected"] == files - 1
     assert sum(documents["rejected"].values()) == 1
     assert documents["kept"] + sum(documents["removed"].values()) == documents["collected"]
@@ -59,7 +59,7 @@ def test_what_was_removed_has_a_rule_and_a_value(brought_up: BroughtUp) -> None:
     facts = brought_up.shell.json("-C", "handbook", "show", "dataset:handbook")
     by_uri = {Path(row["uri"]).name: row for row in facts["removed"]}
     assert by_uri["tiny.md"]["rule"]
-    assert "10" in str(by_uri["tiny.md"]["value"])
+    assert str(by_uri["tiny.md"]["value"]) == "11"
     assert "copy-of-with.md" in by_uri or "with.md" in by_uri
     raw = brought_up.shell.json("-C", "handbook", "show", "raw:handbook")
     assert [Path(row["uri"]).name for row in raw["rejected"]] == ["photo.txt"]
