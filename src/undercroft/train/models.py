@@ -28,6 +28,9 @@ CHAT_TEMPLATE = (
 )
 
 _ONLINE_TIMEOUT_S = 15.0
+#: Up to this length plain attention trains 1.4 times as fast on CPU as the fused kernel, whose
+#: backward pass is slow there; beyond it the memory for T x T weights is too much.
+_PLAIN_TOKENS = 1024
 
 Progress = Callable[[int, int], None]
 
@@ -86,13 +89,18 @@ def facts(folder: Path, licence: str) -> dict[str, Any]:
     }
 
 
-def load(folder: Path, precision: str) -> tuple[Any, Any]:
-    """Model and tokenizer in ``folder``, weights in ``bf16`` or ``fp32``."""
+def load(folder: Path, precision: str, max_tokens: int = _PLAIN_TOKENS) -> tuple[Any, Any]:
+    """Model and tokenizer in ``folder``, weights in ``bf16`` or ``fp32``.
+
+    Sequences will be at most ``max_tokens`` long, which decides how attention is computed.
+    """
     torch, transformers = _libraries()
     dtype = torch.bfloat16 if precision == "bf16" else torch.float32
     tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
     model = transformers.AutoModelForCausalLM.from_pretrained(
-        folder, dtype=dtype, attn_implementation="sdpa"
+        folder,
+        dtype=dtype,
+        attn_implementation="eager" if max_tokens <= _PLAIN_TOKENS else "sdpa",
     )
     return model, tokenizer
 

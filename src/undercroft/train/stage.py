@@ -70,7 +70,7 @@ def train(run: StageRun, params: TrainSettings, *, examples: Artifact, base: Art
 
     run.progress(0, None, "steps", "loading the base model")
     found = read_examples(run.project.path(examples))
-    model, tokenizer = models.load(run.project.path(base), params.precision)
+    model, tokenizer = models.load(run.project.path(base), params.precision, params.max_tokens)
     goal = objective(params.objective, tokenizer, run.project.title, params.max_tokens)
     training = Run(
         model,
