@@ -14,7 +14,6 @@ from pathlib import Path
 
 from tests.corpus import write_topics
 from tests.system.conftest import Shell, wait_until
-
 from undercroft.jobs import workers
 from undercroft.lake.blobs import digest_of
 from undercroft.project import Project
