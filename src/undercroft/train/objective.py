@@ -58,7 +58,13 @@ def _sft(tokenizer: Any, title: str, max_tokens: int) -> Objective:
     return SupervisedFineTuning(tokenizer, title, max_tokens)
 
 
-OBJECTIVES: dict[str, Maker] = {"sft": _sft}
+def _sft_exact(tokenizer: Any, title: str, max_tokens: int) -> Objective:
+    from undercroft.train.objectives.sft import SupervisedFineTuning
+
+    return SupervisedFineTuning(tokenizer, title, max_tokens, through_prompt=True)
+
+
+OBJECTIVES: dict[str, Maker] = {"sft": _sft, "sft_exact": _sft_exact}
 
 
 def objective(name: str, tokenizer: Any, title: str, max_tokens: int) -> Objective:
