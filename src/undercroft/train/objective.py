@@ -58,13 +58,7 @@ def _sft(tokenizer: Any, title: str, max_tokens: int) -> Objective:
     return SupervisedFineTuning(tokenizer, title, max_tokens)
 
 
-def _sft_exact(tokenizer: Any, title: str, max_tokens: int) -> Objective:
-    from undercroft.train.objectives.sft import SupervisedFineTuning
-
-    return SupervisedFineTuning(tokenizer, title, max_tokens, through_prompt=True)
-
-
-OBJECTIVES: dict[str, Maker] = {"sft": _sft, "sft_exact": _sft_exact}
+OBJECTIVES: dict[str, Maker] = {"sft": _sft}
 
 
 def objective(name: str, tokenizer: Any, title: str, max_tokens: int) -> Objective:

@@ -2,12 +2,8 @@
 
 Examples that show the same passages share their prompt up to the question. They become one
 sequence, read once: the common prefix, then each example's question and answer as a branch that
-sees the prefix and itself but not the other branches. The loss is that of the examples read one by
-one (a test holds that), for a fraction of the work.
-
-By default the prefix is read without a gradient, as when its keys and values come from a cache:
-its tokens are most of the sequence, and the backward pass is twice the forward. With
-``through_prompt`` the gradient is the exact one. The lab book has both.
+sees the prefix and itself but not the other branches. The loss and its gradient are those of the
+examples read one by one (a test holds that), for a fraction of the work.
 """
 
 from __future__ import annotations
@@ -29,13 +25,10 @@ Branch = tuple[list[int], list[int]]  # token ids of prompt and answer
 class SupervisedFineTuning:
     """Cross-entropy of the answer's tokens, end of turn included; nothing else is scored."""
 
-    def __init__(
-        self, tokenizer: Any, title: str, max_tokens: int, *, through_prompt: bool = False
-    ) -> None:
+    def __init__(self, tokenizer: Any, title: str, max_tokens: int) -> None:
         self._tokenizer = tokenizer
         self._title = title
         self._max_tokens = max_tokens
-        self._through_prompt = through_prompt
 
     def collate(self, examples: Sequence[Example]) -> Batch | None:
         """One sequence of at most ``max_tokens`` from ``examples``; the last give way."""
@@ -44,15 +37,8 @@ class SupervisedFineTuning:
             for example in examples
             if sum(map(len, branch := self._encode(example))) <= self._max_tokens
         ]
-        # What every question over these passages begins with, even when only one is asked.
-        stem = self._ids(self._prompt(messages("", examples[0].passages, self._title)))
         while branches:
-            prompts = [stem, *(prompt for _, (prompt, _) in branches)]
-            batch = _pack(
-                [branch for _, branch in branches],
-                [name for name, _ in branches],
-                _common_prefix(prompts),
-            )
+            batch = _pack([branch for _, branch in branches], [name for name, _ in branches])
             if batch.num_tokens <= self._max_tokens:
                 return batch
             branches.pop()
@@ -61,33 +47,30 @@ class SupervisedFineTuning:
     def terms(self, model: Any, batch: Batch) -> Terms:
         """Logits are computed only where an answer token is predicted: the vocabulary is large."""
         tensors = batch.tensors
-        prefix_1p = tensors["prefix_1p"]
-        with torch.set_grad_enabled(self._through_prompt):
-            cache = model.model(input_ids=prefix_1p, use_cache=True).past_key_values
-        hidden_1bd = model.model(
-            input_ids=tensors["branches_1b"],
-            position_ids=tensors["positions_1b"],
-            attention_mask=_additive(tensors["mask_11bt"], model.dtype),
-            past_key_values=cache,
+        hidden_1td = model.model(
+            input_ids=tensors["tokens_1t"],
+            position_ids=tensors["positions_1t"],
+            attention_mask=_additive(tensors.get("mask_11tt"), model.dtype),
+            use_cache=False,
         ).last_hidden_state
-        logits_av = model.lm_head(hidden_1bd[0, tensors["read_at_a"]]).float()
+        logits_av = model.lm_head(hidden_1td[0, tensors["read_at_a"]]).float()
         loss = functional.cross_entropy(logits_av, tensors["labels_a"], reduction="sum")
         right = int((logits_av.detach().argmax(-1) == tensors["labels_a"]).sum())
         return Terms(loss, batch.count, {"token_accuracy": (float(right), batch.count)})
 
     def _encode(self, example: Example) -> Branch:
         chat = messages(example.question, example.passages, self._title)
-        prompt = self._prompt(chat)
+        prompt = self._render(chat, add_generation_prompt=True)
         turn = [*chat, {"role": "assistant", "content": target(example)}]
-        whole: str = self._tokenizer.apply_chat_template(turn, tokenize=False)
+        whole = self._render(turn, add_generation_prompt=False)
         answer = whole[len(prompt) :].strip() if whole.startswith(prompt) else target(example)
         if not answer.endswith(self._tokenizer.eos_token):
             answer += self._tokenizer.eos_token
         return self._ids(prompt), self._ids(answer)
 
-    def _prompt(self, chat: list[dict[str, str]]) -> str:
+    def _render(self, chat: list[dict[str, str]], *, add_generation_prompt: bool) -> str:
         text: str = self._tokenizer.apply_chat_template(
-            chat, tokenize=False, add_generation_prompt=True
+            chat, tokenize=False, add_generation_prompt=add_generation_prompt
         )
         return text
 
@@ -102,17 +85,15 @@ def target(example: Example) -> str:
     return f"{example.answer} {cited}".strip()
 
 
-def _pack(branches: Sequence[Branch], ids: Sequence[str], shared: int) -> Batch:
-    """Branches behind the ``shared`` first tokens of their prompts.
-
-    Shapes: P tokens of the prefix, B of the branches, T = P + B, A targets.
-    """
-    tokens: list[int] = []
-    positions: list[int] = []
-    owner: list[int] = []
+def _pack(branches: Sequence[Branch], ids: Sequence[str]) -> Batch:
+    """Branches behind their common prefix as one sequence of T tokens with A targets."""
+    shared = _common_prefix([prompt for prompt, _ in branches])
+    tokens = list(branches[0][0][:shared])
+    positions = list(range(shared))
+    owner = [0] * shared  # 0 is the prefix, then the number of the branch
     read_at: list[int] = []
     labels: list[int] = []
-    for number, (prompt, answer) in enumerate(branches):
+    for number, (prompt, answer) in enumerate(branches, start=1):
         branch = prompt[shared:] + answer
         first = len(tokens) + len(prompt) - shared - 1
         read_at += range(first, first + len(answer))
@@ -121,28 +102,30 @@ def _pack(branches: Sequence[Branch], ids: Sequence[str], shared: int) -> Batch:
         positions += range(shared, shared + len(branch))
         owner += [number] * len(branch)
     tensors = {
-        "prefix_1p": torch.tensor([branches[0][0][:shared]]),
-        "branches_1b": torch.tensor([tokens]),
-        "positions_1b": torch.tensor([positions]),
-        "mask_11bt": _branch_mask(shared, torch.tensor(owner)),
+        "tokens_1t": torch.tensor([tokens]),
+        "positions_1t": torch.tensor([positions]),
         "read_at_a": torch.tensor(read_at),
         "labels_a": torch.tensor(labels),
     }
-    return Batch(tensors, len(labels), shared + len(tokens), len(branches), tuple(ids))
+    if len(branches) > 1:
+        tensors["mask_11tt"] = _branch_mask(torch.tensor(owner))
+    return Batch(tensors, len(labels), len(tokens), len(branches), tuple(ids))
 
 
-def _branch_mask(shared: int, owner_b: Tensor) -> Tensor:
-    """True where a branch's token may look: at the prefix, and back within its own branch."""
-    size = len(owner_b)
-    causal_bb = torch.ones(size, size, dtype=torch.bool).tril()
-    own_bb = causal_bb & (owner_b[:, None] == owner_b[None, :])
-    return torch.cat([torch.ones(size, shared, dtype=torch.bool), own_bb], dim=1)[None, None]
+def _branch_mask(owner_t: Tensor) -> Tensor:
+    """True where a token may look: back, at the prefix or at its own branch."""
+    size = len(owner_t)
+    causal = torch.ones(size, size, dtype=torch.bool).tril()
+    own = owner_t[:, None] == owner_t[None, :]
+    return (causal & (own | (owner_t == 0)[None, :]))[None, None]
 
 
-def _additive(mask: Tensor, dtype: Any) -> Tensor:
+def _additive(mask_11tt: Tensor | None, dtype: Any) -> Tensor | None:
     """What attention adds to its scores: nothing where a token may look, the least elsewhere."""
-    hidden = torch.zeros(mask.shape, dtype=dtype)
-    return hidden.masked_fill_(~mask, torch.finfo(dtype).min)
+    if mask_11tt is None:
+        return None
+    hidden = torch.zeros(mask_11tt.shape, dtype=dtype)
+    return hidden.masked_fill_(~mask_11tt, torch.finfo(dtype).min)
 
 
 def _common_prefix(prompts: Sequence[list[int]]) -> int:
