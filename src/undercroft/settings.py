@@ -152,7 +152,7 @@ class TrainSettings(Section):
     minutes: float = Field(2.0, gt=0, description="wall-clock budget of training; more is better")
     batch_size: int = Field(8, gt=0, description="examples per optimizer step")
     micro_batch_size: int = Field(4, gt=0, description="examples per forward pass")
-    learning_rate: float = Field(3e-5, gt=0, description="peak learning rate (AdamW)")
+    learning_rate: float = Field(1e-4, gt=0, description="peak learning rate (AdamW)")
     warmup_fraction: float = Field(
         0.1, ge=0, lt=1, description="share of the steps the rate rises in"
     )
