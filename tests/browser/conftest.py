@@ -13,27 +13,27 @@ from undercroft.project import Project
 from undercroft.up import local_key
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def project(tmp_path_factory: pytest.TempPathFactory) -> Project:
     """1,500 documents, half of them kept, in an index that the gateway searches."""
     folder = tmp_path_factory.mktemp("browser") / "project"
     return sample.build(folder, num_documents=1500, servable=True)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def console(project: Project) -> Iterator[str]:
     with started(project, "undercroft.console", "console.json") as url:
         yield url
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def gateway(project: Project) -> Iterator[str]:
     local_key(project)
     with started(project, "undercroft.serve", "serve.json") as url:
         yield url
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def browser() -> Iterator[Browser]:
     with sync_playwright() as playwright:
         chromium = playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)

