@@ -26,7 +26,8 @@ from undercroft.stage import REGISTRY, Plan, execute, project_outputs
 
 WORKFLOW = "undercroft.stage"
 APPLICATION_VERSION = "1"  # the memo key already tells programs apart
-POLL_S = 0.1
+POLL_S = 0.25
+QUEUE_POLL_S = 0.5  # ten queues asked ten times a second cost a quarter of a core; so, a twentieth
 WORKER_READY_S = 60.0
 WORKER_RESTARTS = 3
 MAX_WORKERS = 64
@@ -154,7 +155,7 @@ def work(
         DBOS.listen_queues(list(chosen))
         DBOS.launch()
         for name in chosen:
-            DBOS.register_queue(name, global_concurrency=1, polling_interval_sec=POLL_S)
+            DBOS.register_queue(name, global_concurrency=1, polling_interval_sec=QUEUE_POLL_S)
         DBOS._recover_pending_workflows(list(abandoned))
         ready()
         while not stop.wait(1.0):

@@ -196,6 +196,10 @@ class ReleaseSettings(Section):
     max_regression: float = Field(
         0.05, ge=0, description="other metrics may not fall by more than this"
     )
+    not_judged: list[str] = Field(
+        default_factory=lambda: ["refused_answerable"],
+        description="measured but no reason to refuse: answer_f1 already counts such answers as 0",
+    )
     require_significance: bool = Field(True, description="false releases on any improvement")
 
 

@@ -81,3 +81,24 @@ def test_a_lower_is_better_metric_can_be_the_one_that_counts() -> None:
 def test_an_unmeasured_metric_gets_the_nearest_name() -> None:
     with pytest.raises(BadConfig, match="nearest is 'answer_f1'"):
         judge(evaluation(), ReleaseSettings(metric="anser_f1"))
+
+
+def test_a_metric_that_is_not_judged_is_no_reason_to_refuse() -> None:
+    evaluation = {
+        "base": {"answer_f1": 0.1, "refused_answerable": 0.0},
+        "tuned": {"answer_f1": 0.6, "refused_answerable": 0.2},
+        "differences": {
+            "answer_f1": {
+                "difference": 0.5, "low": 0.4, "high": 0.6, "cases": 28,
+                "significant": True, "better": True, "lower_is_better": False,
+            },
+            "refused_answerable": {
+                "difference": 0.2, "low": 0.1, "high": 0.3, "cases": 28,
+                "significant": True, "better": False, "lower_is_better": True,
+            },
+        },
+    }  # fmt: skip
+    assert judge(evaluation, ReleaseSettings()).released
+    strict = judge(evaluation, ReleaseSettings(not_judged=[]))
+    assert not strict.released
+    assert "refused_answerable 0.000 → 0.200" in strict.reason

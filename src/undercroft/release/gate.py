@@ -26,7 +26,8 @@ def judge(evaluation: Mapping[str, Any], settings: ReleaseSettings) -> Verdict:
 
     It may when its ``settings.metric`` is better than the base's, significantly where that is
     required, and no other metric is worse by more than ``settings.max_regression`` (of a
-    perplexity: by more than that share of it). Raises `BadConfig` for a metric that was not
+    perplexity: by more than that share of it), those in ``settings.not_judged`` aside. A base
+    that never refuses would otherwise win against every model that sometimes does. Raises `BadConfig` for a metric that was not
     measured.
     """
     differences: Mapping[str, Mapping[str, Any]] = evaluation["differences"]
@@ -57,7 +58,8 @@ def _regressions(evaluation: Mapping[str, Any], settings: ReleaseSettings) -> It
         loss = one["difference"] if one["lower_is_better"] else -one["difference"]
         if name in RELATIVE:
             loss /= evaluation["base"][name]
-        if name != settings.metric and loss > settings.max_regression:
+        judged = name != settings.metric and name not in settings.not_judged
+        if judged and loss > settings.max_regression:
             yield name
 
 
