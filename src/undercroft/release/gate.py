@@ -27,8 +27,8 @@ def judge(evaluation: Mapping[str, Any], settings: ReleaseSettings) -> Verdict:
     It may when its ``settings.metric`` is better than the base's, significantly where that is
     required, and no other metric is worse by more than ``settings.max_regression`` (of a
     perplexity: by more than that share of it), those in ``settings.not_judged`` aside. A base
-    that never refuses would otherwise win against every model that sometimes does. Raises `BadConfig` for a metric that was not
-    measured.
+    that never refuses would otherwise win against every model that sometimes does. Raises
+    `BadConfig` for a metric that was not measured.
     """
     differences: Mapping[str, Mapping[str, Any]] = evaluation["differences"]
     if settings.metric not in differences:
