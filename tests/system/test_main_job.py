@@ -28,7 +28,7 @@ def test_the_summary_has_both_scorecards_and_says_whether_it_released(
     metrics = {"answer_f1", "grounded", "cited", "refused_unanswerable", "answer_perplexity"}
     assert metrics <= evaluation["base"].keys()
     assert metrics <= evaluation["tuned"].keys()
-    assert evaluation["cases"] == 6
+    assert evaluation["cases"] == 4
     assert isinstance(evaluation["significant"], bool)
     assert brought_up.summary["release"]["released"] in (True, False)
     assert brought_up.summary["release"]["reason"]
