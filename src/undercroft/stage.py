@@ -228,7 +228,7 @@ def _store(project: Project, run_id: str, made: Made) -> MadeArtifact:
         if "table" in made.meta:  # a selection can be read for as long as the rows it selects from
             project.lake.table(made.meta["table"]).tag(f"run-{run_id}", made.meta["version"])
         uri, digest, size = project.lake.blobs.put(made.path, made.kind, made.name)
-        return MadeArtifact(made.kind, made.name, made.digest or digest, uri, size, made.meta)
+        return MadeArtifact(made.kind, made.name, digest, uri, size, made.meta)
     assert made.table is not None
     name, version = made.table
     project.lake.table(name).tag(f"run-{run_id}", version)

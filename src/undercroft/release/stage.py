@@ -6,7 +6,6 @@ that made it is committed.
 
 from __future__ import annotations
 
-import hashlib
 import json
 from typing import Any
 
@@ -59,7 +58,7 @@ def release(
     file = run.workdir / "route.json"
     file.write_text(json.dumps(route, indent=2), encoding="utf-8")
     run.event("gate", released=verdict.released, reason=reason)
-    return Made("route", run.project.name, path=file, meta=route, digest=_digest(route))
+    return Made("route", run.project.name, path=file, meta=route)
 
 
 def _kept(project: Project, previous: Artifact | None, base: Artifact) -> str:
@@ -76,7 +75,3 @@ def _dataset_of(project: Project, index: Artifact) -> str:
     """The dataset that the index was built from, by the ledger."""
     inputs = project.ledger.run_of(index).inputs
     return next((str(ref) for ref in inputs if ref.kind == "dataset"), "")
-
-
-def _digest(route: dict[str, Any]) -> str:
-    return hashlib.sha256(json.dumps(route, sort_keys=True).encode()).hexdigest()
