@@ -7,7 +7,6 @@ that made it is committed.
 from __future__ import annotations
 
 import json
-from typing import Any
 
 from undercroft.errors import NotFound
 from undercroft.project import Project
