@@ -120,7 +120,7 @@ def test_a_second_up_serves_within_fifteen_seconds_and_stops_cleanly(
         answer = shell.json("-C", "handbook", "ask", "How does the with statement work?")
         assert answer["sources"]
         api = shell.json("-C", "handbook", "status")["urls"]["api"]
-        key = shell.json("-C", "handbook", "key", "create", "alice", "--role", "user")["key"]
+        key = shell.json("-C", "handbook", "key", "create", "bob", "--role", "user")["key"]
         client = OpenAI(base_url=api, api_key=key)
         whole = client.chat.completions.create(
             model="handbook", messages=[{"role": "user", "content": "What does pass do?"}]

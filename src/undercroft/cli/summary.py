@@ -9,6 +9,7 @@ METRICS = (
     ("grounded", "grounded in the passages", True),
     ("cited", "citations right", True),
     ("refused_unanswerable", "refuses the unanswerable", True),
+    ("refused_answerable", "refuses the answerable", False),
     ("answer_perplexity", "perplexity of the answer", False),
 )
 
