@@ -47,3 +47,16 @@ def test_every_decision_says_what_was_decided_and_why() -> None:
         text = page.read_text()
         assert "**Decided.**" in text, page.name
         assert "**Why.**" in text, page.name
+
+
+def test_every_command_that_an_error_suggests_exists() -> None:
+    """The next command in a message is worth nothing when it is not one."""
+    for file in (ROOT / "src").rglob("*.py"):
+        for first, second in re.findall(
+            r": undercroft (?:-C \S+ )?([a-z]+)(?: ([a-z]+))?", file.read_text(encoding="utf-8")
+        ):
+            with click.Context(group) as context:
+                command = group.get_command(context, first)
+                assert command is not None, (file, first)
+                if isinstance(command, click.Group):
+                    assert second in command.commands, (file, first, second)

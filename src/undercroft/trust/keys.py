@@ -111,7 +111,7 @@ class Keys:
             if row is None:
                 names = connection.scalars(select(api_keys.c.name).where(live)).all()
                 raise NotFound(
-                    f"There is no key named {name!r}.", name, names, "See them: undercroft key list"
+                    f"There is no key named {name!r}.", name, names, "See them: undercroft key ls"
                 )
             stamp = {"revoked_at": now().isoformat()}
             connection.execute(update(api_keys).where(api_keys.c.id == row.id).values(**stamp))

@@ -171,7 +171,7 @@ class Vault:
         if row.wrapped is None:
             raise NotFound(
                 "This data was erased: the key of its subject has been destroyed.",
-                do="Nothing can bring it back. The audit log says when: undercroft audit",
+                do="Nothing can bring it back. The audit log says when: undercroft audit ls",
             )
         cipher = self._unwrap(hashed, generation, row.wrapped)
         self._remember(subject, generation, cipher)
