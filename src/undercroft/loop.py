@@ -64,7 +64,7 @@ class MainJob:
         )
         (made["base"],) = self._step(base)
         (made["model"],) = self._step(train, examples=made["examples"], base=made["base"])
-        made["served_base"] = self._served(self._step(compress, model=made["base"]))
+        made["served_base"] = self._served(self._step(compress, "base", model=made["base"]))
         made["served"] = self._served(self._step(compress, model=made["model"]))
         candidates = {
             "base": made["served_base"],
@@ -77,19 +77,21 @@ class MainJob:
         promote(self.project, made["route"])
         return made
 
-    def _step(self, stage: Stage[Any], **inputs: Artifact) -> tuple[Artifact, ...]:
+    def _step(self, stage: Stage[Any], which: str = "", **inputs: Artifact) -> tuple[Artifact, ...]:
+        """One stage of the road; ``which`` tells apart steps that are the same stage."""
         started = time.monotonic()
-        self.watcher.started(stage.name, STAGES.index(stage) + 1)
+        step = f"{stage.name} {which}".strip()
+        self.watcher.started(step, STAGES.index(stage) + 1)
         plan = stage.plan(self.project, **inputs)
         outputs = project_outputs(self.project, plan)
         reused = outputs is not None
         if outputs is None:
             outputs = self.runner.run(
-                self.project, plan, lambda progress: self.watcher.progressed(stage.name, progress)
+                self.project, plan, lambda progress: self.watcher.progressed(step, progress)
             )
         seconds = time.monotonic() - started
         self.seconds[stage.name] = round(self.seconds.get(stage.name, 0.0) + seconds, 2)
-        self.watcher.finished(stage.name, seconds, reused)
+        self.watcher.finished(step, seconds, reused)
         return outputs
 
     def _served(self, models: tuple[Artifact, ...]) -> Artifact:

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from undercroft.records import Progress
 
 PLAIN_EVERY_S = 10.0
+NUM_STAGES = 11
 TITLES = {
     "collect": "Collect documents",
     "curate": "Clean and deduplicate",
@@ -22,7 +23,8 @@ TITLES = {
     "examples": "Make examples",
     "base": "Load the base model",
     "train": "Train",
-    "compress": "Quantise",
+    "compress base": "Quantise the base",
+    "compress": "Quantise the model",
     "evaluate": "Evaluate",
     "release": "Decide on release",
     "serve": "Start serving",
@@ -43,20 +45,20 @@ class Lines:
     """One line when a stage starts, every ten seconds while it moves, and when it ends."""
 
     def __init__(self, project: Project) -> None:
-        self._since = 0.0
+        self._since = self._began = 0.0
         self._said = ""
         print(f"project {project.name} in {project.root}", file=sys.stderr)  # noqa: T201
 
     def started(self, stage: str, number: int) -> None:
-        self._since = time.monotonic()
-        self._say(stage, f"started ({number} of {len(TITLES)})")
+        self._since = self._began = time.monotonic()
+        self._say(stage, f"started ({number} of {NUM_STAGES})")
 
     def progressed(self, stage: str, progress: Progress | None) -> None:
         now = time.monotonic()
         if progress is None or now - self._since < PLAIN_EVERY_S:
             return
         self._since = now
-        line = f"{amount(progress)} {progress.note}"
+        line = f"{amount(progress)}  {pace(progress, now - self._began)}"
         if line != self._said:
             self._said = line
             self._say(stage, line)
@@ -77,26 +79,28 @@ def amount(progress: Progress) -> str:
     return f"{done}{total} {progress.unit}"
 
 
+def pace(progress: Progress, seconds: float) -> str:
+    """How fast it goes and how long it will take, unless the stage's own words say both."""
+    words = progress.note[:56]
+    if " left" in words or not progress.done or not progress.total or seconds < 1:
+        return words
+    rate = progress.done / seconds
+    left = max(0.0, progress.total - progress.done) / rate
+    speed = f"{rate:,.0f}" if rate >= 10 else f"{rate:.1f}"
+    return f"{speed} {progress.unit}/s, {left:.0f} s left" + (f", {words}" if words else "")
+
+
 @contextmanager
 def _bars() -> Iterator[Watcher]:
     from rich.console import Console
-    from rich.progress import (
-        BarColumn,
-        SpinnerColumn,
-        TextColumn,
-        TimeElapsedColumn,
-        TimeRemainingColumn,
-    )
+    from rich.progress import BarColumn, SpinnerColumn, TextColumn
     from rich.progress import Progress as Bars
 
     columns: list[Any] = [
         SpinnerColumn(finished_text="[green]✓[/]"),
         TextColumn("{task.description:<22}"),
         BarColumn(bar_width=24, complete_style="cyan", finished_style="green"),
-        TextColumn("{task.fields[amount]:>24}", style="dim"),
-        TimeElapsedColumn(),
-        TextColumn("[dim]left[/]"),
-        TimeRemainingColumn(compact=True),
+        TextColumn("{task.fields[amount]:>24}"),
         TextColumn("{task.fields[note]}", style="dim"),
     ]
     with Bars(*columns, console=Console(stderr=True), refresh_per_second=8) as bars:
@@ -104,13 +108,15 @@ def _bars() -> Iterator[Watcher]:
 
 
 class Terminal:
-    """A bar for each stage: what, how much, how fast, and the time left."""
+    """A bar for each step: what, how much, how fast, and the time left."""
 
     def __init__(self, bars: Any) -> None:
         self._bars = bars
+        self._since = 0.0
         self._tasks: dict[str, Any] = {}
 
     def started(self, stage: str, number: int) -> None:
+        self._since = time.monotonic()
         self._tasks[stage] = self._bars.add_task(
             TITLES.get(stage, stage), total=None, amount="", note=""
         )
@@ -123,7 +129,7 @@ class Terminal:
             completed=progress.done,
             total=progress.total,
             amount=amount(progress),
-            note=progress.note[:48],
+            note=pace(progress, time.monotonic() - self._since),
         )
 
     def finished(self, stage: str, seconds: float, reused: bool) -> None:
