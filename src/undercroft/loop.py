@@ -77,7 +77,9 @@ class MainJob:
         promote(self.project, made["route"])
         return made
 
-    def _step(self, stage: Stage[Any], which: str = "", **inputs: Artifact) -> tuple[Artifact, ...]:
+    def _step(
+        self, stage: Stage[Any], which: str = "", /, **inputs: Artifact
+    ) -> tuple[Artifact, ...]:
         """One stage of the road; ``which`` tells apart steps that are the same stage."""
         started = time.monotonic()
         step = f"{stage.name} {which}".strip()
