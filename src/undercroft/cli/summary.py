@@ -43,7 +43,10 @@ def print_summary(summary: dict[str, Any]) -> None:
     if summary["answer"]:
         _print_answer(console, summary["answer"])
     total = sum(summary["seconds"].values())
-    console.print(f"[dim]{total:.0f} s, {summary['energy_wh']:.2f} Wh ({summary['energy_is']})[/]")
+    console.print(
+        f"[dim]{total:.0f} s this time; {summary['energy_wh']:.2f} Wh to make it all "
+        f"({summary['energy_is']})[/]"
+    )
     console.print()
     for name, url in summary["urls"].items():
         console.print(f"  {name:8} [cyan underline]{url}[/]")
