@@ -18,10 +18,9 @@ sys.path.insert(0, str(Path(__file__).parent.parent))
 
 from tests.browser.driving import ARGUMENTS, CHROMIUM, Tab, started
 from tests.console import sample
-from undercroft.console.gateway import Gateway
+from undercroft.client import Gateway, local_key
 from undercroft.console.views import answers, models, runs
 from undercroft.project import Project
-from undercroft.up import local_key
 
 IMAGES = Path(__file__).parent / "images"
 

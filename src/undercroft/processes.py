@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -18,10 +19,49 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
-from undercroft.errors import EngineFailed, UndercroftError
+from undercroft.errors import Busy, EngineFailed, UndercroftError
 
 PARENT_PIPE = "UNDERCROFT_PARENT_PIPE"
 LOG_LINES_SHOWN = 8
+BACKLOG = 2048
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """One of the processes that ``undercroft up`` leaves running.
+
+    ``section`` of the settings holds its host and port; it announces its address in the file
+    ``announcement`` of the project's state within ``ready_s`` seconds.
+    """
+
+    name: str
+    module: str
+    section: str
+    announcement: str
+    ready_s: float
+
+    def listen(self, host: str, port: int) -> socket.socket:
+        """A listening socket; port 0 takes a free one. Raises `Busy` when the port is not to be
+        had."""
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        listener = socket.socket(family, socket.SOCK_STREAM)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            listener.bind((host, port))
+            listener.listen(BACKLOG)
+        except OSError as error:
+            listener.close()
+            raise Busy(
+                f"The {self.name} cannot listen on {host}:{port}.",
+                f"{error.strerror or error}.",
+                f"Choose another port: {self.section}.port in undercroft.toml, or "
+                f"--set {self.section}.port=0 for any free one.",
+            ) from None
+        return listener
+
+
+GATEWAY = Part("gateway", "undercroft.serve", "serve", "serve.json", 90.0)
+CONSOLE = Part("console", "undercroft.console", "console", "console.json", 60.0)
 
 
 @dataclass

@@ -9,8 +9,8 @@ from playwright.sync_api import Browser, sync_playwright
 
 from tests.browser.driving import ARGUMENTS, CHROMIUM, Tab, started
 from tests.console import sample
+from undercroft.client import local_key
 from undercroft.project import Project
-from undercroft.up import local_key
 
 
 @pytest.fixture(scope="package")

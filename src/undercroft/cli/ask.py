@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from undercroft.cli.main import State, print_json
+
+if TYPE_CHECKING:
+    from undercroft.client import Answer
 
 
 @click.command(epilog="Example:  undercroft ask 'How does the with statement work?'")
@@ -15,24 +18,28 @@ from undercroft.cli.main import State, print_json
 @click.pass_obj
 def ask(state: State, question: str, as_json: bool) -> None:
     """Ask the served assistant; the answer streams, then its sources follow."""
-    from undercroft import up as system_of
+    from undercroft.client import Gateway
 
-    chunks = system_of.ask(state.project(), question)
+    gateway = Gateway(state.project())
     if as_json:
-        print_json({"question": question, **system_of.collect_answer(chunks)})
+        print_json(answer_record(question, gateway.answer(question)))
         return
     from rich.console import Console
 
     from undercroft.cli.summary import print_sources
 
-    console = Console(highlight=False)
-    sources: list[dict[str, Any]] = []
-    answer_id = ""
-    for chunk in chunks:
-        answer_id = chunk.get("id") or answer_id
-        sources = chunk.get("sources") or sources
-        for choice in chunk.get("choices", ()):
-            click.echo(choice.get("delta", {}).get("content") or "", nl=False)
+    answer = gateway.answer(question, lambda text: click.echo(text, nl=False))
     click.echo()
-    print_sources(console, sources)
-    console.print(f"[dim]  undercroft lineage answer:{answer_id}[/]")
+    console = Console(highlight=False)
+    print_sources(console, answer.sources)
+    console.print(f"[dim]  undercroft lineage answer:{answer.id}[/]")
+
+
+def answer_record(question: str, answer: Answer) -> dict[str, Any]:
+    """An answer as ``--json`` prints it."""
+    return {
+        "question": question,
+        "id": answer.id,
+        "text": answer.text,
+        "sources": answer.sources,
+    }

@@ -5,11 +5,17 @@ from __future__ import annotations
 import os
 import signal
 import time
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
+from undercroft.cli.ask import answer_record
 from undercroft.cli.main import State, print_json
+
+if TYPE_CHECKING:
+    from undercroft.jobs import Queued
+    from undercroft.project import Project
+    from undercroft.up import System
 
 
 @click.command(
@@ -38,51 +44,65 @@ def up(
     TARGET is a folder, a file or a URL; without one the project here is brought up. What is already
     done is not done again, so interrupting and repeating this command is always safe.
     """
-    from undercroft import up as system_of
-    from undercroft.cli.live import watcher_for
     from undercroft.jobs import Queued, only_one
-    from undercroft.loop import MainJob
     from undercroft.project import Project, remember_root
+    from undercroft.up import System, check_ports, find_target
 
     _apply(changes)
     signal.signal(signal.SIGTERM, _interrupt)
-    folder = system_of.find_target(target) if target else None
-    project = Project.open(folder) if folder else state.project()
+    project = Project.open(find_target(target)) if target else state.project()
     with only_one(project.state / "up.lock", f"The project {project.name}"):
-        system_of.check_ports(project)
-        (project.state / "up.pid").write_text(str(os.getpid()))
+        check_ports(project)
         remember_root(project.root)
-        runner = Queued()
-        system = system_of.System(project)
-        serving = False
+        pid = project.state / "up.pid"
+        pid.write_text(str(os.getpid()))
+        runner, system = Queued(), System(project)
         try:
-            with watcher_for(as_json, project) as watcher:
-                job = MainJob(project, runner, watcher)
-                made = job.run()
-                runner.close()
-                watcher.started("serve", 11)
-                started = time.monotonic()
-                urls = system.start(console=not no_console)
-                job.seconds["serve"] = round(time.monotonic() - started, 2)
-                watcher.finished("serve", job.seconds["serve"], False)
-            summary: dict[str, Any] = {**job.summary(), "answer": None, "urls": urls}
+            summary = _make_and_serve(project, runner, system, as_json, not no_console)
             if once:
-                question = system_of.smoke_question(project, project.path(made["suite"]))
-                answer = system_of.collect_answer(system_of.ask(project, question))
-                summary["answer"] = {"question": question, **answer}
+                summary["answer"] = _smoke_answer(project)
             _show(summary, as_json)
-            serving = True
             if not once:
-                system.watch()
-        except KeyboardInterrupt:
-            if not serving:
-                raise
-            click.echo("\nStopping.", err=True)
+                _stay(system)
         finally:
             signal.signal(signal.SIGINT, signal.SIG_IGN)  # a second Ctrl-C must not leave orphans
             runner.close()
             system.stop()
-            (project.state / "up.pid").unlink(missing_ok=True)
+            pid.unlink(missing_ok=True)
+
+
+def _make_and_serve(
+    project: Project, runner: Queued, system: System, as_json: bool, console: bool
+) -> dict[str, Any]:
+    """The main job, then its system up and answering; the summary of both."""
+    from undercroft.cli.live import watcher_for
+    from undercroft.loop import STAGES, MainJob
+
+    with watcher_for(as_json, project) as watcher:
+        job = MainJob(project, runner, watcher)
+        job.run()
+        runner.close()
+        watcher.started("serve", len(STAGES) + 1)
+        started = time.monotonic()
+        urls = system.start(console)
+        job.seconds["serve"] = round(time.monotonic() - started, 2)
+        watcher.finished("serve", job.seconds["serve"], False)
+    return {**job.summary(), "answer": None, "urls": urls}
+
+
+def _smoke_answer(project: Project) -> dict[str, Any]:
+    from undercroft.client import Gateway
+    from undercroft.up import smoke_question
+
+    question = smoke_question(project)
+    return answer_record(question, Gateway(project).answer(question))
+
+
+def _stay(system: System) -> None:
+    try:
+        system.watch()
+    except KeyboardInterrupt:
+        click.echo("\nStopping.", err=True)
 
 
 def _apply(changes: tuple[str, ...]) -> None:

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import ipaddress
 import logging
-import socket
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
 from undercroft import __version__
-from undercroft.errors import Busy, MissingExtra, UndercroftError
-from undercroft.processes import announce
+from undercroft.errors import MissingExtra, UndercroftError
+from undercroft.processes import CONSOLE, announce
 from undercroft.project import Project
 
 if TYPE_CHECKING:
@@ -21,7 +20,6 @@ if TYPE_CHECKING:
 
 LOG = logging.getLogger(__name__)
 
-ANNOUNCEMENT = "console.json"
 _LOCAL_NAMES = ("localhost", "127.0.0.1", "[::1]")
 _STOP_GRACE_S = 2
 
@@ -35,7 +33,7 @@ def serve(project: Project) -> None:
     import uvicorn
 
     settings = project.settings.console
-    with _bind(settings.host, settings.port) as listener:
+    with CONSOLE.listen(settings.host, settings.port) as listener:
         port = int(listener.getsockname()[1])
         url = f"http://{_visitable(settings.host)}:{port}"
         app = build(project, _announced(project, url))
@@ -51,7 +49,7 @@ def serve(project: Project) -> None:
 
 def _announced(project: Project, url: str) -> Lifespan:
     """While the app runs, its address stands where the command line looks for it."""
-    announcement = project.state / ANNOUNCEMENT
+    announcement = project.state / CONSOLE.announcement
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -142,23 +140,6 @@ def _security_headers() -> Any:
             await self.app(scope, receive, with_headers)
 
     return SecurityHeaders
-
-
-def _bind(host: str, port: int) -> socket.socket:
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    listener = socket.socket(family, socket.SOCK_STREAM)
-    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    try:
-        listener.bind((host, port))
-        listener.listen(128)
-    except OSError as error:
-        listener.close()
-        raise Busy(
-            f"The console cannot listen on {host}:{port}.",
-            f"{error.strerror or error}.",
-            "Stop what is there, or choose another with console.port in undercroft.toml.",
-        ) from None
-    return listener
 
 
 def _visitable(host: str) -> str:

@@ -7,8 +7,15 @@ drawn) and `client` (batches of chats over HTTP, for evaluation; the gateway has
 
 from __future__ import annotations
 
-from undercroft.engines.engine import ENGINES, Engine, start_engine
+from undercroft.engines.engine import DEFAULT_ENGINE, ENGINES, Engine, start_engine
 from undercroft.engines.llamacpp import LlamaServer
 from undercroft.engines.sampling import sampling_params
 
-__all__ = ["ENGINES", "Engine", "LlamaServer", "sampling_params", "start_engine"]
+__all__ = [
+    "DEFAULT_ENGINE",
+    "ENGINES",
+    "Engine",
+    "LlamaServer",
+    "sampling_params",
+    "start_engine",
+]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, Self
 
 from undercroft.engines.llamacpp import LlamaServer
 from undercroft.errors import NotFound
@@ -29,6 +29,12 @@ class Engine(Protocol):
 
     def stop(self) -> None: ...
 
+    def __enter__(self) -> Self: ...
+
+    def __exit__(self, *_: object) -> None:
+        """Stop it."""
+        ...
+
 
 class Starter(Protocol):
     """How an engine of one kind is started. Returns at once; call ``wait_ready`` before use."""
@@ -48,6 +54,9 @@ class Starter(Protocol):
 
 ENGINES: Mapping[str, Starter] = {"llamacpp": LlamaServer.start}
 """Every kind of engine by name; a new one is one module and one line here."""
+
+DEFAULT_ENGINE = "llamacpp"
+"""What runs a model whose meta names no ``engine``."""
 
 
 def start_engine(

@@ -14,13 +14,14 @@ from __future__ import annotations
 
 import argparse
 import os
+import secrets
 import shutil
 import signal
 import sys
 import tempfile
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from undercroft.errors import BadInput, EngineFailed, NotFound
 from undercroft.processes import Child, announce, end_with_parent
@@ -80,7 +81,7 @@ class LlamaServer:
         _check_model(model)
         owned = Path(tempfile.mkdtemp(prefix="undercroft-engine-")) if log is None else None
         log_file = log if log is not None else Path(str(owned)) / "engine.log"
-        announcement = log_file.with_suffix(".ready.json")
+        announcement = log_file.with_suffix(f".{secrets.token_hex(4)}.ready.json")
         num_threads = threads or usable_cores()
         arguments = [
             *("-m", "undercroft.engines.llamacpp"),
@@ -125,6 +126,7 @@ class LlamaServer:
             self.stop()
             raise failure from None
         self._base_url = announced["base_url"]
+        self._announcement.unlink(missing_ok=True)
 
     def failure(self) -> EngineFailed:
         """The error that says how the engine ended, or that it did not become ready."""
@@ -148,7 +150,7 @@ class LlamaServer:
         if self._owned_folder is not None:
             shutil.rmtree(self._owned_folder, ignore_errors=True)
 
-    def __enter__(self) -> LlamaServer:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:

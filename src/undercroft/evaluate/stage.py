@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
-from undercroft.engines import LlamaServer, sampling_params
+from undercroft.engines import DEFAULT_ENGINE, Engine, sampling_params, start_engine
 from undercroft.engines.llamacpp import usable_cores
 from undercroft.evaluate.suite import read_suite
 from undercroft.project import Project
@@ -147,7 +147,7 @@ def _answer(
 async def _answer_side_by_side(
     run: StageRun,
     params: EvaluateSettings,
-    engines: Mapping[str, LlamaServer],
+    engines: Mapping[str, Engine],
     left: Mapping[str, Sequence[Question]],
     done: Callable[[Answered], None],
 ) -> None:
@@ -161,8 +161,9 @@ async def _answer_side_by_side(
     )
 
 
-def _start(run: StageRun, side: str, model: Artifact, engines: int) -> LlamaServer:
-    return LlamaServer.start(
+def _start(run: StageRun, side: str, model: Artifact, engines: int) -> Engine:
+    return start_engine(
+        str(model.meta.get("engine", DEFAULT_ENGINE)),
         run.project.path(model),
         context=run.project.settings.model.context,
         slots=1,

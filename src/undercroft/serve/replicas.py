@@ -1,23 +1,22 @@
-"""Replicas: one running engine each. A new kind is one class and one line in `REPLICAS`."""
+"""Replicas: one running engine each, here as a child process or elsewhere behind an address."""
 
 from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
 import psutil
 
-from undercroft.errors import BadInput, nearest
+from undercroft.engines import DEFAULT_ENGINE, Engine, start_engine
+from undercroft.errors import BadInput
 from undercroft.settings import Settings
 
-if TYPE_CHECKING:
-    from undercroft.engines import LlamaServer
-
 READY_TIMEOUT_S = 120.0
+REMOTE = "remote"
 
 
 class Replica(Protocol):
@@ -43,17 +42,19 @@ class Replica(Protocol):
 
 
 @dataclass
-class LlamaReplica:
-    """llama.cpp in a supervised child process."""
+class LocalReplica:
+    """An engine in a supervised child process."""
 
+    kind: str
     model: Path
     context: int
     slots: int
     threads: int
+    log: Path
     headers: Mapping[str, str] = field(default_factory=dict)
     defaults: Mapping[str, Any] = field(default_factory=dict)
     local: bool = True
-    server: LlamaServer | None = None
+    server: Engine | None = None
     _process: psutil.Process | None = None
 
     @property
@@ -69,10 +70,13 @@ class LlamaReplica:
         await asyncio.to_thread(self._start)
 
     def _start(self) -> None:
-        from undercroft.engines import LlamaServer
-
-        self.server = LlamaServer.start(
-            self.model, context=self.context, slots=self.slots, threads=self.threads
+        self.server = start_engine(
+            self.kind,
+            self.model,
+            context=self.context,
+            slots=self.slots,
+            threads=self.threads,
+            log=self.log,
         )
         self.server.wait_ready(READY_TIMEOUT_S)
         self._process = psutil.Process(self.server.pid)
@@ -119,41 +123,31 @@ class RemoteReplica:
         return None
 
 
-def _llama(meta: Mapping[str, Any], path: Path | None, settings: Settings) -> Replica:
-    del meta
-    assert path is not None
+def build(meta: Mapping[str, Any], path: Path | None, settings: Settings, log: Path) -> Replica:
+    """A replica, not yet started, of the model with ``meta`` whose files are at ``path``.
+
+    ``meta["engine"]`` is one of `undercroft.engines.ENGINES` or ``remote``; ``log`` is where a
+    local engine writes.
+    """
+    kind = str(meta.get("engine", DEFAULT_ENGINE))
+    if kind == REMOTE:
+        return _remote(meta, settings)
+    if path is None:
+        raise BadInput(f"A model for the engine {kind!r} needs its files.", "This one has none.")
     serve = settings.serve
-    return LlamaReplica(gguf_in(path), settings.model.context, serve.slots, serve.threads)
+    return LocalReplica(
+        kind, gguf_in(path), settings.model.context, serve.slots, serve.threads, log
+    )
 
 
-def _remote(meta: Mapping[str, Any], path: Path | None, settings: Settings) -> Replica:
+def _remote(meta: Mapping[str, Any], settings: Settings) -> Replica:
     """Meta: ``base_url``, its name for the ``model``, and the variable its key comes from."""
-    del path
     url = str(meta["base_url"]).rstrip("/").removesuffix("/v1")
     slots = int(meta.get("slots", settings.serve.slots))
     defaults = {"model": meta["model"]} if "model" in meta else {}
     key = os.environ.get(str(meta.get("key_from", "")), "")
     headers = {"authorization": f"Bearer {key}"} if key else {}
     return RemoteReplica(url, slots, headers, defaults)
-
-
-REPLICAS: dict[str, Callable[[Mapping[str, Any], Path | None, Settings], Replica]] = {
-    "llama.cpp": _llama,
-    "remote": _remote,
-}
-"""Engine kinds by the ``engine`` that a model artifact's meta names (default: llama.cpp)."""
-
-
-def build(meta: Mapping[str, Any], path: Path | None, settings: Settings) -> Replica:
-    """A replica, not yet started, of the model with ``meta`` whose files are at ``path``."""
-    kind = str(meta.get("engine", "llama.cpp"))
-    if kind not in REPLICAS:
-        raise BadInput(
-            f"There is no engine {kind!r}.",
-            f"The nearest is {nearest(kind, REPLICAS)!r}." if nearest(kind, REPLICAS) else "",
-            f"Engines are {', '.join(REPLICAS)}.",
-        )
-    return REPLICAS[kind](meta, path, settings)
 
 
 def gguf_in(path: Path) -> Path:

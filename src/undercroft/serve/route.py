@@ -113,7 +113,16 @@ def make_pool(project: Project, model: Artifact) -> Pool:
     """A pool, not yet started, for ``model``."""
     serve = project.settings.serve
     path = project.path(model) if model.uri.startswith("blob:") else None
-    built = [replicas.build(model.meta, path, project.settings) for _ in range(serve.replicas)]
+    logs = project.state / "logs"
+    built = [
+        replicas.build(
+            model.meta,
+            path,
+            project.settings,
+            logs / f"{model.ref.name}-{model.ref.version}-{n}.log",
+        )
+        for n in range(serve.replicas)
+    ]
     return Pool(str(model.ref), built, serve.queue, serve.queue_timeout_s)
 
 

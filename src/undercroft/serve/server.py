@@ -3,25 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-import errno
 import gc
 import signal
-import socket
 from collections.abc import Awaitable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 
 import uvicorn
 
-from undercroft.errors import Busy
-from undercroft.processes import announce
+from undercroft.processes import GATEWAY, announce
 from undercroft.project import Project
 from undercroft.serve.app import App
 from undercroft.serve.gateway import Gateway
 
-ANNOUNCEMENT = "serve.json"
 DRAIN_S = 7.0  # whoever started us gives 10 s before it kills
-BACKLOG = 2048
 
 
 class _Server(uvicorn.Server):
@@ -30,27 +25,6 @@ class _Server(uvicorn.Server):
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
         yield
-
-
-def bind(host: str, port: int) -> socket.socket:
-    """A listening address; port 0 takes a free one. Raises `Busy` when the port is taken."""
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    listener = socket.socket(family, socket.SOCK_STREAM)
-    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    try:
-        listener.bind((host, port))
-        listener.listen(BACKLOG)
-    except OSError as error:
-        listener.close()
-        if error.errno not in (errno.EADDRINUSE, errno.EACCES, errno.EADDRNOTAVAIL):
-            raise
-        raise Busy(
-            f"The gateway cannot listen on {host}:{port}.",
-            f"{error.strerror}.",
-            "Set serve.port to another port, or to 0 for any free one.",
-        ) from None
-    listener.setblocking(False)
-    return listener
 
 
 async def serve(project: Project) -> None:
@@ -63,7 +37,8 @@ async def serve(project: Project) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
     settings = project.settings.serve
-    listener = bind(settings.host, settings.port)
+    listener = GATEWAY.listen(settings.host, settings.port)
+    listener.setblocking(False)
     gateway = Gateway(project)
     if not await _unless(stop, gateway.start()):
         listener.close()
@@ -75,7 +50,7 @@ async def serve(project: Project) -> None:
         await asyncio.sleep(0.005)
     host, port = listener.getsockname()[:2]
     api = f"http://[{host}]:{port}/v1" if ":" in host else f"http://{host}:{port}/v1"
-    place = project.state / ANNOUNCEMENT
+    place = project.state / GATEWAY.announcement
     announce(place, urls={"api": api}, started=datetime.now(UTC).isoformat())
     try:
         await _unless(stop, running)

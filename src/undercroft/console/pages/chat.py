@@ -6,13 +6,13 @@ import asyncio
 import time
 from typing import TYPE_CHECKING
 
+from undercroft.client import Answer, Gateway
 from undercroft.console import figures
 from undercroft.console.components import prose
 from undercroft.console.components.errors import notice
 from undercroft.console.components.frame import head
 from undercroft.console.components.icons import icon
 from undercroft.console.components.parts import badge, empty
-from undercroft.console.gateway import Gateway, Piece
 from undercroft.console.markup import Markup, h, join
 from undercroft.console.router import Page
 from undercroft.console.views import chat
@@ -119,7 +119,7 @@ class Turn:
         from nicegui import ui
 
         self.project, self.gateway = conversation.project, conversation.gateway
-        self.text, self.answer_id, self.tokens = "", "", 0
+        self.said = Answer()
         self.anchor = f"turn{len(conversation.turns)}"
         self.began = time.monotonic()
         with ui.element("section").classes("turn") as self.root:
@@ -133,36 +133,26 @@ class Turn:
     async def run(self, turns: list[dict[str, str]]) -> str:
         """Stream the answer in; its text, or "" where it failed (which is then shown)."""
         drawn = 0.0
-        sources: list[dict[str, object]] = []
         try:
             async for piece in self.gateway.ask(turns):
-                self._take(piece)
-                sources = [dict(each) for each in piece.sources or sources]
+                self.said.add(piece)
                 if time.monotonic() - drawn > _REDRAW_S:
                     drawn = time.monotonic()
                     self._draw(0)
-            await self._finish(sources)
+            await self._finish()
         except UndercroftError as error:
             self._failed(error.what, error.why, error.do)
             return ""
-        except (TimeoutError, OSError) as error:
-            self._failed("The gateway cannot be reached.", str(error), "See: undercroft status")
-            return ""
-        return self.text
-
-    def _take(self, piece: Piece) -> None:
-        self.text += piece.text
-        self.answer_id = piece.answer_id or self.answer_id
-        self.tokens = piece.tokens or self.tokens
+        return self.said.text
 
     def _draw(self, num_sources: int) -> None:
-        self.answer.set_content(str(prose.answer(self.text, self.anchor, num_sources)))
+        self.answer.set_content(str(prose.answer(self.said.text, self.anchor, num_sources)))
 
-    async def _finish(self, sources: list[dict[str, object]]) -> None:
+    async def _finish(self) -> None:
         from nicegui import run
 
         seconds = time.monotonic() - self.began
-        shown = await run.io_bound(chat.sources, self.project, sources)
+        shown = await run.io_bound(chat.sources, self.project, self.said.sources)
         self.answer.classes(remove="waiting")
         self._draw(len(shown))
         self.beside.set_content(str(prose.sources(shown, self.anchor)))
@@ -177,14 +167,14 @@ class Turn:
         """Say under the half answer that it was stopped."""
         self.answer.classes(remove="waiting")
         stopped = h("p", "Stopped.", class_="note")
-        self.answer.set_content(str(join(prose.answer(self.text), stopped)))
+        self.answer.set_content(str(join(prose.answer(self.said.text), stopped)))
 
     def _opinion(self, seconds: float) -> None:
         from nicegui import ui
 
         with ui.element("div").classes("under"):
-            trace = h("a", "Trace", href=f"/answers/{self.answer_id}")
-            words = f"{figures.seconds(seconds)} · {figures.plural(self.tokens, 'token')}"
+            trace = h("a", "Trace", href=f"/answers/{self.said.id}")
+            words = f"{figures.seconds(seconds)} · {figures.plural(self.said.tokens, 'token')}"
             ui.html(join(trace, f" · {words}"), sanitize=False, tag="span")
             with ui.element("span").classes("thumbs"):
                 self.thumbs = {
@@ -215,8 +205,8 @@ class Turn:
 
     async def _rate(self, rating: int, comment: str = "") -> None:
         try:
-            await self.gateway.rate(self.answer_id, rating, comment)
-        except (UndercroftError, OSError) as error:
+            await self.gateway.rate(self.said.id, rating, comment)
+        except UndercroftError as error:
             self.thanks.set_content(str(h("span", str(error))))
             return
         self.rating = rating

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from undercroft.console.gateway import Gateway, Serving
+from undercroft.client import Gateway, Serving
 from undercroft.console.views import documents
 from undercroft.console.views.models import CASES_FILE, serving_route
 from undercroft.errors import BadInput, NotFound

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from undercroft.console.gateway import Gateway, Serving
+from undercroft.client import Gateway, Serving
 from undercroft.console.views import answers, documents, models, runs
 from undercroft.monitor import Overview
 from undercroft.project import Project

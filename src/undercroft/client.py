@@ -1,28 +1,44 @@
-"""Talking to this project's gateway, as one of its clients.
+"""Talking to a project's gateway as one of its clients: the command line and the console do.
 
 The address is in ``.undercroft/serve.json``, the key in ``.undercroft/local.key``.
 """
 
 from __future__ import annotations
 
+import asyncio
 import json
+import os
 import urllib.error
 import urllib.request
-from collections.abc import AsyncIterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from undercroft.errors import Denied, EngineFailed, NotFound, Overloaded, UndercroftError
-from undercroft.processes import read_announcement
+from undercroft.processes import GATEWAY, read_announcement
 from undercroft.project import Project
 
 if TYPE_CHECKING:
     import aiohttp
 
-ADDRESS_FILE = "serve.json"
 KEY_FILE = "local.key"
 _HEALTH_TIMEOUT_S = 0.5
 _ANSWER_TIMEOUT_S = 180.0
+
+
+def local_key(project: Project) -> str:
+    """The API key of this machine's own console and commands, made when there is none."""
+    path = project.state / KEY_FILE
+    if path.exists():
+        secret = path.read_text(encoding="utf-8").strip()
+        if project.trust.keys.identify(secret) is not None:
+            return secret
+    _, secret = project.trust.keys.create("local", "admin")
+    handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with os.fdopen(handle, "w") as file:
+        file.write(secret + "\n")
+    return secret
 
 
 @dataclass(frozen=True)
@@ -40,10 +56,25 @@ class Piece:
 
     text: str = ""
     answer_id: str = ""
-    model: str = ""
-    finish_reason: str = ""
     sources: Sequence[Mapping[str, Any]] | None = None
     tokens: int = 0
+
+
+@dataclass
+class Answer:
+    """The pieces of an answer put together, as far as they have come."""
+
+    id: str = ""
+    text: str = ""
+    sources: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])
+    tokens: int = 0
+
+    def add(self, piece: Piece) -> None:
+        self.text += piece.text
+        self.id = piece.answer_id or self.id
+        self.tokens = piece.tokens or self.tokens
+        if piece.sources:
+            self.sources = [dict(source) for source in piece.sources]
 
 
 class Gateway:
@@ -54,7 +85,7 @@ class Gateway:
 
     def url(self) -> str:
         """The base URL of the API (ends in ``/v1``), or "" where no gateway runs."""
-        announced = read_announcement(self._project.state / ADDRESS_FILE) or {}
+        announced = read_announcement(self._project.state / GATEWAY.announcement) or {}
         return str((announced.get("urls") or {}).get("api") or "").rstrip("/")
 
     def state(self) -> Serving:
@@ -74,7 +105,8 @@ class Gateway:
     async def ask(self, turns: Sequence[Mapping[str, str]]) -> AsyncIterator[Piece]:
         """The answer to a conversation, piece by piece.
 
-        Raises what the gateway says: `Denied`, `Overloaded`, or `EngineFailed` for the rest.
+        Raises `NotFound` when nothing serves this project, and what the gateway says: `Denied`,
+        `Overloaded`, or `EngineFailed` for the rest, also when it cannot be reached.
         """
         body = {
             "model": self._project.name,
@@ -83,39 +115,54 @@ class Gateway:
             "stream_options": {"include_usage": True},
         }
         address = f"{self._address()}/chat/completions"
-        async with (
-            self._session(_ANSWER_TIMEOUT_S) as session,
-            session.post(address, json=body) as reply,
-        ):
-            await _check(reply)
-            async for line in reply.content:
-                data = line.decode().strip().removeprefix("data:").strip()
-                if data and data != "[DONE]":
-                    yield _piece(json.loads(data))
+        with _reaching(address):
+            async with (
+                self._session(_ANSWER_TIMEOUT_S) as session,
+                session.post(address, json=body) as reply,
+            ):
+                await _check(reply)
+                async for line in reply.content:
+                    data = line.decode().strip().removeprefix("data:").strip()
+                    if data and data != "[DONE]":
+                        yield _piece(json.loads(data))
+
+    def answer(self, question: str, tell: Callable[[str], None] = lambda _: None) -> Answer:
+        """The whole answer to one ``question``; ``tell`` gets the text as it comes.
+
+        Not for use inside an event loop. Raises what `ask` raises.
+        """
+
+        async def gather() -> Answer:
+            answer = Answer()
+            async for piece in self.ask([{"role": "user", "content": question}]):
+                answer.add(piece)
+                tell(piece.text)
+            return answer
+
+        return asyncio.run(gather())
 
     async def rate(self, answer_id: str, rating: int, comment: str = "") -> None:
         """Give feedback on an answer: 1, -1, or 0 with only a comment."""
         body = {"answer": answer_id, "rating": rating, "comment": comment}
         address = f"{self._address()}/feedback"
-        async with self._session(10) as session, session.post(address, json=body) as reply:
-            await _check(reply)
+        with _reaching(address):
+            async with self._session(10) as session, session.post(address, json=body) as reply:
+                await _check(reply)
 
     def _address(self) -> str:
         url = self.url()
         if not url:
             raise NotFound(
-                "No gateway is running.",
-                do="Start it with: undercroft up",
+                f"Nothing serves {self._project.name} now.",
+                do=f"Start it with: undercroft up {self._project.root}",
             )
         return url
 
     def _session(self, timeout_s: float) -> aiohttp.ClientSession:
         import aiohttp
 
-        path = self._project.state / KEY_FILE
-        key = path.read_text(encoding="utf-8").strip() if path.exists() else ""
         return aiohttp.ClientSession(
-            headers={"authorization": f"Bearer {key}"} if key else {},
+            headers={"authorization": f"Bearer {local_key(self._project)}"},
             timeout=aiohttp.ClientTimeout(total=timeout_s, sock_connect=3),
             raise_for_status=False,
             read_bufsize=2**20,
@@ -129,11 +176,21 @@ def _piece(event: Mapping[str, Any]) -> Piece:
     return Piece(
         text=(choice.get("delta") or {}).get("content") or "",
         answer_id=str(event.get("id") or ""),
-        model=str(event.get("model") or ""),
-        finish_reason=choice.get("finish_reason") or "",
         sources=event.get("sources"),
         tokens=(event.get("usage") or {}).get("completion_tokens") or 0,
     )
+
+
+@contextmanager
+def _reaching(address: str) -> Iterator[None]:
+    """Turn what goes wrong on the way to ``address`` into `EngineFailed`."""
+    import aiohttp
+
+    try:
+        yield
+    except (aiohttp.ClientError, TimeoutError, OSError) as error:
+        why = f"{type(error).__name__} at {address}: {error}."
+        raise EngineFailed("The gateway hung up.", why, "See: undercroft status") from error
 
 
 async def _check(reply: aiohttp.ClientResponse) -> None:
@@ -148,7 +205,9 @@ async def _check(reply: aiohttp.ClientResponse) -> None:
 
 def _error(status: int, what: str) -> UndercroftError:
     if status in {401, 403}:
-        return Denied(what, "The console's key is not accepted.", "Start again with: undercroft up")
+        return Denied(
+            what, "This machine's own key is not accepted.", "Start again with: undercroft up"
+        )
     if status in {429, 503}:
         return Overloaded(what, do="Wait a moment and ask again.")
     return EngineFailed(what)
