@@ -22,7 +22,7 @@ from undercroft.errors import Cancelled, NotFound, StageFailed, UndercroftError
 from undercroft.processes import Child, read_announcement
 from undercroft.project import Project
 from undercroft.records import Artifact, Progress
-from undercroft.stage import REGISTRY, Plan, execute, project_outputs
+from undercroft.stage import REGISTRY, Plan, execute, remembered
 
 WORKFLOW = "undercroft.stage"
 APPLICATION_VERSION = "1"  # the memo key already tells programs apart
@@ -31,9 +31,18 @@ QUEUE_POLL_S = 0.5  # ten queues asked ten times a second cost a quarter of a co
 WORKER_READY_S = 60.0
 WORKER_RESTARTS = 3
 MAX_WORKERS = 64
-# Threads that spin while they wait for each other are many times slower as soon as anything else
-# wants a core (docs/lab-book.md); a laptop always runs something else.
-PATIENT_THREADS = {"OMP_WAIT_POLICY": "passive", "GOMP_SPINCOUNT": "0"}
+# Stages run in threads of the worker. Threads that spin while they wait for each other are many
+# times slower as soon as anything else wants a core, and a laptop always runs something else. glibc
+# gives the memory of a thread's tensors back after every use and pays for its pages again: training
+# keeps it, and takes a fifth more tokens a second (both in docs/lab-book.md).
+WORKER_ENVIRONMENT = {
+    "OMP_WAIT_POLICY": "passive",
+    "GOMP_SPINCOUNT": "0",
+    "MALLOC_ARENA_MAX": "1",
+    "MALLOC_MMAP_MAX_": "0",
+    "MALLOC_TRIM_THRESHOLD_": "100000000000",
+    "MALLOC_TOP_PAD_": "268435456",
+}
 STOP_GRACE_S = 5.0
 
 Watch = Callable[[Progress | None], None]
@@ -105,7 +114,7 @@ class Queued:
                 raise self._worker.failure("The worker process keeps dying.")
         log = project.state / "logs" / "worker.log"
         arguments = [*self._command, "--project", str(project.root), "worker"]
-        self._worker = Child.start("worker", arguments, log, PATIENT_THREADS)
+        self._worker = Child.start("worker", arguments, log, WORKER_ENVIRONMENT)
         self._worker.wait_for(announcement(project, self._worker.process.pid), WORKER_READY_S)
 
     def close(self) -> None:
@@ -143,7 +152,9 @@ def work(
     chosen = stages or tuple(REGISTRY)
     for name in chosen:
         if name not in REGISTRY:
-            raise NotFound(f"There is no stage {name!r}.", name, REGISTRY)
+            raise NotFound(
+                f"There is no stage {name!r}.", name, REGISTRY, f"Stages: {', '.join(REGISTRY)}."
+            )
     in_hand: set[str] = set()
     with _worker_slot(project) as (own, abandoned):
         DBOS(config=_dbos_config(project, own))
@@ -180,7 +191,7 @@ def _carry_out(
     plan = Plan(job["stage"], job["memo_key"], job["params"], inputs)
     in_hand.add(run_id)
     try:
-        outputs = project_outputs(project, plan) or execute(project, plan, run_id=run_id, stop=stop)
+        outputs = remembered(project, plan) or execute(project, plan, run_id=run_id, stop=stop)
     except Cancelled:
         in_hand.discard(run_id)
         threading.Event().wait()  # the process ends under us, leaving the job pending

@@ -24,7 +24,7 @@ from undercroft.project import Project
 from undercroft.records import Artifact, Progress
 from undercroft.release import promote
 from undercroft.release.stage import release
-from undercroft.stage import Stage, project_outputs
+from undercroft.stage import Stage, remembered
 from undercroft.train.stage import base, train
 
 
@@ -85,7 +85,7 @@ class MainJob:
         step = f"{stage.name} {which}".strip()
         self.watcher.started(step, STAGES.index(stage) + 1)
         plan = stage.plan(self.project, **inputs)
-        outputs = project_outputs(self.project, plan)
+        outputs = remembered(self.project, plan)
         reused = outputs is not None
         if outputs is None:
             outputs = self.runner.run(

@@ -159,9 +159,16 @@ class TrainSettings(Section):
     weight_decay: float = Field(0.0, ge=0, description="decoupled weight decay")
     max_grad_norm: float = Field(1.0, gt=0, description="gradients are clipped to this norm")
     max_tokens: int = Field(1024, ge=64, description="longer examples are left out")
+    unanswerable: float = Field(
+        0.04,
+        ge=0,
+        lt=1,
+        description="share of unanswerable examples trained on, of those there are; "
+        "in a short run more of them teach refusing before answering",
+    )
     max_steps: int = Field(0, ge=0, description="stop after this many steps; 0: the minutes decide")
     checkpoint_seconds: float = Field(
-        30.0, gt=0, description="a crash loses at most this much training"
+        60.0, gt=0, description="a crash loses at most this much training"
     )
     objective: str = Field("sft", description="what is minimised")
     precision: Literal["bf16", "fp32"] = Field(

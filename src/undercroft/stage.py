@@ -107,7 +107,7 @@ class Stage(Generic[P]):
     ) -> tuple[Artifact, ...]:
         """Run the stage in this process; its outputs, from memory where nothing changed."""
         plan = self.plan(project, params, **inputs)
-        return project_outputs(project, plan) or execute(project, plan)
+        return remembered(project, plan) or execute(project, plan)
 
     def plan(
         self, project: Project, params: P | None = None, **inputs: Artifact | Ref | str
@@ -178,7 +178,7 @@ def stage(
     return declare
 
 
-def project_outputs(project: Project, plan: Plan) -> tuple[Artifact, ...] | None:
+def remembered(project: Project, plan: Plan) -> tuple[Artifact, ...] | None:
     """The outputs of a finished run with the plan's memo key, or None."""
     outputs = project.ledger.memo(plan.memo_key)
     return tuple(outputs) if outputs is not None else None

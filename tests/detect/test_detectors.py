@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from undercroft.detect import DETECTORS, find, injection_score, language, mask
+from undercroft.detect import DETECTORS, find, injection_score, language, mask, rules, units
 from undercroft.detect.injection import normalise
 
 HARMLESS = [
@@ -179,3 +179,7 @@ def test_importing_the_detectors_is_light() -> None:
         [sys.executable, "-c", code, *heavy], capture_output=True, text=True, check=True
     )
     assert done.stdout.strip() == "[]"
+
+
+def test_every_name_of_a_key_passes_the_prefilter() -> None:
+    assert [name for name in units.KEY_NAMES if not rules.may_hold(f"{name} = ")] == []

@@ -146,3 +146,12 @@ def test_rollback_passes_over_routes_that_were_withdrawn_or_serve_the_same(
 def test_rollback_without_a_release_says_what_to_do(project: Project) -> None:
     with pytest.raises(NotFound, match="Nothing is released"):
         rollback(project)
+
+
+def test_another_way_to_sample_is_another_route(tmp_path: Path) -> None:
+    def planned(temperature: float) -> str:
+        project = Project.open(tmp_path, {"sampling.temperature": temperature})
+        return release.plan(project).memo_key
+
+    assert planned(0.0) != planned(0.5)
+    assert planned(0.5) == planned(0.5)

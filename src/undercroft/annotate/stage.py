@@ -26,9 +26,9 @@ EXAMPLES_FILE = "examples.jsonl"
 CASES_FILE = "cases.jsonl"
 
 
-def _passages_shown(project: Project, params: AnnotateSettings) -> str:
-    """Examples show as many passages as are served."""
-    return f"{project.settings.retrieve.passages} of {params.max_examples}"
+def _passages_shown(project: Project, params: AnnotateSettings) -> str:  # noqa: ARG001
+    """Examples show as many passages as are served, of the size that is served."""
+    return f"{project.settings.retrieve.passages} of {project.settings.index.chunk_chars}"
 
 
 @stage(

@@ -19,7 +19,13 @@ from undercroft.stage import Made, StageRun, code_digest, stage
 PROMPT = "undercroft.retrieve.prompt"
 
 
-@stage("release", version=1, params=ReleaseSettings)
+def _served_with(project: Project, params: ReleaseSettings) -> str:  # noqa: ARG001
+    """A route fixes how tokens are drawn and what the prompt says."""
+    sampling = project.settings.sampling.model_dump_json()
+    return f"{sampling} {code_digest((PROMPT,))}"
+
+
+@stage("release", version=1, params=ReleaseSettings, fingerprint=_served_with)
 def release(
     run: StageRun,
     params: ReleaseSettings,

@@ -47,6 +47,20 @@ def _example(record: dict[str, Any]) -> Example:
     return Example(**known)
 
 
+def thinned(examples: Sequence[Example], share: float, seed: int) -> list[Example]:
+    """``examples`` in their order, of which at most ``share`` are unanswerable.
+
+    Which of those stay is drawn by ``seed``. All stay when they are no more than that.
+    """
+    unanswerable = [at for at, example in enumerate(examples) if not example.answerable]
+    most = round(share / (1 - share) * (len(examples) - len(unanswerable)))
+    if len(unanswerable) <= most:
+        return list(examples)
+    draw = random.Random(f"{seed}:unanswerable")  # noqa: S311 - order, not secrecy
+    left_out = set(draw.sample(unanswerable, len(unanswerable) - most))
+    return [example for at, example in enumerate(examples) if at not in left_out]
+
+
 def packs(examples: Sequence[Example], most: int) -> list[tuple[Example, ...]]:
     """Neighbouring examples that show the same passages, up to ``most`` together."""
     found: list[list[Example]] = []

@@ -17,7 +17,7 @@ from undercroft.settings import ModelSettings, TrainSettings
 from undercroft.stage import Made, StageRun, stage
 from undercroft.train import models
 from undercroft.train.card import card
-from undercroft.train.data import packs, read_examples
+from undercroft.train.data import packs, read_examples, thinned
 from undercroft.train.objective import objective
 from undercroft.train.tracking import Tracker
 
@@ -70,6 +70,7 @@ def train(run: StageRun, params: TrainSettings, *, examples: Artifact, base: Art
 
     run.progress(0, None, "steps", "loading the base model")
     found = read_examples(run.project.path(examples))
+    found = thinned(found, params.unanswerable, params.seed)
     model, tokenizer = models.load(run.project.path(base), params.precision, params.max_tokens)
     goal = objective(params.objective, tokenizer, run.project.title, params.max_tokens)
     training = Run(
