@@ -201,13 +201,14 @@ class ReleaseSettings(Section):
 
     metric: str = Field("answer_f1", description="must be significantly better than the base's")
     max_regression: float = Field(
-        0.05, ge=0, description="other metrics may not fall by more than this"
+        0.05, ge=0, description="other metrics may not fall by more than this, chance aside"
     )
     not_judged: list[str] = Field(
-        default_factory=lambda: ["refused_answerable"],
-        description="measured but no reason to refuse: answer_f1 already counts such answers as 0",
+        default_factory=list, description="metrics that are measured but no reason to refuse"
     )
-    require_significance: bool = Field(True, description="false releases on any improvement")
+    require_significance: bool = Field(
+        True, description="false: differences that may be chance count, for better and for worse"
+    )
 
 
 class SamplingSettings(Section):

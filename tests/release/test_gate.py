@@ -98,7 +98,7 @@ def test_a_metric_that_is_not_judged_is_no_reason_to_refuse() -> None:
             },
         },
     }  # fmt: skip
-    assert judge(evaluation, ReleaseSettings()).released
-    strict = judge(evaluation, ReleaseSettings(not_judged=[]))
+    assert judge(evaluation, ReleaseSettings(not_judged=["refused_answerable"])).released
+    strict = judge(evaluation, ReleaseSettings())
     assert not strict.released
     assert "refused_answerable 0.000 → 0.200" in strict.reason

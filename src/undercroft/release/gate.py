@@ -24,10 +24,10 @@ class Verdict:
 def judge(evaluation: Mapping[str, Any], settings: ReleaseSettings) -> Verdict:
     """Whether the tuned model of ``evaluation`` (a scorecard's summary) may be released.
 
-    It may when its ``settings.metric`` is better than the base's, significantly where that is
-    required, and no other metric is worse by more than ``settings.max_regression`` (of a
-    perplexity: by more than that share of it), those in ``settings.not_judged`` aside. A base
-    that never refuses would otherwise win against every model that sometimes does. Raises
+    It may when its ``settings.metric`` is better than the base's and no other metric is worse by
+    more than ``settings.max_regression`` (of a perplexity: by more than that share of it), those
+    in ``settings.not_judged`` aside. With ``settings.require_significance`` what may be chance
+    counts neither way: two refusals among 28 questions are no regression, six are. Raises
     `BadConfig` for a metric that was not measured.
     """
     differences: Mapping[str, Mapping[str, Any]] = evaluation["differences"]
@@ -59,7 +59,8 @@ def _regressions(evaluation: Mapping[str, Any], settings: ReleaseSettings) -> It
         if name in RELATIVE:
             loss /= evaluation["base"][name]
         judged = name != settings.metric and name not in settings.not_judged
-        if judged and loss > settings.max_regression:
+        real = one["significant"] or not settings.require_significance
+        if judged and real and loss > settings.max_regression:
             yield name
 
 
