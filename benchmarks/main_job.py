@@ -26,7 +26,7 @@ from undercroft.records import Example
 
 ROOT = Path(__file__).resolve().parent.parent
 PEER = ["torch==2.13.0", "transformers==5.18.0", "trl>=1", "datasets", "accelerate"]
-RATE = 3e-5
+RATE = 1e-4
 HELD_OUT = 24
 
 

@@ -62,6 +62,13 @@ def test_a_regression_elsewhere_stops_the_release_and_is_named() -> None:
     assert judge(evaluation(grounded=(0.80, 0.76)), SETTINGS).released
 
 
+def test_a_regression_that_may_be_chance_stops_the_release_only_where_chance_counts() -> None:
+    maybe = evaluation(refused_unanswerable=(0.25, 0.0))
+    maybe["differences"]["refused_unanswerable"]["significant"] = False
+    assert judge(maybe, SETTINGS).released
+    assert not judge(maybe, ReleaseSettings(require_significance=False)).released
+
+
 def test_what_is_better_when_low_regresses_upwards() -> None:
     assert not judge(evaluation(repetition=(0.0, 0.1)), SETTINGS).released
     assert judge(evaluation(repetition=(0.5, 0.0)), SETTINGS).released
