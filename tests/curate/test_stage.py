@@ -61,6 +61,18 @@ def test_a_dataset_says_what_it_kept_removed_and_masked(project: Opened) -> None
     assert set(texts) == {"nearly", "personal", "leaky"}
 
 
+def test_an_edited_document_is_another_dataset_though_the_policy_says_the_same(
+    project: Opened,
+) -> None:
+    opened = project({"one": PROSE, "two": OTHER})
+    (first,) = curate(opened, raw=collect(opened)[0])
+    opened = project({"one": PROSE, "two": OTHER.replace("yield", "field")})
+    (second,) = curate(opened, raw=collect(opened)[0])
+    assert second.digest != first.digest
+    (again,) = curate(opened, raw=collect(opened)[0])
+    assert again == second
+
+
 def test_every_removal_can_be_looked_at_with_its_reason(project: Opened) -> None:
     opened = project(TEXTS)
     (raw,) = collect(opened)

@@ -1,6 +1,7 @@
 """Tables: writing, reading, versions and upkeep."""
 
 import multiprocessing
+import random
 import subprocess
 import sys
 from datetime import UTC, datetime, timedelta
@@ -13,7 +14,7 @@ from hypothesis import strategies as st
 
 from tests.lake.conftest import rows
 from undercroft.errors import BadInput, NotFound
-from undercroft.lake import Lake, any_of, equals, quote
+from undercroft.lake import Lake, any_of, equals, quote, with_digests
 from undercroft.lake.upkeep import KEEP_NEWEST
 
 
@@ -150,6 +151,26 @@ def test_appends_of_several_processes_are_all_kept(lake):
     assert sorted(found) == sorted(f"d{100 * i + n}" for i in range(3) for n in range(40))
 
 
+def create_in_child(root, number, together):
+    lake = Lake(root)
+    for name in range(10):
+        together.wait(30)
+        lake.table(f"new{name}").append(rows(number))
+
+
+def test_a_table_that_several_create_at_once_keeps_the_rows_of_all(lake):
+    spawn = multiprocessing.get_context("spawn")
+    together = spawn.Barrier(3)
+    writers = [spawn.Process(target=create_in_child, args=(lake.root, i, together)) for i in "abc"]
+    for writer in writers:
+        writer.start()
+    for writer in writers:
+        writer.join(60)
+    for name in range(10):
+        found = lake.table(f"new{name}").read(["id"])["id"].to_pylist()
+        assert sorted(found) == ["da", "db", "dc"], name
+
+
 def test_quoting_covers_the_types_that_rows_have(lake):
     at = datetime(2026, 11, 22, 12, 0, 0, 5, tzinfo=UTC)
     table = lake.table("t")
@@ -176,3 +197,44 @@ def test_importing_the_lake_is_cheap():
     code = "import sys, undercroft.lake; print('lance' in sys.modules, 'pyarrow' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.split() == ["False", "False"]
+
+
+def documents(*texts: str) -> pa.Table:
+    names = [f"d{number}" for number in range(len(texts))]
+    return with_digests(pa.table({"id": names, "text": texts, "score": [0.1] * len(texts)}))
+
+
+def said(table, version=None):
+    rows = table.read(["id", "text"], version=version).to_pylist()
+    return sorted((row["id"], row["text"]) for row in rows)
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.lists(st.lists(st.sampled_from("abc"), max_size=6), min_size=1, max_size=4))
+def test_replace_leaves_exactly_the_rows_given_and_every_version_readable(tmp_path_factory, steps):
+    table = Lake(str(tmp_path_factory.mktemp("lake"))).table("documents")
+    versions = [table.replace(documents(*texts)) for texts in steps]
+    for version, texts in zip(versions, steps, strict=True):
+        assert said(table, version) == said_of(documents(*texts))
+
+
+def said_of(data):
+    return sorted(zip(data["id"].to_pylist(), data["text"].to_pylist(), strict=True))
+
+
+def test_small_changes_cost_what_they_change(lake):
+    table = lake.table("documents")
+    draw = random.Random(20)
+    texts = [draw.randbytes(2000).hex() for _ in range(300)]
+    table.tag("v0", table.replace(documents(*texts)))
+    whole = size_of(table)
+    assert table.replace(documents(*texts)) == table.version
+    for change in range(10):
+        texts[change] = texts[change].upper()
+        table.tag(f"v{change + 1}", table.replace(documents(*texts)))
+    assert size_of(table) <= 1.2 * whole
+    assert said(table) == said_of(documents(*texts))
+
+
+def size_of(table):
+    return sum(path.stat().st_size for path in Path(table.uri).rglob("*") if path.is_file())

@@ -42,8 +42,12 @@ def curate(run: StageRun, params: CurateSettings, *, raw: Artifact) -> Made:
     verdicts = policy.judge(signals, rules)
     if not any(verdict.kept for verdict in verdicts.values()):
         raise _nothing_left(verdicts)
-    selection = [_selected(row, verdicts[row["id"]], params.mask) for row in signals]
-    version = run.project.lake.table(TABLE).overwrite(_documents(signals))
+    documents = _documents(signals)
+    selection = [
+        _selected(row, digest, verdicts[row["id"]], params.mask)
+        for row, digest in zip(signals, documents["digest"].to_pylist(), strict=True)
+    ]
+    version = run.project.lake.table(TABLE).replace(documents)
     folder = run.workdir / "dataset"
     folder.mkdir(exist_ok=True)
     pq.write_table(pa.Table.from_pylist(selection, SELECTION), folder / "selection.parquet")
@@ -167,18 +171,14 @@ def _measured(
 def _documents(signals: Sequence[Mapping[str, Any]]) -> pa.Table:
     import pyarrow as pa
 
+    from undercroft.lake import with_digests
     from undercroft.lake.schemas import DOCUMENTS
 
-    extra = [("near_duplicate_containment", pa.float32()), ("num_injections", pa.int32())]
-    schema = DOCUMENTS
-    for name, kind in extra:
-        if name not in schema.names:
-            schema = schema.append(pa.field(name, kind))
-    return pa.Table.from_pylist(list(signals), schema=schema)
+    return with_digests(pa.Table.from_pylist(list(signals), schema=DOCUMENTS))
 
 
 def _selected(
-    row: Mapping[str, Any], verdict: policy.Verdict, mask: Sequence[str]
+    row: Mapping[str, Any], digest: bytes, verdict: policy.Verdict, mask: Sequence[str]
 ) -> dict[str, Any]:
     findings = [Finding(**finding) for finding in row["findings"]]
     masked = spans(findings, mask) if verdict.kept else []
@@ -187,6 +187,7 @@ def _selected(
         "kept": verdict.kept,
         "rule": verdict.rule,
         "value": verdict.value,
+        "digest": digest,
         "mask": [span._asdict() for span in masked],
     }
 

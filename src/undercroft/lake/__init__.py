@@ -19,16 +19,32 @@ from undercroft.lake.where import any_of, equals, quote
 if TYPE_CHECKING:
     from undercroft.lake.dataset import read_dataset
     from undercroft.lake.purge import Purged
+    from undercroft.lake.rows import with_digests
     from undercroft.lake.table import Table
 
-__all__ = ["Blobs", "Lake", "Purged", "Table", "any_of", "equals", "quote", "read_dataset"]
+__all__ = [
+    "Blobs",
+    "Lake",
+    "Purged",
+    "Table",
+    "any_of",
+    "equals",
+    "quote",
+    "read_dataset",
+    "with_digests",
+]
 
 
 def __getattr__(name: str) -> Any:
     """Load what needs Arrow and Lance when it is first asked for: they take 0.4 s to import."""
     from importlib import import_module
 
-    homes = {"Table": "table", "Purged": "purge", "read_dataset": "dataset"}
+    homes = {
+        "Table": "table",
+        "Purged": "purge",
+        "read_dataset": "dataset",
+        "with_digests": "rows",
+    }
     if name not in homes:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return getattr(import_module(f"{__name__}.{homes[name]}"), name)

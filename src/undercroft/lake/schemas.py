@@ -10,6 +10,8 @@ import pyarrow as pa
 
 TIME = pa.timestamp("us", tz="UTC")
 
+DIGEST = pa.binary(16)  # see `undercroft.lake.rows`
+
 FINDING = pa.struct(
     [
         ("kind", pa.string()),
@@ -65,9 +67,12 @@ DOCUMENTS = pa.schema(
         ("exact_duplicate_of", pa.string()),
         ("near_duplicate_of", pa.string()),
         ("near_duplicate_jaccard", pa.float32()),
+        ("near_duplicate_containment", pa.float32()),
         ("num_pii", pa.int32()),
         ("num_secrets", pa.int32()),
+        ("num_injections", pa.int32()),
         ("findings", pa.list_(FINDING)),
+        ("digest", DIGEST),
     ]
 )
 
@@ -78,6 +83,7 @@ SELECTION = pa.schema(
         ("kept", pa.bool_()),
         ("rule", pa.string()),
         ("value", pa.string()),
+        ("digest", DIGEST),  # of the document's row
         (
             "mask",
             pa.list_(

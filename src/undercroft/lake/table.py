@@ -9,7 +9,7 @@ that were erased (`purge`).
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -23,9 +23,13 @@ from undercroft.lake import purge as erasure
 from undercroft.lake import upkeep
 from undercroft.lake.faults import committed, is_conflict, is_missing, told
 from undercroft.lake.lock import held
+from undercroft.lake.rows import COLUMN as DIGEST
+from undercroft.lake.where import any_of
 
 #: Caches of metadata and indices, shared by all tables of this process.
 _SESSION = lance.Session()  # type: ignore[attr-defined]
+
+_FILTERED = 1000  # keys named in one filter
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,6 +158,25 @@ class Table:
 
         return self._write(commit)
 
+    def replace(self, data: pa.Table, key: str = "id") -> int:
+        """Make ``data`` the whole content of the newest version, writing only rows that differ.
+
+        Rows are compared by their column ``digest`` (`undercroft.lake.rows`); the order of rows is
+        not kept. A table with other columns, or with more changes than not, is overwritten.
+        """
+        if not self.exists() or not self.schema.equals(data.schema):
+            return self.overwrite(data)
+        present = self.read([key, DIGEST])
+        before = dict(zip(present[key].to_pylist(), present[DIGEST].to_pylist(), strict=True))
+        now = dict(zip(data[key].to_pylist(), data[DIGEST].to_pylist(), strict=True))
+        gone = [name for name in before if name not in now]
+        changed = [row for row, name in enumerate(now) if before.get(name) != now[name]]
+        if len(now) != data.num_rows or len(gone) + len(changed) > data.num_rows // 2:
+            return self.overwrite(data)
+        for start in range(0, len(gone), _FILTERED):
+            self.delete(any_of(key, gone[start : start + _FILTERED]))
+        return self.upsert(data.take(changed), key) if changed else self.version
+
     def delete(self, where: str) -> int:
         """Delete the matching rows from the newest version; return how many.
 
@@ -187,9 +210,10 @@ class Table:
         with held(self._lock, alone=False):
             return committed(f"index table {self.name}", commit)
 
-    def _write(self, commit: Any) -> int:
-        with held(self._lock, alone=False):
-            version: int = committed(f"write table {self.name}", commit)
+    def _write(self, commit: Callable[[], int]) -> int:
+        # Of two that create a table at once, Lance keeps one and tells neither.
+        with held(self._lock, alone=not self.exists()):
+            version = committed(f"write table {self.name}", commit)
         if version % upkeep.COMMITS_BETWEEN == 0:
             self.maintain(upkeep.KEEP)
         return version
