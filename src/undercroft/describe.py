@@ -42,7 +42,7 @@ def describe(
         "size_bytes": artifact.size_bytes,
         "uri": artifact.uri,
         "made_by": {"run": run.id, "stage": run.stage, "from": [str(ref) for ref in run.inputs]},
-        "meta": dict(artifact.meta),
+        "meta": {name: value for name, value in artifact.meta.items() if name != "files"},
     }
     if kind == "dataset":
         rows = removed(project, artifact, limit=limit, offset=offset, rule=rule)

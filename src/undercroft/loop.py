@@ -26,6 +26,7 @@ from undercroft.release import promote
 from undercroft.release.stage import release
 from undercroft.stage import Stage, remembered
 from undercroft.train.stage import base, train
+from undercroft.versions import in_use
 
 
 class Watcher(Protocol):
@@ -56,7 +57,8 @@ class MainJob:
         """Go the whole road; stages whose inputs and settings are unchanged cost nothing."""
         made = self.made
         (made["raw"],) = self._step(collect)
-        (made["dataset"],) = self._step(curate, raw=made["raw"])
+        (curated,) = self._step(curate, raw=made["raw"])
+        made["dataset"] = in_use(self.project, curated)
         (made["embedding"],) = self._step(distil)
         (made["index"],) = self._step(index, dataset=made["dataset"], embedding=made["embedding"])
         made["examples"], made["suite"] = self._step(

@@ -25,6 +25,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "doctor": ("undercroft.cli.doctor", "Check this machine and this project."),
     "ls": ("undercroft.cli.artifacts", "List artifacts."),
     "show": ("undercroft.cli.artifacts", "Show an artifact, a document or an answer."),
+    "data": ("undercroft.cli.data", "Versions of a dataset: history, diff, export, proof."),
     "runs": ("undercroft.cli.runs", "List runs, or show one."),
     "lineage": ("undercroft.cli.lineage", "What something was made from, and what came of it."),
     "key": ("undercroft.cli.key", "Create, list and revoke API keys."),

@@ -15,6 +15,7 @@ from undercroft.curate import duplicates, policy
 from undercroft.curate.extract import text_of
 from undercroft.detect import find, language, spans
 from undercroft.errors import BadSource, StageFailed
+from undercroft.project import Project
 from undercroft.records import Artifact, Finding
 from undercroft.settings import CurateSettings
 from undercroft.stage import Made, StageRun, stage
@@ -47,18 +48,31 @@ def curate(run: StageRun, params: CurateSettings, *, raw: Artifact) -> Made:
         _selected(row, digest, verdicts[row["id"]], params.mask)
         for row, digest in zip(signals, documents["digest"].to_pylist(), strict=True)
     ]
-    version = run.project.lake.table(TABLE).replace(documents)
+    table = run.project.lake.table(TABLE)
+    version = table.replace(documents)
     folder = run.workdir / "dataset"
     folder.mkdir(exist_ok=True)
-    pq.write_table(pa.Table.from_pylist(selection, SELECTION), folder / "selection.parquet")
+    pq.write_table(
+        pa.Table.from_pylist(selection, SELECTION),
+        folder / "selection.parquet",
+        compression="zstd",
+        use_dictionary=["rule", "value"],  # ids and digests are all different
+    )
     meta = {
         "table": TABLE,
         "version": version,
+        "files": table.file_digests(version, _known_files(run.project)),
         "policy": policy.digest_of(rules, params.mask),
         "rules": [asdict(rule) for rule in rules],
         **_counts(signals, verdicts, selection),
     }
     return Made("dataset", run.project.name, path=folder, meta=meta)
+
+
+def _known_files(project: Project) -> Mapping[str, str]:
+    """Files of the documents table whose digests the dataset made last already has."""
+    made = project.ledger.artifacts("dataset", project.name, limit=1)
+    return made[0].meta.get("files", {}) if made else {}
 
 
 def _extracted(run: StageRun, raw: Artifact) -> list[dict[str, Any]]:

@@ -19,8 +19,8 @@ import lance
 import pyarrow as pa
 
 from undercroft.errors import BadInput, NotFound
+from undercroft.lake import files, upkeep
 from undercroft.lake import purge as erasure
-from undercroft.lake import upkeep
 from undercroft.lake.faults import committed, is_conflict, is_missing, told
 from undercroft.lake.lock import held
 from undercroft.lake.rows import COLUMN as DIGEST
@@ -73,10 +73,14 @@ class Table:
     def schema(self) -> pa.Schema:
         return self.dataset().schema
 
-    def dataset(self, version: int | None = None) -> lance.LanceDataset:
-        """The open Lance dataset at ``version``, or at the newest."""
+    def dataset(self, version: int | None = None, *, cached: bool = True) -> lance.LanceDataset:
+        """The open Lance dataset at ``version``, or at the newest.
+
+        ``cached`` False reads everything from the disk, nothing from what this process remembers.
+        """
+        session = _SESSION if cached else lance.Session()  # type: ignore[attr-defined]
         try:
-            return lance.dataset(self.uri, version=version, session=_SESSION)
+            return lance.dataset(self.uri, version=version, session=session)
         except (ValueError, OSError) as error:
             if not is_missing(error):
                 with told(f"open table {self.name}"):
@@ -278,6 +282,18 @@ class Table:
         for number, branch in erasure.branches(dataset).items():
             times.setdefault(number, _moment(branch.versions()[-1]))
         return [TableVersion(n, times[n], tuple(sorted(names.get(n, ())))) for n in sorted(times)]
+
+    def file_digests(self, version: int, known: Mapping[str, str] | None = None) -> dict[str, str]:
+        """SHA-256 of every file that ``version`` is read from, by its path in the table.
+
+        Files never change once written: those in ``known`` are not read again. Nothing of a table
+        on an object store, which keeps its own checksums.
+        """
+        if self._lock is None:
+            return {}
+        known = known or {}
+        names = files.of(self.dataset(version))
+        return {name: known.get(name) or files.digest(Path(self.uri) / name) for name in names}
 
     # --- upkeep ------------------------------------------------------------------------------
 

@@ -1,0 +1,275 @@
+"""``undercroft data``: the versions of a dataset."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import click
+
+from undercroft.cli.artifacts import size
+from undercroft.cli.main import State, print_json
+from undercroft.errors import BadInput, Tampered
+
+as_json_option = click.option("--json", "as_json", is_flag=True, help="Print as JSON.")
+reason_option = click.option(
+    "--reason", default="asked for by hand", show_default=True, help="Kept for ever."
+)
+
+
+@click.group(epilog="Example:  undercroft data diff handbook@1 handbook@2")
+def data() -> None:
+    """Look at, compare, restore, export and verify the versions of a dataset.
+
+    DATASET is a name, NAME@VERSION or NAME@TAG; without one the project's own.
+    """
+
+
+@data.command("ls", short_help="List the datasets.", epilog="Example:  undercroft data ls --json")
+@as_json_option
+@click.pass_obj
+def list_datasets(state: State, as_json: bool) -> None:
+    """List the datasets, each with its newest version."""
+    from undercroft.versions import log
+
+    project = state.project()
+    names = dict.fromkeys(a.name for a in project.ledger.artifacts("dataset", limit=1000))
+    newest = [log(project, name, limit=1)[0] for name in names]
+    if as_json:
+        print_json([asdict(version) for version in newest])
+        return
+    if not newest:
+        click.echo("There is no dataset yet. Begin with: undercroft up FOLDER")
+    for version in newest:
+        click.echo(_line(version))
+
+
+@data.command(
+    "log",
+    short_help="List the versions of a dataset.",
+    epilog="Example:  undercroft data log --limit 5",
+)
+@click.argument("name", metavar="[DATASET]", default="")
+@click.option("--limit", default=20, show_default=True, help="Newest first.")
+@click.option("--offset", default=0, help="Versions passed over.")
+@as_json_option
+@click.pass_obj
+def show_log(state: State, name: str, limit: int, offset: int, as_json: bool) -> None:
+    """List the versions of a dataset; ▸ marks the one that the main job uses."""
+    from undercroft.versions import log
+    from undercroft.versions.selection import dataset_of
+
+    project = state.project()
+    versions = log(project, dataset_of(project, name).name, limit, offset)
+    if as_json:
+        print_json([asdict(version) for version in versions])
+        return
+    for version in versions:
+        click.echo(_line(version))
+
+
+@data.command(
+    short_help="Show one version, and what it left out.",
+    epilog="Example:  undercroft data show handbook@2",
+)
+@click.argument("name", metavar="[DATASET]", default="")
+@click.option("--rule", help="Only what this rule removed.")
+@click.option("--limit", default=20, show_default=True, help="Rows shown at most.")
+@as_json_option
+@click.pass_context
+def show(context: click.Context, name: str, rule: str | None, limit: int, as_json: bool) -> None:
+    """Show one version: what it keeps, what it left out, by which rule and value."""
+    from undercroft.cli.artifacts import show as show_artifact
+    from undercroft.versions.selection import dataset_of
+
+    ref = str(dataset_of(context.obj.project(), name).ref)
+    context.invoke(show_artifact, ref=ref, rule=rule, limit=limit, offset=0, as_json=as_json)
+
+
+@data.command(
+    short_help="Compare two versions.",
+    epilog="Example:  undercroft data diff handbook@1 handbook@2 --json",
+)
+@click.argument("a")
+@click.argument("b", required=False)
+@click.option("--limit", default=20, show_default=True, help="Documents named at most.")
+@as_json_option
+@click.pass_obj
+def diff(state: State, a: str, b: str | None, limit: int, as_json: bool) -> None:
+    """Compare version A with B, or with the newest: documents, rules, sources, statistics."""
+    from undercroft.versions import diff as compare
+    from undercroft.versions.selection import dataset_of
+
+    project = state.project()
+    before = dataset_of(project, a)
+    found = compare(project, before, dataset_of(project, b or before.name), limit)
+    if as_json:
+        print_json(asdict(found))
+        return
+    _print_difference(asdict(found))
+
+
+@data.command(
+    short_help="Give a version a name.", epilog="Example:  undercroft data tag handbook@2 golden"
+)
+@click.argument("name", metavar="DATASET")
+@click.argument("tag")
+@click.pass_obj
+def tag(state: State, name: str, tag: str) -> None:
+    """Give a version a name; a name given again moves."""
+    from undercroft.versions.selection import dataset_of
+
+    project = state.project()
+    artifact = dataset_of(project, name)
+    if tag.isdigit():
+        raise BadInput(f"The tag {tag!r} would be read as a version.", do="Use a word.")
+    project.ledger.set_alias(artifact.ref, tag, "local")
+    click.echo(f"dataset:{artifact.name}@{tag} is {artifact.ref}")
+
+
+@data.command(
+    short_help="Have the main job use an older version.",
+    epilog="Example:  undercroft data restore handbook@1 --reason 'the new source is bad'",
+)
+@click.argument("name", metavar="[DATASET]", default="")
+@click.option("--newest", is_flag=True, help="Follow the newest version again.")
+@reason_option
+@click.pass_obj
+def restore(state: State, name: str, newest: bool, reason: str) -> None:
+    """Have the main job use this version from now on; nothing is copied."""
+    from undercroft.versions import follow
+    from undercroft.versions import restore as bring_back
+    from undercroft.versions.selection import dataset_of
+
+    project = state.project()
+    artifact = dataset_of(project, name)
+    if newest:
+        follow(project, artifact.name, reason)
+        click.echo(f"The newest version of dataset:{artifact.name} is in use.")
+        return
+    if "@" not in name:
+        raise BadInput(
+            f"Which version of {artifact.name} is not said.",
+            do=f"Name one of: undercroft data log {artifact.name}",
+        )
+    bring_back(project, artifact, reason)
+    click.echo(f"{artifact.ref} is in use. Make everything of it again with: undercroft up")
+
+
+@data.command(
+    short_help="Write a version as files for other tools.",
+    epilog="Example:  undercroft data export handbook@2 --to exported --format jsonl",
+)
+@click.argument("name", metavar="[DATASET]", default="")
+@click.option("--to", "folder", required=True, type=click.Path(path_type=Path), help="New folder.")
+@click.option(
+    "--format", "form", type=click.Choice(["parquet", "jsonl"]), default="parquet",
+    show_default=True, help="Of the data; card and Croissant description come with both.",
+)  # fmt: skip
+@as_json_option
+@click.pass_obj
+def export(state: State, name: str, folder: Path, form: Any, as_json: bool) -> None:
+    """Write the kept documents as files for `datasets`, pandas, DuckDB and Croissant loaders."""
+    from undercroft.versions.export import export as write
+    from undercroft.versions.selection import dataset_of
+
+    project = state.project()
+    artifact = dataset_of(project, name)
+    with _progress("export", as_json) as tell:
+        files = write(project, artifact, folder, form, tell)
+    if as_json:
+        print_json({"dataset": str(artifact.ref), "files": [asdict(file) for file in files]})
+        return
+    for file in files:
+        click.echo(f"{size(file.size_bytes):>9}  {folder / file.name}")
+    click.echo(f"{artifact.ref} is in {folder}, with its card and croissant.json")
+
+
+@data.command(
+    short_help="Print the card of a version.",
+    epilog="Example:  undercroft data card handbook@2 > CARD.md",
+)
+@click.argument("name", metavar="[DATASET]", default="")
+@click.pass_obj
+def card(state: State, name: str) -> None:
+    """Print the card of a version, computed from the ledger."""
+    from undercroft.versions.card import card as card_of
+    from undercroft.versions.selection import dataset_of
+
+    project = state.project()
+    click.echo(card_of(project, dataset_of(project, name)), nl=False)
+
+
+@data.command(
+    short_help="Rehash a version.", epilog="Example:  undercroft data verify handbook@2 --json"
+)
+@click.argument("name", metavar="[DATASET]", default="")
+@as_json_option
+@click.pass_obj
+def verify(state: State, name: str, as_json: bool) -> None:
+    """Rehash a version; a flipped byte or a row that vanished is an error."""
+    from undercroft.versions import verify as rehash
+    from undercroft.versions.selection import dataset_of
+
+    project = state.project()
+    with _progress("verify", as_json) as tell:
+        found = rehash(project, dataset_of(project, name), tell)
+    if as_json:
+        print_json({**asdict(found), "intact": found.intact})
+    if not found.intact:
+        raise Tampered(
+            f"{found.ref} is not what was made.",
+            found.problem
+            or f"{len(found.damaged)} rows differ, {len(found.missing)} are missing, "
+            f"{len(found.files)} files are not as written.",
+            "Restore the lake from a backup, or make it again with: undercroft up",
+        )
+    if not as_json:
+        erased = f", {len(found.erased)} erased on request" if found.erased else ""
+        click.echo(f"{found.ref} is intact: {found.rows:,} rows{erased}")
+
+
+@contextmanager
+def _progress(what: str, quiet: bool) -> Iterator[Callable[[int, int], None]]:
+    """A progress bar on standard error, where somebody looks at it."""
+    from rich.console import Console
+    from rich.progress import Progress
+
+    console = Console(stderr=True)
+    with Progress(console=console, transient=True, disable=quiet or not console.is_terminal) as bar:
+        task = bar.add_task(what, total=None)
+
+        def tell(done: int, total: int) -> None:
+            bar.update(task, completed=done, total=total)
+
+        yield tell
+
+
+def _line(version: Any) -> str:
+    mark = "▸" if version.in_use else " "
+    tags = " ".join(version.tags)
+    how = "  (restored)" if version.restored else ""
+    return (
+        f"{mark} {version.ref:32} {version.created_at:%Y-%m-%d %H:%M}  "
+        f"{version.kept:>9,} of {version.documents:,} kept  policy {version.policy}"
+        f"{'  ' + tags if tags else ''}{how}"
+    )
+
+
+def _print_difference(found: dict[str, Any]) -> None:
+    click.echo(f"{found['a']} → {found['b']}")
+    if not found["counts"] and not found["policy"]:
+        click.echo("  the same documents under the same policy")
+    for change, count in found["counts"].items():
+        click.echo(f"  {count:>7,} {change}")
+    for head in ("policy", "removed", "sources", "languages", "statistics"):
+        if found[head]:
+            click.echo(click.style(f"  {head}", dim=True))
+        for name, (before, after) in found[head].items():
+            click.echo(f"    {name}: {before} → {after}")
+    for each in found["changes"]:
+        rule = f"  {each['rule']}" if each["rule"] else ""
+        click.echo(f"  {each['change']:9} {each['uri']}{rule}")
