@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -56,6 +57,7 @@ class Shell:
                 env=self.environ,
                 cwd=self.folder,
                 stdin=subprocess.DEVNULL,
+                preexec_fn=_heed_ctrl_c,  # noqa: PLW1509 - there are no threads here
             )
 
     def json(self, *arguments: str, timeout_s: float = 300) -> Any:
@@ -66,6 +68,11 @@ class Shell:
     @staticmethod
     def command(*arguments: str) -> list[str]:
         return [sys.executable, "-m", "undercroft.cli", *arguments]
+
+
+def _heed_ctrl_c() -> None:
+    """As under a terminal; what a shell starts in the background inherits that it is ignored."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def wait_until(true: Callable[[], bool], timeout_s: float = 60) -> None:
