@@ -89,6 +89,10 @@ class CurateSettings(Section):
     max_top_ngram_ratio: float = Field(
         0.4, gt=0, le=1, description="share of characters in the commonest 3-gram of words"
     )
+    heuristics: list[Literal["gopher_repetition", "gopher_quality", "c4", "fineweb"]] = Field(
+        default_factory=list,
+        description="published filters applied too, as datatrove decides; they are for web text",
+    )
     near_duplicate_jaccard: float = Field(
         0.8, gt=0, le=1, description="verified Jaccard of word 5-grams that counts as a copy"
     )

@@ -73,6 +73,24 @@ def test_an_edited_document_is_another_dataset_though_the_policy_says_the_same(
     assert again == second
 
 
+def test_published_filters_apply_where_they_are_asked_for(project: Opened) -> None:
+    said = [f"It is the {n}th sentence of a text with nothing to hide." for n in range(9)]
+    texts = {
+        "good": "\n".join(said),
+        "code": "\n".join(reversed(said)) + "\nThis line has a { in it.",
+        "brief": PROSE,
+    }
+    opened = project(texts, heuristics=["gopher_quality", "c4"])
+    (dataset,) = curate(opened, raw=collect(opened)[0])
+    found = {each.uri.rpartition("#")[2]: each for each in removed(opened, dataset)}
+    assert {name: (each.rule, each.value) for name, each in found.items()} == {
+        "code": ("c4.c4_banned", "1"),
+        "brief": ("gopher_quality.spoken_words", "44"),
+    }
+    rows = opened.lake.table("documents").read(["measures"])["measures"].to_pylist()
+    assert sorted(row["spoken_words"] for row in rows) == [44, 108, 115]
+
+
 def test_every_removal_can_be_looked_at_with_its_reason(project: Opened) -> None:
     opened = project(TEXTS)
     (raw,) = collect(opened)

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping, Sequence
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Final, Literal
 
@@ -65,6 +66,7 @@ def rules_of(settings: CurateSettings) -> tuple[Rule, ...]:
         Rule("too_short", "num_chars", "<", settings.min_chars),
         Rule("too_long", "num_chars", ">", settings.max_chars),
         *languages,
+        *(rule for name in settings.heuristics for rule in _published(name)),
         Rule("symbols", "symbol_ratio", ">", settings.max_symbol_ratio),
         Rule("repeated_lines", "duplicate_line_ratio", ">", settings.max_duplicate_line_ratio),
         Rule("repeated_ngrams", "top_ngram_ratio", ">", settings.max_top_ngram_ratio),
@@ -79,6 +81,17 @@ def rules_of(settings: CurateSettings) -> tuple[Rule, ...]:
         Rule("contained", "near_duplicate_containment", ">=", 1.0, "near_duplicate_of"),
         Rule("exact_duplicate", "exact_duplicate_of", ">", "", "exact_duplicate_of"),
     )
+
+
+def _published(name: str) -> Iterator[Rule]:
+    """The limits of a published filter as rules, in its order."""
+    from undercroft.curate.heuristics.policies import POLICIES
+
+    for limit in POLICIES[name]:
+        if limit.least > -math.inf:
+            yield Rule(f"{name}.{limit.column}", limit.column, "<", limit.least)
+        if limit.most < math.inf:
+            yield Rule(f"{name}.{limit.column}", limit.column, ">", limit.most)
 
 
 def digest_of(rules: Sequence[Rule], mask: Sequence[str]) -> str:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 if TYPE_CHECKING:
     import pyarrow as pa
 
-_BATCH_BYTES: Final = 16_000_000
+_BATCH_BYTES: Final = 16_000_000  # of texts measured together: scratch space stays small
 
 #: Column of the documents table and of `kernels.measure`'s result.
 MEASURED: Final = (
@@ -44,7 +44,7 @@ def measure(texts: pa.LargeStringArray) -> Measured:
     numbers = np.zeros((count, kernels.NUM_COLUMNS))
     starts = np.zeros(count + 1, np.int64)
     words: list[NDArray[np.uint64]] = []
-    for first, last in _batches(offsets):
+    for first, last in batches(offsets, _BATCH_BYTES):
         room = int(offsets[last] - offsets[first]) // 2 + (last - first) + 1
         found, begins = np.empty(room, np.uint64), np.empty(last - first + 1, np.int64)
         kernels.measure(data, offsets[first : last + 1], numbers[first:last], found, begins)
@@ -61,11 +61,11 @@ def buffers(texts: pa.LargeStringArray) -> tuple[NDArray[np.uint8], NDArray[np.i
     return np.frombuffer(data or b"", np.uint8), places
 
 
-def _batches(offsets: NDArray[np.int64]) -> Iterator[tuple[int, int]]:
-    """Ranges of texts of about `_BATCH_BYTES` together, so that scratch space stays small."""
+def batches(offsets: NDArray[np.int64], size_bytes: int) -> Iterator[tuple[int, int]]:
+    """Ranges of texts of about ``size_bytes`` together, one text at least."""
     first, total = 0, len(offsets) - 1
     while first < total:
-        last = int(np.searchsorted(offsets, offsets[first] + _BATCH_BYTES, side="right")) - 1
+        last = int(np.searchsorted(offsets, offsets[first] + size_bytes, side="right")) - 1
         last = min(max(last, first + 1), total)
         yield first, last
         first = last

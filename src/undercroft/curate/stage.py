@@ -128,6 +128,7 @@ def _signals(
     total = len(rows)
     run.progress(0, total, "documents", "measure")
     measured, near = _measured(rows, params)
+    published = _published(rows, params)
     digests, originals = duplicates.exact([r["text"] for r in rows], [r["uri"] for r in rows])
     found = []
     for index, row in enumerate(rows):
@@ -140,6 +141,7 @@ def _signals(
             {
                 **row,
                 **{name: column[index].item() for name, column in measured.items()},
+                **published[index],
                 "sha256": digests[index],
                 "language": code,
                 "language_score": confidence,
@@ -154,6 +156,22 @@ def _signals(
             }
         )
     return found
+
+
+def _published(
+    rows: Sequence[Mapping[str, Any]], params: CurateSettings
+) -> Sequence[Mapping[str, Any]]:
+    """For each row the measures of the published heuristics, flat and as one; none unless asked."""
+    if not params.heuristics:
+        return [{} for _ in rows]
+    import pyarrow as pa
+
+    from undercroft.curate.heuristics import measures_of
+    from undercroft.lake.schemas import MEASURES
+
+    found = measures_of(pa.array([row["text"] for row in rows], pa.large_string())).tolist()
+    named = [dict(zip(MEASURES, row, strict=True)) for row in found]
+    return [{**measures, "measures": measures} for measures in named]
 
 
 def _measured(

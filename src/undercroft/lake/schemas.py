@@ -6,6 +6,8 @@ ciphertexts of the vault. A document's id is the first 16 hex digits of the SHA-
 
 from __future__ import annotations
 
+from typing import Final
+
 import pyarrow as pa
 
 TIME = pa.timestamp("us", tz="UTC")
@@ -44,6 +46,18 @@ RAW = pa.schema(
     ]
 )
 
+#: The published heuristics (`undercroft.curate.heuristics.measures`), where they were asked for.
+MEASURES: Final = (
+    *("words", "spoken_words", "mean_spoken_length", "hash_ratio", "ellipsis_ratio"),
+    *("bullet_lines", "ellipsis_lines", "letter_words", "stop_words"),
+    *("repeated_lines", "repeated_line_chars"),
+    *("repeated_paragraphs", "repeated_paragraph_chars"),
+    *(f"top_{n}gram" for n in (2, 3, 4)),
+    *(f"repeated_{n}gram" for n in range(5, 11)),
+    *("punctuated_lines", "short_lines", "repeated_text_lines", "newlines_per_word"),
+    *("c4_sentences", "c4_banned"),
+)
+
 DOCUMENTS = pa.schema(
     [
         ("id", pa.string()),
@@ -71,6 +85,7 @@ DOCUMENTS = pa.schema(
         ("num_pii", pa.int32()),
         ("num_secrets", pa.int32()),
         ("num_injections", pa.int32()),
+        ("measures", pa.struct([(name, pa.float64()) for name in MEASURES])),
         ("findings", pa.list_(FINDING)),
         ("digest", DIGEST),
     ]
