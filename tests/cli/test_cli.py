@@ -44,6 +44,11 @@ READING = [
     "key ls",
     "audit verify",
     "audit ls",
+    "data ls",
+    "data log",
+    "data show",
+    "data diff",
+    "data verify",
 ]
 
 
