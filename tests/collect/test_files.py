@@ -112,6 +112,14 @@ def test_a_bad_file_is_recorded_and_the_good_one_beside_it_goes_on(
     assert ": " in reason
 
 
+def test_a_file_of_200_mb_is_recorded_without_being_read(project: Opened) -> None:
+    opened = project(".")
+    (opened.root / "good.md").write_text(GOOD)
+    with (opened.root / "huge.txt").open("wb") as file:
+        file.truncate(200_000_000)
+    assert gathered(opened) == {"good.md": GOOD, "huge.txt": "too_large"}
+
+
 @pytest.mark.skipif(os.geteuid() != 0, reason="as root every file can be read")
 def test_root_reads_what_others_may_not(project: Opened) -> None:
     opened = project(".")

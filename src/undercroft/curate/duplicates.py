@@ -20,12 +20,16 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from undercroft.curate.compiled import Span, on_every_core
+from undercroft.curate.signals import batches
+
 NGRAM: Final = 5
 BANDS: Final = 14
 ROWS: Final = 8
 _SEED: Final = 20
 #: Texts of one template crowd into a bucket; each is compared with this many of them at most.
 MAX_COMPARED: Final = 64
+_BATCH_WORDS: Final = 500_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,9 +67,7 @@ def near(
 
     ``lengths`` are in characters; texts that are ``left_out`` (exact copies) neither stay nor go.
     """
-    from undercroft.curate import kernels
-
-    keys = kernels.band_keys(words, starts, NGRAM, _permutations(), BANDS)
+    keys = _band_keys(words, starts)
     shingles = _Shingles(words, starts)
     buckets: list[dict[int, list[int]]] = [{} for _ in range(BANDS)]
     found: dict[int, Near] = {}
@@ -86,6 +88,21 @@ def near(
             if len(stayed) < MAX_COMPARED:
                 stayed.append(index)
     return found
+
+
+def _band_keys(words: NDArray[np.uint64], starts: NDArray[np.int64]) -> NDArray[np.uint64]:
+    """The MinHash keys of every text, uint64 [n, BANDS]."""
+    from undercroft.curate import kernels
+
+    permutations = _permutations()
+
+    def work(span: Span) -> NDArray[np.uint64]:
+        begins = starts[span[0] : span[1] + 1]
+        keys: NDArray[np.uint64] = kernels.band_keys(words, begins, NGRAM, permutations, BANDS)
+        return keys
+
+    parts = on_every_core(work, batches(starts, _BATCH_WORDS))
+    return np.concatenate(parts) if parts else np.empty((0, BANDS), np.uint64)
 
 
 def _best(

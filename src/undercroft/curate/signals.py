@@ -9,10 +9,12 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from undercroft.curate.compiled import Span, on_every_core
+
 if TYPE_CHECKING:
     import pyarrow as pa
 
-_BATCH_BYTES: Final = 16_000_000  # of texts measured together: scratch space stays small
+_BATCH_BYTES: Final = 4_000_000  # of texts measured together: scratch space stays small
 
 #: Column of the documents table and of `kernels.measure`'s result.
 MEASURED: Final = (
@@ -42,14 +44,18 @@ def measure(texts: pa.LargeStringArray) -> Measured:
     data, offsets = buffers(texts)
     count = len(texts)
     numbers = np.zeros((count, kernels.NUM_COLUMNS))
-    starts = np.zeros(count + 1, np.int64)
-    words: list[NDArray[np.uint64]] = []
-    for first, last in batches(offsets, _BATCH_BYTES):
+
+    def work(span: Span) -> tuple[NDArray[np.uint64], NDArray[np.int64]]:
+        first, last = span
         room = int(offsets[last] - offsets[first]) // 2 + (last - first) + 1
         found, begins = np.empty(room, np.uint64), np.empty(last - first + 1, np.int64)
         kernels.measure(data, offsets[first : last + 1], numbers[first:last], found, begins)
-        words.append(found[: begins[-1]].copy())
-        starts[first : last + 1] = begins + starts[first]
+        return found[: begins[-1]].copy(), begins
+
+    parts = on_every_core(work, batches(offsets, _BATCH_BYTES))
+    sizes = [np.diff(begins) for _, begins in parts]
+    starts = np.concatenate([np.zeros(1, np.int64), *sizes]).cumsum()
+    words = [found for found, _ in parts]
     columns = {name: numbers[:, at].astype(kind) for name, at, kind in MEASURED}
     return Measured(columns, np.concatenate(words) if words else np.empty(0, np.uint64), starts)
 

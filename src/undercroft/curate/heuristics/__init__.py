@@ -6,7 +6,6 @@ C4 and FineWeb. Read `measures` for what is counted and `words` for what counts 
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -25,7 +24,7 @@ def measures_of(texts: pa.LargeStringArray, threads: int = 0) -> NDArray[np.floa
     ``threads`` 0 takes every core this process may use. The first call on a machine compiles for
     about 15 s.
     """
-    from undercroft.curate.compiled import drop_stale
+    from undercroft.curate.compiled import Span, drop_stale, on_every_core
     from undercroft.curate.signals import batches, buffers
 
     drop_stale(__file__)
@@ -35,10 +34,9 @@ def measures_of(texts: pa.LargeStringArray, threads: int = 0) -> NDArray[np.floa
     out = np.zeros((len(texts), len(measures.COLUMNS)))
     flags, table = characters.flags(), exceptions.table()
 
-    def work(span: tuple[int, int]) -> None:
+    def work(span: Span) -> None:
         first, last = span
         measures.measure(data, offsets[first : last + 1], flags, table, out[first:last])
 
-    with ThreadPoolExecutor(threads or None) as pool:
-        list(pool.map(work, batches(offsets, _TASK_BYTES)))
+    on_every_core(work, batches(offsets, _TASK_BYTES), threads)
     return out
