@@ -33,7 +33,7 @@ from benchmarks.compare import Result, in_turn, peer_environment, spread, table,
 from undercroft.curate.heuristics import measures_of
 from undercroft.curate.heuristics.policies import POLICIES, reasons
 
-PEER = ["datatrove==0.10.1", "spacy", "regex", "numpy"]
+PEER = ["datatrove==0.10.1", "spacy", "regex", "numpy", "tokenizers", "xxhash<4", "orjson"]
 _WANTED_CHARS = 10_000
 
 
