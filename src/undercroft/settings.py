@@ -124,6 +124,13 @@ class RetrieveSettings(Section):
     candidates: int = Field(
         30, ge=1, description="taken from each of full text and vectors before they are merged"
     )
+    abstain_margin: float = Field(
+        0.05,
+        ge=0,
+        le=1,
+        description="a first question whose best passage scores this much less than any held-out "
+        "question's is answered with 'The documents do not say.'; 1: never",
+    )
 
 
 class AnnotateSettings(Section):

@@ -155,3 +155,11 @@ def test_another_way_to_sample_is_another_route(tmp_path: Path) -> None:
 
     assert planned(0.0) != planned(0.5)
     assert planned(0.5) == planned(0.5)
+
+
+def test_the_route_says_how_far_a_question_may_be(
+    project: Project, put_forward: PutForward
+) -> None:
+    assert put_forward(BETTER).meta["min_score"] == 0.0
+    assert put_forward({**BETTER, "lowest_score": 0.78}).meta["min_score"] == 0.73
+    assert put_forward({**BETTER, "lowest_score": 0.02}).meta["min_score"] == 0.0

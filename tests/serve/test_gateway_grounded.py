@@ -16,6 +16,7 @@ from tests.serve.serving import (
     release,
 )
 from undercroft.retrieve import Embedder
+from undercroft.retrieve.prompt import REFUSAL
 
 CHEESE = "d" * 15 + "2"
 
@@ -201,6 +202,30 @@ def test_an_erased_document_is_not_shown_again_and_its_answers_are_not_kept(grou
     cached, documents = cheese()
     assert cached is None
     assert CHEESE not in documents
+
+
+def test_what_the_documents_are_not_about_is_not_put_to_the_model(tmp_path, upstream):
+    project = make_project(tmp_path / "p")
+    meta = {"engine": "remote", "base_url": upstream.url + "/v1", "model": "theirs"}
+    model = keep(project, "model", "remote", meta)
+    release(project, model, min_score=0.7, **keep_index(project))
+    with gateway_of(project) as gateway, gateway.client() as client:
+        asked = len(upstream.asked)
+        answer = ask(client, "Who won the world cup? script:plain")
+        assert answer.choices[0].message.content == REFUSAL
+        assert not any(source["cited"] for source in answer.model_extra["sources"])
+        assert text_of(ask(client, "Who won it again? script:plain", stream=True)) == REFUSAL
+        assert len(upstream.asked) == asked
+        (row,) = gateway.rows("requests", f"id = '{answer.id}'")
+        assert (row["status"], row["degraded"]) == ("ok", "abstained")
+        ask(client, "Where does Cheddar cheese ripen in the caves? script:plain")
+        turns = [
+            {"role": "user", "content": "Where does Cheddar ripen?"},
+            {"role": "assistant", "content": "In caves. [1]"},
+            {"role": "user", "content": "And then? script:plain"},
+        ]
+        client.chat.completions.create(model="docs", messages=turns, temperature=1)
+        assert len(upstream.asked) == asked + 2
 
 
 def test_a_new_route_takes_over_without_a_lost_request(grounded, client, upstream):

@@ -18,6 +18,7 @@ from undercroft.settings import EvaluateSettings
 
 CARD = "scorecard.json"
 CASES = "cases.jsonl"
+MIN_SCORED = 16  # answerable questions from which the lowest score is worth something
 HEADLINE = "answer_f1"
 
 Score = Callable[[Answered, Question], float]
@@ -88,6 +89,7 @@ def score(
         "tuned": {name: _round(one.tuned) if one else None for name, one in differences.items()},
         "differences": {name: _as_dict(name, one) for name, one in defined.items()},
         "retrieval": retrieval(questions),
+        "lowest_score": lowest_score(questions),
         "cases": len(questions),
         "unanswerable": sum(not question.case.answerable for question in questions),
         "confidence": settings.confidence,
@@ -109,6 +111,13 @@ def retrieval(questions: Sequence[Question]) -> dict[str, float | int | None]:
         "mrr": round(sum(1 / rank for rank in found) / len(ranks), 4),
         "k": shown,
     }
+
+
+def lowest_score(questions: Sequence[Question]) -> float | None:
+    """The best passage's score for the answerable question that finds least, or None where there
+    are too few to say what a question about these documents finds."""
+    scores = [q.passages[0].score for q in questions if q.case.answerable and q.passages]
+    return round(min(scores), 4) if len(scores) >= MIN_SCORED else None
 
 
 def _compare(

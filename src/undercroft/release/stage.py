@@ -20,9 +20,9 @@ PROMPT = "undercroft.retrieve.prompt"
 
 
 def _served_with(project: Project, params: ReleaseSettings) -> str:  # noqa: ARG001
-    """A route fixes how tokens are drawn and what the prompt says."""
+    """A route fixes how tokens are drawn, what the prompt says and when nothing is asked."""
     sampling = project.settings.sampling.model_dump_json()
-    return f"{sampling} {code_digest((PROMPT,))}"
+    return f"{sampling} {code_digest((PROMPT,))} {project.settings.retrieve.abstain_margin}"
 
 
 @stage("release", version=1, params=ReleaseSettings, fingerprint=_served_with)
@@ -55,6 +55,7 @@ def release(
         "scorecard": str(scorecard.ref),
         "sampling": run.project.settings.sampling.model_dump(mode="json"),
         "prompt": code_digest((PROMPT,))[:16],
+        "min_score": _min_score(scorecard, run.project.settings.retrieve.abstain_margin),
         "previous": str(previous.ref) if previous else "",
         "candidate": str(tuned.ref),
         "released": verdict.released,
@@ -64,6 +65,15 @@ def release(
     file.write_text(json.dumps(route, indent=2), encoding="utf-8")
     run.event("gate", released=verdict.released, reason=reason)
     return Made("route", run.project.name, path=file, meta=route)
+
+
+def _min_score(scorecard: Artifact, margin: float) -> float:
+    """What the best passage for a question must reach for the model to be asked; 0 is no limit.
+
+    It lies ``margin`` below what any held-out question about these documents found.
+    """
+    lowest = scorecard.meta["evaluation"].get("lowest_score")
+    return round(max(0.0, lowest - margin), 4) if lowest is not None and margin < 1 else 0.0
 
 
 def _kept(project: Project, previous: Artifact | None, base: Artifact) -> str:

@@ -14,7 +14,7 @@ from contextlib import aclosing, contextmanager
 from typing import TYPE_CHECKING
 
 from undercroft.records import Passage, Principal
-from undercroft.retrieve.prompt import QUESTION_CHARACTERS
+from undercroft.retrieve.prompt import QUESTION_CHARACTERS, REFUSAL
 from undercroft.serve import grounding, rows, screens
 from undercroft.serve.asks import Ask
 from undercroft.serve.budgets import Grant, most_tokens
@@ -39,8 +39,8 @@ Parse = Callable[[bytes, SamplingSettings], Ask]
 
 
 async def answer(gateway: Gateway, exchange: Exchange, parse: Parse) -> None:
-    """parse -> identify -> admit -> [screen input | cache | retrieve] -> route -> generate
-    -> screen output -> settle -> record -> the last byte."""
+    """parse -> identify -> admit -> [screen input | cache | retrieve] -> route -> generate, or
+    abstain -> screen output -> settle -> record -> the last byte."""
     route = gateway.route
     ask = parse(await exchange.body(gateway.max_body_bytes), route.sampling)
     who = await gateway.identify(exchange, "chat")
@@ -62,10 +62,13 @@ async def answer(gateway: Gateway, exchange: Exchange, parse: Parse) -> None:
                         pieces = _replayed(flight.answer)
                     else:
                         passages, messages = await _prepare(gateway, route, ask, row)
-                        written = generate(
-                            gateway, arm, ask, messages, row=row, patience_s=patience
-                        )
-                        pieces = _screen_output(gateway, written, passages, row)
+                        if "retrieval" not in row.degraded and route.abstains(ask, passages):
+                            pieces = _abstention(row)
+                        else:
+                            written = generate(
+                                gateway, arm, ask, messages, row=row, patience_s=patience
+                            )
+                            pieces = _screen_output(gateway, written, passages, row)
                     row.passages = [rows.passage_row(passage) for passage in passages or ()]
                     flight.land(await reply.deliver(pieces, passages))
         await reply.conclude(passages)
@@ -153,6 +156,12 @@ async def _screen_output(
     found = screens.found_by(filters)
     row.findings += [rows.finding_row(each) for each in found]
     gateway.metrics.count_findings("output", found)
+
+
+async def _abstention(row: RequestRow) -> AsyncGenerator[Piece, None]:
+    """The answer to what the documents are plainly not about; no model is asked."""
+    row.degrade("abstained")
+    yield Piece(REFUSAL, "stop", Usage())
 
 
 async def _replayed(known: Answer) -> AsyncGenerator[Piece, None]:

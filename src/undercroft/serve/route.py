@@ -13,12 +13,13 @@ an immutable value that is swapped whole; requests under way keep the one they b
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from undercroft.errors import NotFound
 from undercroft.project import Project
-from undercroft.records import Artifact
+from undercroft.records import Artifact, Passage
 from undercroft.serve import replicas
 from undercroft.serve.asks import Ask
 from undercroft.serve.pool import Pool
@@ -52,6 +53,7 @@ class Route:
     retriever: Retriever | None = None
     embedder: Embedder | None = None
     sampling: SamplingSettings = field(default_factory=SamplingSettings)
+    min_score: float = 0.0  # of the best passage, for the model to be asked
     created: int = 0
     models: tuple[str, ...] = field(default=())
 
@@ -73,6 +75,16 @@ class Route:
     def reads_for(self, ask: Ask) -> bool:
         """Whether passages are looked up for ``ask``."""
         return ask.retrieve and ask.kind == "chat" and self.retriever is not None
+
+    def abstains(self, ask: Ask, passages: Sequence[Passage] | None) -> bool:
+        """Whether ``passages`` are too far from ``ask`` for the model to be asked over them.
+
+        Only of a conversation's first question: a later one leans on what was said before.
+        """
+        if passages is None or sum(turn.role == "user" for turn in ask.turns) > 1:
+            return False
+        best = passages[0].score if passages else 0.0
+        return best < self.min_score
 
     def _draw(self, subject: str) -> Arm:
         if len(self.arms) == 1:

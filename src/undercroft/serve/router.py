@@ -97,7 +97,7 @@ class Router:
         return Route(
             ref=str(found.ref), name=self._project.name, arms=arms, index=index,
             embedding=embedding, retriever=retriever, embedder=embedder,
-            sampling=sampling,
+            sampling=sampling, min_score=float(found.meta.get("min_score", 0.0)),
             created=int(found.created_at.timestamp()), models=names,
         )  # fmt: skip
 
