@@ -12,7 +12,7 @@ import pytest
 import yaml
 
 from tests.curate.test_stage import TEXTS
-from undercroft.errors import BadInput
+from undercroft.errors import BadInput, StorageFull
 from undercroft.lake import read_dataset
 from undercroft.project import Project
 from undercroft.records import Artifact
@@ -94,6 +94,7 @@ def test_an_export_that_fails_leaves_nothing_at_its_place(
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(module, "_write", full)
-    with pytest.raises(OSError, match="No space"):
+    with pytest.raises(StorageFull, match="disk is full"):
         export(project, dataset, tmp_path / "out")
     assert not (tmp_path / "out").exists()
+    assert not list(tmp_path.glob(".out*"))

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from undercroft.errors import BadInput
+from undercroft.lake.faults import told
 from undercroft.project import Project
 from undercroft.records import Artifact
 from undercroft.versions.card import card
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 Format = Literal["parquet", "jsonl"]
+Tell = Callable[[int, int], None]
 FORMATS: tuple[Format, ...] = ("parquet", "jsonl")
 #: Rows of one file: at 10 kB a document about 0.5 GB, the size that readers like best.
 FILE_ROWS = 50_000
@@ -46,39 +48,49 @@ def export(
     artifact: Artifact,
     folder: Path,
     form: Format = "parquet",
-    tell: Callable[[int, int], None] = lambda *_: None,
+    tell: Tell = lambda *_: None,
 ) -> list[File]:
     """Write the kept documents of ``artifact`` into the new ``folder``; the files with digests.
 
     ``tell`` hears of (rows written, rows in all). Raises `BadInput` when ``folder`` holds
-    something, which is left as it is.
+    something, which is left as it is, and `StorageFull`.
     """
-    from undercroft.lake import read_dataset
-
+    folder = folder.resolve()
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise BadInput(
             f"{folder} is not empty.", "It was left as it is.", "Name a folder that is new."
         )
-    documents = read_dataset(project.lake, artifact)
     making = folder.with_name(f".{folder.name}.making")
-    shutil.rmtree(making, ignore_errors=True)
-    (making / "data").mkdir(parents=True)
+    with told(f"export {artifact} to {folder}"):
+        try:
+            files = _make(project, artifact, making, form, tell)
+            if folder.exists():
+                folder.rmdir()
+            making.rename(folder)
+        finally:
+            shutil.rmtree(making, ignore_errors=True)
+    return files
+
+
+def _make(
+    project: Project, artifact: Artifact, folder: Path, form: Format, tell: Tell
+) -> list[File]:
+    from undercroft.lake import read_dataset
+
+    documents = read_dataset(project.lake, artifact)
+    shutil.rmtree(folder, ignore_errors=True)
+    (folder / "data").mkdir(parents=True)
     files: list[File] = []
     done = 0
     for name, part in _parts(documents, form):
-        _write(part, making / name, form)
+        _write(part, folder / name, form)
+        files.append(_file(folder, name))
         done += part.num_rows
-        files.append(_file(making, name))
         tell(done, documents.num_rows)
     text = card(project, artifact, f"data/*.{form}")
-    (making / "README.md").write_text(text, encoding="utf-8")
-    described = croissant(artifact, documents.schema, files, form)
-    (making / "croissant.json").write_text(
-        json.dumps(described, indent=2, ensure_ascii=False) + "\n", encoding="utf-8"
-    )
-    if folder.exists():
-        folder.rmdir()
-    making.rename(folder)
+    (folder / "README.md").write_text(text, encoding="utf-8")
+    described = json.dumps(croissant(artifact, documents.schema, files, form), indent=2)
+    (folder / "croissant.json").write_text(described + "\n", encoding="utf-8")
     return files
 
 
