@@ -17,7 +17,7 @@ from undercroft.lake import read_dataset
 from undercroft.project import Project
 from undercroft.records import Artifact
 from undercroft.versions import diff, follow, in_use, log, restore, verify
-from undercroft.versions.selection import dataset_of
+from undercroft.versions.names import dataset_of
 
 Made = Callable[..., tuple[Project, Artifact]]
 FIRST = {"kept": PROSE, "edited": OTHER, "gone": OTHER.upper()[::-1], "short": "Too short."}

@@ -60,7 +60,7 @@ def list_datasets(state: State, as_json: bool) -> None:
 def show_log(state: State, name: str, limit: int, offset: int, as_json: bool) -> None:
     """List the versions of a dataset; ▸ marks the one that the main job uses."""
     from undercroft.versions import log
-    from undercroft.versions.selection import dataset_of
+    from undercroft.versions.names import dataset_of
 
     project = state.project()
     versions = log(project, dataset_of(project, name).name, limit, offset)
@@ -83,7 +83,7 @@ def show_log(state: State, name: str, limit: int, offset: int, as_json: bool) ->
 def show(context: click.Context, name: str, rule: str | None, limit: int, as_json: bool) -> None:
     """Show one version: what it keeps, what it left out, by which rule and value."""
     from undercroft.cli.artifacts import show as show_artifact
-    from undercroft.versions.selection import dataset_of
+    from undercroft.versions.names import dataset_of
 
     ref = str(dataset_of(context.obj.project(), name).ref)
     context.invoke(show_artifact, ref=ref, rule=rule, limit=limit, offset=0, as_json=as_json)
@@ -101,7 +101,7 @@ def show(context: click.Context, name: str, rule: str | None, limit: int, as_jso
 def diff(state: State, a: str, b: str | None, limit: int, as_json: bool) -> None:
     """Compare version A with B, or with the newest: documents, rules, sources, statistics."""
     from undercroft.versions import diff as compare
-    from undercroft.versions.selection import dataset_of
+    from undercroft.versions.names import dataset_of
 
     project = state.project()
     before = dataset_of(project, a)
@@ -120,7 +120,7 @@ def diff(state: State, a: str, b: str | None, limit: int, as_json: bool) -> None
 @click.pass_obj
 def tag(state: State, name: str, tag: str) -> None:
     """Give a version a name; a name given again moves."""
-    from undercroft.versions.selection import dataset_of
+    from undercroft.versions.names import dataset_of
 
     project = state.project()
     artifact = dataset_of(project, name)
@@ -142,7 +142,7 @@ def restore(state: State, name: str, newest: bool, reason: str) -> None:
     """Have the main job use this version from now on; nothing is copied."""
     from undercroft.versions import follow
     from undercroft.versions import restore as bring_back
-    from undercroft.versions.selection import dataset_of
+    from undercroft.versions.names import dataset_of
 
     project = state.project()
     artifact = dataset_of(project, name)
@@ -174,7 +174,7 @@ def restore(state: State, name: str, newest: bool, reason: str) -> None:
 def export(state: State, name: str, folder: Path, form: Any, as_json: bool) -> None:
     """Write the kept documents as files for `datasets`, pandas, DuckDB and Croissant loaders."""
     from undercroft.versions.export import export as write
-    from undercroft.versions.selection import dataset_of
+    from undercroft.versions.names import dataset_of
 
     project = state.project()
     artifact = dataset_of(project, name)
@@ -197,7 +197,7 @@ def export(state: State, name: str, folder: Path, form: Any, as_json: bool) -> N
 def card(state: State, name: str) -> None:
     """Print the card of a version, computed from the ledger."""
     from undercroft.versions.card import card as card_of
-    from undercroft.versions.selection import dataset_of
+    from undercroft.versions.names import dataset_of
 
     project = state.project()
     click.echo(card_of(project, dataset_of(project, name)), nl=False)
@@ -212,7 +212,7 @@ def card(state: State, name: str) -> None:
 def verify(state: State, name: str, as_json: bool) -> None:
     """Rehash a version; a flipped byte or a row that vanished is an error."""
     from undercroft.versions import verify as rehash
-    from undercroft.versions.selection import dataset_of
+    from undercroft.versions.names import dataset_of
 
     project = state.project()
     with _progress("verify", as_json) as tell:

@@ -35,11 +35,10 @@ def removed(
 ) -> list[Removed]:
     """A page of the documents that the dataset ``artifact`` left out, by address."""
     import pyarrow.compute as pc
-    import pyarrow.parquet as pq
 
-    from undercroft.lake import any_of
+    from undercroft.lake import any_of, read_selection
 
-    selection = pq.read_table(project.path(artifact) / "selection.parquet")
+    selection = read_selection(project.lake, artifact)
     gone = selection.filter(pc.invert(selection["kept"]))
     if rule is not None:
         gone = gone.filter(pc.equal(gone["rule"], rule))

@@ -35,6 +35,7 @@ def curate(run: StageRun, params: CurateSettings, *, raw: Artifact) -> Made:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
+    from undercroft.lake.dataset import SELECTION_FILE
     from undercroft.lake.schemas import SELECTION
 
     rows = _extracted(run, raw)
@@ -54,7 +55,7 @@ def curate(run: StageRun, params: CurateSettings, *, raw: Artifact) -> Made:
     folder.mkdir(exist_ok=True)
     pq.write_table(
         pa.Table.from_pylist(selection, SELECTION),
-        folder / "selection.parquet",
+        folder / SELECTION_FILE,
         compression="zstd",
         use_dictionary=["rule", "value"],  # ids and digests are all different
     )

@@ -17,7 +17,7 @@ from undercroft.lake.lake import Lake
 from undercroft.lake.where import any_of, equals, quote
 
 if TYPE_CHECKING:
-    from undercroft.lake.dataset import read_dataset
+    from undercroft.lake.dataset import read_dataset, read_selection
     from undercroft.lake.purge import Purged
     from undercroft.lake.rows import with_digests
     from undercroft.lake.table import Table
@@ -31,6 +31,7 @@ __all__ = [
     "equals",
     "quote",
     "read_dataset",
+    "read_selection",
     "with_digests",
 ]
 
@@ -43,6 +44,7 @@ def __getattr__(name: str) -> Any:
         "Table": "table",
         "Purged": "purge",
         "read_dataset": "dataset",
+        "read_selection": "dataset",
         "with_digests": "rows",
     }
     if name not in homes:

@@ -26,7 +26,7 @@ def read_dataset(lake: Lake, artifact: Artifact, columns: Sequence[str] | None =
     Documents are in the order of the selection. One that was erased since the dataset was made is
     left out. Raises `NotFound` when the selection or the table's version is gone.
     """
-    selection = pq.read_table(lake.blobs.path(artifact.uri) / SELECTION_FILE)
+    selection = read_selection(lake, artifact)
     kept = selection.filter(selection["kept"])
     wanted = list(COLUMNS if columns is None else columns)
     documents = lake.table(str(artifact.meta["table"])).read(
@@ -40,6 +40,14 @@ def read_dataset(lake: Lake, artifact: Artifact, columns: Sequence[str] | None =
         position = documents.column_names.index("text")
         documents = documents.set_column(position, "text", _masked(documents["text"], masks))
     return documents.select(wanted)
+
+
+def read_selection(lake: Lake, artifact: Artifact) -> pa.Table:
+    """One row per document of ``artifact``, kept or not (`schemas.SELECTION`).
+
+    Raises `NotFound` when the selection is gone.
+    """
+    return pq.read_table(lake.blobs.path(artifact.uri) / SELECTION_FILE)
 
 
 def _masked(texts: pa.ChunkedArray, masks: pa.ChunkedArray) -> pa.ChunkedArray:

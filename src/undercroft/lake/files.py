@@ -1,10 +1,8 @@
-"""The files that one version of a Lance table is read from, and their digests."""
+"""The files that one version of a Lance table is read from."""
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator
-from pathlib import Path
 
 import lance
 
@@ -19,9 +17,3 @@ def of(dataset: lance.LanceDataset) -> Iterator[str]:
             yield f"data/{file.path}"
         if deletions := fragment.deletion_file():
             yield str(deletions)
-
-
-def digest(path: Path) -> str:
-    """SHA-256 of the file at ``path``, in hex."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -21,6 +21,7 @@ import pyarrow as pa
 from undercroft.errors import BadInput, NotFound
 from undercroft.lake import files, upkeep
 from undercroft.lake import purge as erasure
+from undercroft.lake.blobs import digest_of
 from undercroft.lake.faults import committed, is_conflict, is_missing, told
 from undercroft.lake.lock import held
 from undercroft.lake.rows import COLUMN as DIGEST
@@ -293,7 +294,7 @@ class Table:
             return {}
         known = known or {}
         names = files.of(self.dataset(version))
-        return {name: known.get(name) or files.digest(Path(self.uri) / name) for name in names}
+        return {name: known.get(name) or digest_of(Path(self.uri) / name)[0] for name in names}
 
     # --- upkeep ------------------------------------------------------------------------------
 

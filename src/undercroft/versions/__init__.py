@@ -2,7 +2,7 @@
 
 A dataset version is a selection (which documents are kept, why not, what is masked, and the digest
 of every row) of one version of the documents table. Nothing here makes a dataset; `curate` does.
-Read `selection` first.
+Read `history` first.
 """
 
 from __future__ import annotations

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from undercroft.project import Project
 from undercroft.records import Artifact
-from undercroft.versions.selection import facts_of, selection
 
 STATISTICS = ("documents", "kept", "chars", "suspicious")
 
@@ -30,8 +29,9 @@ class Difference:
 
     ``counts`` is by change: ``added`` and ``gone`` documents came and went with their source;
     ``edited`` ones are kept by both but say or measure something else; ``removed`` and
-    ``admitted`` ones are in both and met another verdict. ``rules`` and ``sources`` count kept
-    documents as (before, after); ``policy`` holds the thresholds that differ.
+    ``admitted`` ones are in both and met another verdict. The other fields hold what differs, as
+    (before, after): ``removed`` documents by rule, kept ones by source and by language, totals,
+    and the policy's rules.
     """
 
     a: str
@@ -51,8 +51,8 @@ def diff(project: Project, a: Artifact, b: Artifact, limit: int = 50) -> Differe
     changed = list(_changes(before, after))
     shown = changed[:limit]
     uris = {
-        **_column(project, a, (each.id for each in shown if each.change == "gone"), "uri"),
-        **_column(project, b, (each.id for each in shown if each.change != "gone"), "uri"),
+        **_addresses(project, a, [each.id for each in shown if each.change == "gone"]),
+        **_addresses(project, b, [each.id for each in shown if each.change != "gone"]),
     }
     return Difference(
         a=str(a.ref),
@@ -73,7 +73,9 @@ _Verdict = tuple[bool, str, bytes]  # kept, rule, digest of the row
 
 
 def _verdicts(project: Project, artifact: Artifact) -> dict[str, _Verdict]:
-    table = selection(project, artifact)
+    from undercroft.lake import read_selection
+
+    table = read_selection(project.lake, artifact)
     digests = table["digest"].to_pylist() if "digest" in table.column_names else [b""] * len(table)
     columns = (table["id"].to_pylist(), table["kept"].to_pylist(), table["rule"].to_pylist())
     return {
@@ -109,11 +111,13 @@ def _sources(
     return dict(Counter(sources[name] for name, v in verdicts.items() if v[0] and name in sources))
 
 
-def _column(
-    project: Project, artifact: Artifact, ids: Iterable[str], column: str
-) -> dict[str, str]:
-    facts = facts_of(project, artifact, ids, [column])
-    return {name: str(row[column]) for name, row in facts.items()}
+def _addresses(project: Project, artifact: Artifact, ids: Sequence[str]) -> dict[str, str]:
+    """The addresses of the documents ``ids`` in that version; erased ones have none."""
+    from undercroft.lake import any_of
+
+    table = project.lake.table(str(artifact.meta["table"]))
+    rows = table.read(["id", "uri"], any_of("id", ids), int(artifact.meta["version"]))
+    return {row["id"]: str(row["uri"]) for row in rows.to_pylist()}
 
 
 def _thresholds(artifact: Artifact) -> dict[str, Any]:

@@ -9,7 +9,6 @@ The folder appears whole or not at all.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import shutil
 from collections.abc import Callable, Iterator
@@ -18,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from undercroft.errors import BadInput
+from undercroft.lake.blobs import digest_of
 from undercroft.lake.faults import told
 from undercroft.project import Project
 from undercroft.records import Artifact
@@ -114,7 +114,5 @@ def _write(part: pa.Table, path: Path, form: Format) -> None:
 
 
 def _file(folder: Path, name: str) -> File:
-    path = folder / name
-    with path.open("rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
-    return File(name, digest, path.stat().st_size)
+    digest, size = digest_of(folder / name)
+    return File(name, digest, size)

@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING
 from undercroft.errors import NotFound, Tampered, UndercroftError
 from undercroft.project import Project
 from undercroft.records import Artifact
-from undercroft.versions.selection import selection
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -45,10 +44,12 @@ class Verified:
 
 def verify(project: Project, artifact: Artifact, tell: Tell = lambda *_: None) -> Verified:
     """Read and rehash all of ``artifact``; ``tell`` hears of (rows done, rows in all)."""
+    from undercroft.lake import read_selection
+
     found = Verified(str(artifact.ref))
     try:
         project.lake.blobs.verify(artifact.uri, artifact.digest)
-        chosen = selection(project, artifact)
+        chosen = read_selection(project.lake, artifact)
     except (Tampered, NotFound) as error:
         found.problem = f"{error.what} {error.why}".strip()
         return found
@@ -89,14 +90,14 @@ def _compare(batch: pa.RecordBatch, expected: dict[str, bytes], found: Verified)
 
 
 def _changed_files(project: Project, artifact: Artifact) -> list[str]:
-    from undercroft.lake import files
+    from undercroft.lake.blobs import digest_of
 
     folder = Path(project.lake.table(str(artifact.meta["table"])).uri)
     recorded: dict[str, str] = artifact.meta.get("files", {})
     return [
         name
         for name, digest in recorded.items()
-        if (folder / name).exists() and files.digest(folder / name) != digest
+        if (folder / name).exists() and digest_of(folder / name)[0] != digest
     ]
 
 
