@@ -85,23 +85,18 @@ def _write(texts: Mapping[str, str], folder: Path) -> None:
 
 def _ours(source: Path, out: Path) -> dict[str, Any]:
     from undercroft.curate import duplicates
-    from undercroft.curate.signals import measure
+    from undercroft.curate.groups import Corpus
 
     started = time.monotonic()
     lines = [line for path in sorted(source.iterdir()) for line in path.open(encoding="utf-8")]
     rows = [json.loads(line) for line in lines]
-    names, texts = [row["id"] for row in rows], [row["text"] for row in rows]
-    measured = measure(pa.array(texts, pa.large_string()))
-    _, copies = duplicates.exact(texts, names)
+    names, every = [row["id"] for row in rows], pa.array(row["text"] for row in rows)
+    corpus = Corpus.of({row["id"]: row["text"] for row in rows})
+    copied = duplicates.exact(corpus) >= 0
     near = duplicates.near(
-        measured.words,
-        measured.starts,
-        names=names,
-        lengths=measured.columns["num_chars"].tolist(),
-        threshold=THRESHOLD,
-        left_out=[copy is not None for copy in copies],
-    )
-    stays = [number not in near and copies[number] is None for number in range(len(rows))]
+        corpus, lambda some: every.take(pa.array(some)).cast("large_string"), THRESHOLD, copied
+    ).near
+    stays = [number not in near and not copied[number] for number in range(len(rows))]
     out.mkdir(exist_ok=True)
     with (out / "kept.jsonl").open("w", encoding="utf-8") as file:
         file.writelines(line for line, stay in zip(lines, stays, strict=True) if stay)

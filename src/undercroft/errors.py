@@ -24,6 +24,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 
 class UndercroftError(Exception):
@@ -44,6 +45,10 @@ class UndercroftError(Exception):
 
     def __str__(self) -> str:
         return " ".join(part for part in (self.what, self.why, self.do) if part)
+
+    def __reduce__(self) -> tuple[object, ...]:
+        """Errors come whole out of worker processes, whatever their constructors take."""
+        return _again, (type(self), self.args, self.__dict__)
 
     def as_dict(self) -> dict[str, str]:
         """The one JSON error shape of the command line: ``code``, ``what``, ``why``, ``do``."""
@@ -156,3 +161,11 @@ def nearest(name: str, known: Iterable[str]) -> str | None:
     """The known name most like ``name``, or None when none is near."""
     close = difflib.get_close_matches(name, list(known), n=1, cutoff=0.5)
     return close[0] if close else None
+
+
+def _again(
+    kind: type[UndercroftError], args: tuple[object, ...], state: dict[str, Any]
+) -> UndercroftError:
+    error = kind.__new__(kind, *args)
+    error.__dict__.update(state)
+    return error

@@ -263,6 +263,27 @@ class ConsoleSettings(Section):
     port: int = Field(8001, ge=0, lt=65536, description="0 takes a free port")
 
 
+class ClusterSettings(Section):
+    """Who does the work on many documents; the result is the same."""
+
+    engine: Literal["native", "ray"] = Field(
+        "native", description="processes of this machine, or tasks of a Ray cluster"
+    )
+    address: str = Field(
+        "", description="Ray cluster to join, such as auto or ray://host:10001; empty: start one"
+    )
+    processes: int = Field(0, ge=0, description="worker processes; 0: one for each core")
+    task_seconds: float = Field(
+        60.0, gt=0, description="a document that takes a worker longer is put in quarantine"
+    )
+    task_memory_mb: int = Field(
+        3000, ge=500, description="a document that needs more memory is put in quarantine (Linux)"
+    )
+    tries: int = Field(
+        2, ge=1, description="times a document alone may fail before it is put in quarantine"
+    )
+
+
 class MeterSettings(Section):
     """Energy and money."""
 
@@ -291,4 +312,5 @@ class Settings(Section):
     sampling: SamplingSettings = SamplingSettings()
     serve: ServeSettings = ServeSettings()
     console: ConsoleSettings = ConsoleSettings()
+    cluster: ClusterSettings = ClusterSettings()
     meter: MeterSettings = MeterSettings()

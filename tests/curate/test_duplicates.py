@@ -8,7 +8,8 @@ import pyarrow as pa
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from undercroft.curate import duplicates, signals
+from undercroft.curate import duplicates
+from undercroft.curate.groups import Corpus
 
 WORDS = [f"word{a}{b}" for a in "abcdefghijklmnop" for b in "abcdefghij"]
 
@@ -26,13 +27,18 @@ def edited(text: str, changes: int, seed: int = 0) -> str:
 
 
 def near(texts: dict[str, str], threshold: float = 0.8) -> dict[str, duplicates.Near]:
-    names, some = list(texts), list(texts.values())
-    measured = signals.measure(pa.array(some, pa.large_string()))
-    lengths = measured.columns["num_chars"].tolist()
-    found = duplicates.near(
-        measured.words, measured.starts, names=names, lengths=lengths, threshold=threshold
-    )
+    names = list(texts)
+    found = duplicates.near(Corpus.of(texts), reader(texts), threshold).near
     return {names[index]: each for index, each in found.items()}
+
+
+def reader(texts: dict[str, str]) -> duplicates.Texts:
+    every = pa.array(texts.values(), pa.large_string())
+    return lambda indices: every.take(pa.array(indices))
+
+
+def copies(texts: dict[str, str]) -> list[int]:
+    return duplicates.exact(Corpus.of(texts)).tolist()
 
 
 def jaccard(one: str, other: str) -> float:
@@ -106,12 +112,9 @@ def test_the_order_of_documents_changes_nothing(
     assert {k: (names[v.original], v.jaccard) for k, v in one.items()} == {
         k: (others[v.original], v.jaccard) for k, v in other.items()
     }
-    some, more = (
-        duplicates.exact(list(mapping.values()), list(mapping))[1]
-        for mapping in (texts, dict(shuffled))
-    )
-    kept = {n for n, o in zip(names, some, strict=True) if o is None}
-    assert kept == {n for n, o in zip(others, more, strict=True) if o is None}
+    some, more = copies(texts), copies(dict(shuffled))
+    kept = {n for n, o in zip(names, some, strict=True) if o < 0}
+    assert kept == {n for n, o in zip(others, more, strict=True) if o < 0}
 
 
 @settings(max_examples=60, deadline=None)
@@ -146,5 +149,5 @@ def test_at_the_threshold_nearly_all_pairs_are_found() -> None:
 
 def test_texts_too_short_to_compare_are_left_to_exact_comparison() -> None:
     assert near({"a": "only four words here", "b": "only four words here"}) == {}
-    _, originals = duplicates.exact(["x", "y", "x"], ["long-name", "b", "c"])
-    assert originals == [2, None, None]
+    assert copies({"long-name": "x", "b": "y", "c": "x"}) == [2, -1, -1]
+    assert copies({"a": "", "b": ""}) == [-1, -1]

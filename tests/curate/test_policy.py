@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
+import pyarrow as pa
 import pytest
 
-from undercroft.curate.policy import digest_of, judge, rules_of
+from undercroft.curate.policy import Verdict, digest_of, judge, judge_copies, rules_of
+from undercroft.lake.schemas import DUPLICATES
 from undercroft.settings import CurateSettings
 
 FINE: dict[str, Any] = {
@@ -16,15 +18,24 @@ FINE: dict[str, Any] = {
     "duplicate_line_ratio": 0.0,
     "top_ngram_ratio": 0.0,
     "num_secrets": 0,
-    "near_duplicate_jaccard": None,
-    "near_duplicate_containment": None,
-    "near_duplicate_of": None,
-    "exact_duplicate_of": None,
+    "quarantined": None,
 }
+COPIES = pa.schema([("id", pa.string()), *DUPLICATES])
 
 
-def row(name: str, **signals: Any) -> dict[str, Any]:
-    return {**FINE, "id": name, **signals}
+def verdicts(
+    documents: dict[str, dict[str, Any]], settings: CurateSettings, copies: Any = ()
+) -> dict[str, Verdict]:
+    """What is removed, of documents by id with what is not `FINE` about them."""
+    rules = rules_of(settings)
+    signals = pa.Table.from_pylist([{**FINE, "id": n, **own} for n, own in documents.items()])
+    signals = signals.set_column(
+        signals.column_names.index("quarantined"),
+        "quarantined",
+        signals["quarantined"].cast(pa.string()),
+    )
+    removed = judge(signals, rules)
+    return removed | judge_copies(pa.Table.from_pylist(list(copies), COPIES), rules, removed)
 
 
 @pytest.mark.parametrize(
@@ -38,40 +49,38 @@ def row(name: str, **signals: Any) -> dict[str, Any]:
         ({"num_secrets": 21}, "secrets", "21"),
         ({"language": "de"}, "language", "de"),
         ({"num_chars": 12, "symbol_ratio": 0.9}, "too_short", "12"),
+        ({"num_chars": 0, "quarantined": "timeout: slow"}, "quarantined", "timeout: slow"),
     ],
 )
 def test_the_first_rule_that_holds_is_the_reason(
     signals: dict[str, Any], rule: str, value: str
 ) -> None:
-    rules = rules_of(CurateSettings(languages=["en"]))
-    verdict = judge([row("a", **signals)], rules)["a"]
-    assert (verdict.kept, verdict.rule, verdict.value) == (False, rule, value)
+    verdict = verdicts({"a": signals, "b": {}}, CurateSettings(languages=["en"]))
+    assert verdict == {"a": Verdict(False, rule, value)}
 
 
 def test_a_language_that_cannot_be_told_is_no_reason() -> None:
-    rules = rules_of(CurateSettings(languages=["en"]))
-    assert judge([row("a", language="und")], rules)["a"].kept
+    assert verdicts({"a": {"language": "und"}}, CurateSettings(languages=["en"])) == {}
 
 
 def test_a_duplicate_goes_only_while_its_original_stays() -> None:
-    near = {"near_duplicate_of": "a", "near_duplicate_jaccard": 0.93}
-    rules = rules_of(CurateSettings())
-    verdicts = judge([row("a"), row("b", **near)], rules)
-    assert verdicts["b"].rule == "near_duplicate"
-    assert verdicts["b"].value == "0.93"
-    verdicts = judge([row("a", num_secrets=99), row("b", **near)], rules)
-    assert not verdicts["a"].kept
-    assert verdicts["b"].kept
+    near = {"id": "b", "near_duplicate_of": "a", "near_duplicate_jaccard": 0.93}
+    settings = CurateSettings()
+    gone = Verdict(False, "near_duplicate", "0.93")
+    assert verdicts({"a": {}, "b": {}}, settings, [near]) == {"b": gone}
+    assert set(verdicts({"a": {"num_secrets": 99}, "b": {}}, settings, [near])) == {"a"}
 
 
 def test_a_copy_of_a_copy_goes_too() -> None:
-    rows = [
-        row("a"),
-        row("b", near_duplicate_of="a", near_duplicate_jaccard=0.9),
-        row("c", exact_duplicate_of="b"),
+    copies = [
+        {"id": "b", "near_duplicate_of": "a", "near_duplicate_jaccard": 0.9},
+        {"id": "c", "exact_duplicate_of": "b"},
     ]
-    verdicts = judge(rows, rules_of(CurateSettings()))
-    assert [verdicts[name].rule for name in "abc"] == ["", "near_duplicate", "exact_duplicate"]
+    removed = verdicts({"a": {}, "b": {}, "c": {}}, CurateSettings(), copies)
+    assert {name: each.rule for name, each in removed.items()} == {
+        "b": "near_duplicate",
+        "c": "exact_duplicate",
+    }
 
 
 def test_the_digest_names_the_policy() -> None:

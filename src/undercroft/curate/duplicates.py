@@ -1,35 +1,39 @@
 """Texts that say the same: exact copies, and near ones whose likeness is verified.
 
-Candidates come from MinHash over runs of 5 words in 14 bands of 8 rows (the setting of FineWeb,
-Penedo et al. 2024: a pair of Jaccard 0.8 shares a band with probability 0.92). A shared band is
+Candidates come from shared MinHash keys (`bands`), group by group (`groups`). A shared key is
 only a hint: a text is a duplicate when its exact Jaccard with the text that stays reaches the
 threshold, or when all its runs of words stand in that text. Nothing is removed for being like
 something that is itself removed, so likeness does not chain.
 
-Which text stays does not depend on the order they come in: the longest, and of equals the one
-whose name (its address) is shortest, then first in the alphabet.
+Which text stays does not depend on the order they come in, nor on how they are divided: the
+longest, and of equals the one whose name (its address) is shortest, then first in the alphabet.
 """
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Final
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from itertools import pairwise
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
+from undercroft.curate.bands import BANDS, NGRAM
 from undercroft.curate.compiled import Span, on_every_core
-from undercroft.curate.signals import batches
+from undercroft.curate.groups import Corpus, Groups, group
+from undercroft.curate.shingles import Kept
+from undercroft.curate.signals import batches, measure
 
-NGRAM: Final = 5
-BANDS: Final = 14
-ROWS: Final = 8
-_SEED: Final = 20
+if TYPE_CHECKING:
+    import pyarrow as pa
+
 #: Texts of one template crowd into a bucket; each is compared with this many of them at most.
 MAX_COMPARED: Final = 64
-_BATCH_WORDS: Final = 500_000
+_CHUNK_CHARS: Final = 16_000_000  # of texts compared together: bounds the memory this takes
+_TASK_WORDS: Final = 100_000
+
+Texts = Callable[[NDArray[np.int64]], "pa.LargeStringArray"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,111 +48,171 @@ class Near:
     containment: float
 
 
-def exact(texts: Sequence[str], names: Sequence[str]) -> tuple[list[str], list[int | None]]:
-    """SHA-256 of each text, and for each copy the index of the one that stays."""
-    digests = [hashlib.sha256(text.encode()).hexdigest() for text in texts]
-    first: dict[str, int] = {}
-    for index in sorted(range(len(names)), key=lambda each: _rank(names[each])):
-        first.setdefault(digests[index], index)
-    originals = [None if first[d] == i else first[d] for i, d in enumerate(digests)]
-    return digests, originals
+@dataclass(frozen=True)
+class Found:
+    """The near duplicates by index, the groups they were looked for in, and how many texts had to
+    be read for it."""
+
+    near: Mapping[int, Near]
+    groups: Groups
+    num_read: int
+
+
+Before = Mapping[int, tuple[int, Near | None]]
+"""What an earlier run found, by document id: the fingerprint of its group, and its original (here
+by id)."""
+
+
+def exact(corpus: Corpus) -> NDArray[np.int64]:
+    """For each copy the index of the text that stays, -1 for all others; int64 [n].
+
+    Empty texts are no copies of each other.
+    """
+    originals = np.full(len(corpus), -1, np.int64)
+    codes = corpus.sha256.dictionary_encode().indices.to_numpy()
+    copied = np.flatnonzero((np.bincount(codes)[codes] > 1) & (corpus.num_chars > 0))
+    names = _names(corpus, copied)
+    first: dict[int, int] = {}
+    for index in sorted(copied.tolist(), key=lambda each: _rank(names[each])):
+        first.setdefault(int(codes[index]), index)
+    for index in copied.tolist():
+        stays = first[int(codes[index])]
+        originals[index] = -1 if stays == index else stays
+    return originals
 
 
 def near(
-    words: NDArray[np.uint64],
-    starts: NDArray[np.int64],
-    *,
-    names: Sequence[str],
-    lengths: Sequence[int],
+    corpus: Corpus,
+    texts_of: Texts,
     threshold: float,
-    left_out: Sequence[bool] | None = None,
-) -> dict[int, Near]:
-    """The near duplicates among texts given by their word hashes (`signals.Measured`), by index.
+    left_out: NDArray[np.bool_] | None = None,
+    before: Before | None = None,
+) -> Found:
+    """The near duplicates in ``corpus``.
 
-    ``lengths`` are in characters; texts that are ``left_out`` (exact copies) neither stay nor go.
+    ``texts_of`` gives the texts of some indices; those of groups that ``before`` knows are not
+    asked for. Texts that are ``left_out`` (exact copies) neither stay nor go.
     """
-    keys = _band_keys(words, starts)
-    shingles = _Shingles(words, starts)
-    buckets: list[dict[int, list[int]]] = [{} for _ in range(BANDS)]
+    out = np.zeros(len(corpus), np.bool_) if left_out is None else left_out
+    groups = group(corpus, out, threshold)
+    members = np.flatnonzero(groups.sizes() > 1)
+    found, fresh = _as_before(corpus, groups, members, before or {})
+    names = _names(corpus, fresh)
+    ordered = sorted(
+        fresh.tolist(),
+        key=lambda i: (groups.first[i], -corpus.num_chars[i], _rank(names[i])),
+    )
+    search = _Search(corpus, groups.first, names, threshold, found)
+    for chunk in _chunks(np.array(ordered, np.int64), corpus.num_chars):
+        search.go_through(chunk, texts_of(chunk))
+    return Found(found, groups, len(ordered))
+
+
+def _as_before(
+    corpus: Corpus, groups: Groups, members: NDArray[np.int64], before: Before
+) -> tuple[dict[int, Near], NDArray[np.int64]]:
+    """What is still so, and the ``members`` of groups that have to be looked at."""
+    prints = groups.fingerprints
+    ids = corpus.ids[members].tolist()
+    places = dict(zip(ids, members.tolist(), strict=True)) if before else {}
+    same = np.array(
+        [
+            (known := before.get(each)) is not None and known[0] == int(prints[index])
+            for each, index in zip(ids, members.tolist(), strict=True)
+        ],
+        np.bool_,
+    )
+    whole = ~np.isin(groups.first[members], groups.first[members[~same]])
     found: dict[int, Near] = {}
-    for index in sorted(range(len(names)), key=lambda i: (-lengths[i], _rank(names[i]))):
-        is_short = starts[index + 1] - starts[index] < NGRAM
-        if is_short or (left_out is not None and left_out[index]):
-            continue
-        row = keys[index].tolist()
-        candidates = {
-            each for bucket, key in zip(buckets, row, strict=True) for each in bucket.get(key, ())
-        }
-        best = _best(index, candidates, shingles, names, threshold)
+    for index in members[whole].tolist():
+        _, alike = before[int(corpus.ids[index])]
+        if alike is not None:
+            found[index] = Near(places[alike.original], alike.jaccard, alike.containment)
+    return found, members[~whole]
+
+
+def _chunks(
+    indices: NDArray[np.int64], num_chars: NDArray[np.int32]
+) -> Iterator[NDArray[np.int64]]:
+    """``indices`` in pieces of about `_CHUNK_CHARS`."""
+    ends = np.concatenate([np.zeros(1, np.int64), np.cumsum(num_chars[indices], dtype=np.int64)])
+    for first, last in batches(ends, _CHUNK_CHARS):
+        yield indices[first:last]
+
+
+@dataclass
+class _Search:
+    """Goes through texts group by group, the one that would stay first, and fills ``found``."""
+
+    corpus: Corpus
+    group_of: NDArray[np.int32]
+    names: Mapping[int, str]
+    threshold: float
+    found: dict[int, Near]
+    group: int = -1
+    kept: Kept = field(default_factory=Kept)
+    buckets: list[dict[int, list[int]]] = field(default_factory=list)
+
+    def go_through(self, indices: NDArray[np.int64], texts: pa.LargeStringArray) -> None:
+        keys = self.corpus.bands[indices].tolist()
+        for index, row, own in zip(indices.tolist(), keys, _shingles(texts), strict=True):
+            if self.group_of[index] != self.group:
+                self.group = int(self.group_of[index])
+                self.kept.clear()
+                self.buckets = [{} for _ in range(BANDS)]
+            self._judge(index, row, own)
+        self.kept.spill()
+
+    def _judge(self, index: int, row: list[int], own: NDArray[np.uint64]) -> None:
+        buckets = list(zip(self.buckets, row, strict=True))
+        candidates = {each for bucket, key in buckets for each in bucket.get(key, ())}
+        best = self._best(own, candidates)
         if best is not None:
-            found[index] = best
-            continue
-        for bucket, key in zip(buckets, row, strict=True):
+            self.found[index] = best
+            return
+        self.kept.add(index, own)
+        for bucket, key in buckets:
             stayed = bucket.setdefault(key, [])
             if len(stayed) < MAX_COMPARED:
                 stayed.append(index)
-    return found
+
+    def _best(self, own: NDArray[np.uint64], candidates: set[int]) -> Near | None:
+        """The most alike of the candidates that really are alike."""
+        verified: list[Near] = []
+        for candidate in candidates:
+            other = self.kept.of(candidate)
+            common = len(np.intersect1d(own, other, assume_unique=True))
+            jaccard = common / (len(own) + len(other) - common)
+            if jaccard >= self.threshold or common == len(own):
+                verified.append(Near(candidate, jaccard, common / len(own)))
+        return min(
+            verified,
+            key=lambda each: (-each.jaccard, _rank(self.names[each.original])),
+            default=None,
+        )
 
 
-def _band_keys(words: NDArray[np.uint64], starts: NDArray[np.int64]) -> NDArray[np.uint64]:
-    """The MinHash keys of every text, uint64 [n, BANDS]."""
+def _shingles(texts: pa.LargeStringArray) -> list[NDArray[np.uint64]]:
+    """The set of runs of words of each text, sorted."""
     from undercroft.curate import kernels
 
-    permutations = _permutations()
+    measured = measure(texts)
 
-    def work(span: Span) -> NDArray[np.uint64]:
-        begins = starts[span[0] : span[1] + 1]
-        keys: NDArray[np.uint64] = kernels.band_keys(words, begins, NGRAM, permutations, BANDS)
-        return keys
+    def work(span: Span) -> list[NDArray[np.uint64]]:
+        starts = measured.starts[span[0] : span[1] + 1]
+        return [
+            np.unique(kernels.shingles(measured.words[first:last], NGRAM))
+            for first, last in pairwise(starts.tolist())
+        ]
 
-    parts = on_every_core(work, batches(starts, _BATCH_WORDS))
-    return np.concatenate(parts) if parts else np.empty((0, BANDS), np.uint64)
+    parts = on_every_core(work, batches(measured.starts, _TASK_WORDS))
+    return [own for part in parts for own in part]
 
 
-def _best(
-    index: int, candidates: set[int], shingles: _Shingles, names: Sequence[str], threshold: float
-) -> Near | None:
-    """The most alike of the candidates that really are alike."""
-    verified: list[Near] = []
-    for candidate in candidates:
-        jaccard, containment = shingles.compare(index, candidate)
-        if jaccard >= threshold or containment >= 1.0:
-            verified.append(Near(candidate, jaccard, containment))
-    return min(
-        verified, key=lambda each: (-each.jaccard, _rank(names[each.original])), default=None
-    )
+def _names(corpus: Corpus, indices: NDArray[np.int64]) -> dict[int, str]:
+    names: list[str] = corpus.names.take(indices).to_pylist() if len(indices) else []
+    return dict(zip(indices.tolist(), names, strict=True))
 
 
 def _rank(name: str) -> tuple[int, str]:
     return len(name), name
-
-
-class _Shingles:
-    """The sets of runs of words, made when a text is first compared."""
-
-    def __init__(self, words: NDArray[np.uint64], starts: NDArray[np.int64]) -> None:
-        self._words = words
-        self._starts = starts
-        self._sets: dict[int, NDArray[np.uint64]] = {}
-
-    def compare(self, one: int, other: int) -> tuple[float, float]:
-        """Jaccard of both, and the share of ``one`` that ``other`` contains."""
-        a, b = self._of(one), self._of(other)
-        common = len(np.intersect1d(a, b, assume_unique=True))
-        return common / (len(a) + len(b) - common), common / len(a)
-
-    def _of(self, index: int) -> NDArray[np.uint64]:
-        from undercroft.curate import kernels
-
-        if index not in self._sets:
-            words = self._words[self._starts[index] : self._starts[index + 1]]
-            self._sets[index] = np.unique(kernels.shingles(words, NGRAM))
-        return self._sets[index]
-
-
-def _permutations() -> NDArray[np.uint64]:
-    """Odd multipliers and addends of the 112 hash functions, uint64 [2, 112]; always the same."""
-    rng = np.random.Generator(np.random.PCG64(_SEED))
-    drawn = rng.integers(0, 2**64, size=(2, BANDS * ROWS), dtype=np.uint64)
-    drawn[0] |= np.uint64(1)
-    return drawn

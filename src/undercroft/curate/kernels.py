@@ -244,3 +244,51 @@ def band_keys(words, starts, size, permutations, bands):  # type: ignore[no-unty
                 key = _mix(key * _PRIME + least[band * rows + row])
             keys[doc, band] = key
     return keys
+
+
+@njit(cache=True, nogil=True)
+def connect(keys, order, parents):  # type: ignore[no-untyped-def]
+    """Join the items that have a key in common; the size of the largest such bucket.
+
+    ``keys`` is uint64 [n], ``order`` sorts them, ``parents`` (int32 [n]) is a forest whose roots
+    are the smallest items of their trees.
+    """
+    largest, first = 1, 0
+    for at in range(1, len(order)):
+        if keys[order[at]] != keys[order[first]]:
+            first = at
+            continue
+        largest = max(largest, at - first + 1)
+        one, other = _root(parents, order[first]), _root(parents, order[at])
+        parents[max(one, other)] = min(one, other)
+    return largest
+
+
+@njit(cache=True, nogil=True)
+def settle(parents):  # type: ignore[no-untyped-def]
+    """Make every item of the forest point at its root."""
+    for at in range(len(parents)):
+        parents[at] = _root(parents, at)
+
+
+@njit(cache=True, nogil=True)
+def _root(parents, at):  # type: ignore[no-untyped-def]
+    while parents[at] != at:
+        parents[at] = parents[parents[at]]
+        at = parents[at]
+    return at
+
+
+@njit(cache=True, nogil=True)
+def fingerprints(ids, digests, groups, salt):  # type: ignore[no-untyped-def]
+    """What the group of each item consists of, as one number (uint64 [n]).
+
+    The sum over its members, so their order does not matter. ``groups`` gives the first member.
+    """
+    sums = np.zeros(len(ids), U64)
+    for at in range(len(ids)):
+        sums[groups[at]] += _mix(_mix(ids[at] + salt) ^ digests[at])
+    out = np.empty(len(ids), U64)
+    for at in range(len(ids)):
+        out[at] = _mix(sums[groups[at]] + salt)
+    return out

@@ -1,7 +1,8 @@
 """The policy: rules over signals that say which documents a dataset keeps, and what it masks.
 
 Rules are data. The first that holds for a document names the reason for its removal, together with
-the value that was measured. Duplicates come last, and only go when what they duplicate stays.
+the value that was measured. Duplicates come last, and only go when what they duplicate stays: they
+are judged by `judge_copies`, all others by columns in `judge`.
 """
 
 from __future__ import annotations
@@ -9,22 +10,23 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Final, Literal
 
+import numpy as np
+from numpy.typing import NDArray
+
 if TYPE_CHECKING:
+    import pyarrow as pa
+
     from undercroft.settings import CurateSettings
 
 Test = Literal["<", ">", ">=", "not in"]
 Threshold = float | str | tuple[str, ...]
 
-_TESTS: Final[Mapping[str, Callable[[Any, Any], bool]]] = {
-    "<": lambda value, threshold: value < threshold,
-    ">": lambda value, threshold: value > threshold,
-    ">=": lambda value, threshold: value >= threshold,
-    "not in": lambda value, threshold: value not in threshold,
-}
+#: The comparisons by their names in `pyarrow.compute`.
+_COMPARED: Final[Mapping[str, str]] = {"<": "less", ">": "greater", ">=": "greater_equal"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,9 +43,18 @@ class Rule:
     threshold: Threshold
     copy_of: str = ""
 
-    def holds(self, row: Mapping[str, Any]) -> bool:
-        value = row[self.signal]
-        return value is not None and _TESTS[self.test](value, self.threshold)
+    def holds(self, values: pa.Array) -> NDArray[np.bool_]:
+        """For which of the ``values`` of its signal the rule holds; for none that is missing."""
+        import pyarrow as pa
+        import pyarrow.compute as pc
+
+        if self.test == "not in":
+            found = pc.invert(pc.is_in(values, pa.array(self.threshold, values.type)))
+            found = pc.and_(found, pc.is_valid(values))
+        else:
+            found = getattr(pc, _COMPARED[self.test])(values, pa.scalar(self.threshold))
+        holds: NDArray[np.bool_] = pc.fill_null(found, False).to_numpy(zero_copy_only=False)
+        return holds
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +74,7 @@ def rules_of(settings: CurateSettings) -> tuple[Rule, ...]:
         else ()
     )
     return (
+        Rule("quarantined", "quarantined", "not in", ("",)),
         Rule("too_short", "num_chars", "<", settings.min_chars),
         Rule("too_long", "num_chars", ">", settings.max_chars),
         *languages,
@@ -100,25 +112,46 @@ def digest_of(rules: Sequence[Rule], mask: Sequence[str]) -> str:
     return hashlib.sha256(json.dumps(policy, sort_keys=True).encode()).hexdigest()
 
 
-def judge(rows: Sequence[Mapping[str, Any]], rules: Sequence[Rule]) -> dict[str, Verdict]:
-    """The verdict on every document, by id; ``rows`` hold the signals that the rules name."""
-    verdicts = {row["id"]: Verdict(kept=True) for row in rows}
+def judge(signals: pa.Table, rules: Sequence[Rule]) -> dict[str, Verdict]:
+    """The documents that ``rules`` remove for what they are themselves, by id.
+
+    ``signals`` has the column ``id`` and the signals that the rules name; rules about copies are
+    passed over.
+    """
+    undecided = np.ones(signals.num_rows, np.bool_)
+    removed: dict[str, Verdict] = {}
     for rule in rules:
-        for row in rows:
-            document = row["id"]
-            if verdicts[document].kept and rule.holds(row) and _original_stays(rule, row, verdicts):
-                verdicts[document] = Verdict(False, rule.name, _shown(row[rule.signal]))
-    return verdicts
+        if rule.copy_of:
+            continue
+        values = signals[rule.signal].combine_chunks()
+        hits = np.flatnonzero(rule.holds(values) & undecided)
+        undecided[hits] = False
+        ids, shown = signals["id"].take(hits).to_pylist(), values.take(hits).to_pylist()
+        for document, value in zip(ids, shown, strict=True):
+            removed[document] = Verdict(False, rule.name, _shown(value))
+    return removed
 
 
-def _original_stays(rule: Rule, row: Mapping[str, Any], verdicts: Mapping[str, Verdict]) -> bool:
-    """Whether what ``row`` repeats is kept, or went because something kept repeats it in turn."""
-    if not rule.copy_of:
-        return True
-    original = verdicts.get(row[rule.copy_of])
-    return original is not None and (original.kept or original.rule in _COPIES)
+def judge_copies(
+    copies: pa.Table, rules: Sequence[Rule], removed: Mapping[str, Verdict]
+) -> dict[str, Verdict]:
+    """Those that go since they repeat a document that stays, by id.
+
+    ``copies`` has the columns ``id`` and `schemas.DUPLICATES`; ``removed`` is what `judge` said.
+    """
+    gone: dict[str, Verdict] = {}
+    for rule in (rule for rule in rules if rule.copy_of):
+        holding = copies.take(np.flatnonzero(rule.holds(copies[rule.signal].combine_chunks())))
+        columns = [holding[name].to_pylist() for name in ("id", rule.copy_of, rule.signal)]
+        for document, original, value in zip(*columns, strict=True):
+            if document in removed or document in gone or original in removed:
+                continue
+            if original not in gone or gone[original].rule in _COPIES:
+                gone[document] = Verdict(False, rule.name, _shown(value))
+    return gone
 
 
+#: Whoever repeats one of these repeats what that one went for, too.
 _COPIES: Final = frozenset({"near_duplicate", "contained"})
 
 

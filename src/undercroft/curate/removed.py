@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
     from undercroft.project import Project
     from undercroft.records import Artifact
+
+_ORIGINALS: Final = ("near_duplicate_of", "exact_duplicate_of")
+_COPIES: Final = ("near_duplicate", "contained", "exact_duplicate")
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,34 +45,27 @@ def removed(
     gone = selection.filter(pc.invert(selection["kept"]))
     if rule is not None:
         gone = gone.filter(pc.equal(gone["rule"], rule))
-    page = gone.select(["id", "rule", "value"]).slice(offset, limit).to_pylist()
-    table = project.lake.table(str(artifact.meta["table"]))
-    version = int(artifact.meta["version"])
-    columns = ["id", "uri", "title", "near_duplicate_of", "exact_duplicate_of"]
+    page = gone.select(["id", "rule", "value", *_ORIGINALS]).slice(offset, limit).to_pylist()
+    for row in page:
+        row["original"] = next((row[name] for name in _ORIGINALS if row[name]), "")
+    named = {row["id"] for row in page} | {row["original"] for row in page if row["original"]}
     documents = {
         row["id"]: row
-        for row in table.read(columns, any_of("id", [r["id"] for r in page]), version).to_pylist()
+        for row in project.lake.table(str(artifact.meta["table"]))
+        .read(["id", "uri", "title"], any_of("id", named), int(artifact.meta["version"]))
+        .to_pylist()
     }
-    copied = {row["near_duplicate_of"] or row["exact_duplicate_of"] for row in documents.values()}
-    addresses = {
-        row["id"]: row["uri"]
-        for row in table.read(["id", "uri"], any_of("id", copied - {None}), version).to_pylist()
-    }
-    found = []
-    for row in page:
-        document = documents.get(row["id"])
-        if document is None:
-            continue  # erased since
-        original = document["near_duplicate_of"] or document["exact_duplicate_of"]
-        is_copy = row["rule"] in ("near_duplicate", "contained", "exact_duplicate")
-        found.append(
-            Removed(
-                row["id"],
-                document["uri"],
-                document["title"],
-                row["rule"],
-                row["value"],
-                addresses.get(original, "") if is_copy else "",
-            )
-        )
-    return found
+    return [_removed(row, documents) for row in page if row["id"] in documents]  # else: erased
+
+
+def _removed(row: dict[str, Any], documents: dict[str, dict[str, Any]]) -> Removed:
+    document = documents[row["id"]]
+    original = documents.get(row["original"], {}) if row["rule"] in _COPIES else {}
+    return Removed(
+        row["id"],
+        document["uri"],
+        document["title"],
+        row["rule"],
+        row["value"],
+        original.get("uri", ""),
+    )

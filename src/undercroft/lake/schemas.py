@@ -78,17 +78,26 @@ DOCUMENTS = pa.schema(
         ("symbol_ratio", pa.float32()),
         ("duplicate_line_ratio", pa.float32()),
         ("top_ngram_ratio", pa.float32()),
-        ("exact_duplicate_of", pa.string()),
-        ("near_duplicate_of", pa.string()),
-        ("near_duplicate_jaccard", pa.float32()),
-        ("near_duplicate_containment", pa.float32()),
         ("num_pii", pa.int32()),
         ("num_secrets", pa.int32()),
         ("num_injections", pa.int32()),
         ("measures", pa.struct([(name, pa.float64()) for name in MEASURES])),
         ("findings", pa.list_(FINDING)),
+        ("quarantined", pa.string()),  # why no worker got through it
+        ("bands", pa.binary(112)),  # 14 MinHash keys of 64 bits
+        ("made_from", DIGEST),  # of the raw row, and of the code that read it
         ("digest", DIGEST),
     ]
+)
+
+#: What a document has to do with the others of its dataset.
+DUPLICATES: Final = (
+    ("exact_duplicate_of", pa.string()),
+    ("near_duplicate_of", pa.string()),
+    ("near_duplicate_jaccard", pa.float64()),
+    ("near_duplicate_containment", pa.float64()),
+    ("near_group", pa.uint64()),  # fingerprint of those it was compared with; null when none
+    ("near_group_size", pa.int32()),
 )
 
 #: One row per document of a dataset artifact, in its ``selection.parquet``.
@@ -99,6 +108,7 @@ SELECTION = pa.schema(
         ("rule", pa.string()),
         ("value", pa.string()),
         ("digest", DIGEST),  # of the document's row
+        *DUPLICATES,
         (
             "mask",
             pa.list_(

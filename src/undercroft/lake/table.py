@@ -9,7 +9,7 @@ that were erased (`purge`).
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -112,6 +112,30 @@ class Table:
                 limit=limit,
                 offset=offset,
             )
+
+    def batches(
+        self,
+        columns: Sequence[str],
+        where: str | None = None,
+        version: int | None = None,
+        rows: int = 8192,
+    ) -> Iterator[pa.RecordBatch]:
+        """The same in pieces of up to ``rows``, in the table's order: for more than fits in memory.
+
+        Fewer rows are better where ``columns`` hold long texts.
+        """
+        with told(f"read table {self.name}"):
+            scanner = self.dataset(version).scanner(
+                list(columns), filter=where, batch_size=rows, batch_readahead=2
+            )
+            yield from scanner.to_batches()
+
+    def take(
+        self, rows: Sequence[int], columns: Sequence[str], version: int | None = None
+    ) -> pa.Table:
+        """Some rows by their places in the table's order."""
+        with told(f"read table {self.name}"):
+            return self.dataset(version).take(list(rows), columns=list(columns))
 
     def count(self, where: str | None = None, version: int | None = None) -> int:
         with told(f"count table {self.name}"):

@@ -24,6 +24,7 @@ _LIST_COLUMNS = ("id", "title", "uri", "language", "num_chars", "mime")
 _RAW_COLUMNS = (
     "id", "uri", "source", "fetched_at", "licence", "consent", "status", "reason", "size_bytes",
 )  # fmt: skip
+_NO_SIGNALS = frozenset({"text", "findings", "mask", "bands", "made_from", "digest"})
 
 
 @dataclass(frozen=True)
@@ -140,7 +141,7 @@ def one(
             do="It may have been erased; the list of documents shows those that are there.",
         )
     chosen = _selected(project, dataset, document_id)
-    row = row or {}
+    row = (chosen or {}) | (row or {})  # what it has to do with others stands in the selection
     masks = chosen["mask"] or [] if chosen else []
     rules = {rule["name"]: rule for rule in (dataset.meta.get("rules") or ())} if dataset else {}
     text = _masked(row.get("text") or "", masks)
@@ -153,7 +154,7 @@ def one(
         kept=chosen["kept"] if chosen else None,
         rule=(chosen["rule"] or "") if chosen else "",
         value=compared(chosen, rules) if chosen else "",
-        signals={key: value for key, value in row.items() if key not in {"text", "findings"}},
+        signals={key: value for key, value in row.items() if key not in _NO_SIGNALS},
         origin=origin or {},
         findings=row.get("findings") or [],
         masks=masks,

@@ -1,0 +1,106 @@
+"""Signals and verdicts -> the selection: a row for each document, kept or not, by address."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from undercroft.curate import policy
+from undercroft.curate.policy import Rule, Verdict
+from undercroft.detect import spans
+from undercroft.lake import Table
+from undercroft.lake.schemas import DUPLICATES, MEASURES, SELECTION
+from undercroft.records import Finding
+
+_BATCH_ROWS: Final = 2_000
+_COUNTED: Final = ("language", "num_chars", "num_injections")
+
+
+@dataclass(frozen=True)
+class Selected:
+    """The selection (`schemas.SELECTION`), by address, and what a dataset's meta says of it."""
+
+    rows: pa.Table
+    counts: dict[str, Any]
+    removed: Mapping[str, Verdict]
+
+
+def select(
+    table: Table, version: int, rules: Sequence[Rule], copies: pa.Table, mask: Sequence[str]
+) -> Selected:
+    """Judge every document of ``version`` of the documents table, without reading its text.
+
+    ``copies`` is what `copies.find_copies` gives, in the table's order.
+    """
+    signals = _signals(table, version, rules)
+    removed = policy.judge(signals, rules)
+    removed |= policy.judge_copies(copies, rules, removed)
+    ids = signals["id"].to_pylist()
+    verdicts = [removed.get(document, _KEPT) for document in ids]
+    masks = _masks(table, version, removed, mask)
+    columns = {
+        "id": signals["id"],
+        "kept": pa.array([verdict.kept for verdict in verdicts]),
+        "rule": pa.array([verdict.rule for verdict in verdicts], pa.string()),
+        "value": pa.array([verdict.value for verdict in verdicts], pa.string()),
+        "digest": signals["digest"],
+        **{name: copies[name] for name, _ in DUPLICATES},
+        "mask": pa.array([masks.get(each, ()) for each in ids], SELECTION.field("mask").type),
+    }
+    rows = pa.table(columns, schema=SELECTION)
+    by_address = pc.sort_indices(signals["uri"])
+    return Selected(rows.take(by_address), _counts(signals, rows), removed)
+
+
+_KEPT: Final = Verdict(kept=True)
+
+
+def _signals(table: Table, version: int, rules: Sequence[Rule]) -> pa.Table:
+    """The columns that judging and counting need, those of published measures beside them."""
+    named = [rule.signal for rule in rules if not rule.copy_of]
+    measures = [name for name in dict.fromkeys(named) if name in MEASURES]
+    own = [name for name in named if name not in MEASURES]
+    columns = dict.fromkeys(["id", "uri", "digest", *_COUNTED, *own])
+    signals = table.read([*columns, *(["measures"] if measures else [])], version=version)
+    for name in measures:
+        signals = signals.append_column(name, pc.struct_field(signals["measures"], name))
+    return signals.drop_columns(["measures"]) if measures else signals
+
+
+def _masks(
+    table: Table, version: int, removed: Mapping[str, Verdict], kinds: Sequence[str]
+) -> dict[str, list[dict[str, Any]]]:
+    """What is masked in the documents that are kept and hold something to mask, by id."""
+    if not kinds:
+        return {}
+    found: dict[str, list[dict[str, Any]]] = {}
+    for batch in table.batches(["id", "findings"], version=version, rows=_BATCH_ROWS):
+        has_some = pc.greater(pc.fill_null(pc.list_value_length(batch["findings"]), 0), 0)
+        for row in batch.filter(has_some).to_pylist():
+            if row["id"] not in removed:
+                findings = [Finding(**finding) for finding in row["findings"]]
+                masked = [span._asdict() for span in spans(findings, kinds)]
+                found |= {row["id"]: masked} if masked else {}
+    return found
+
+
+def _counts(signals: pa.Table, rows: pa.Table) -> dict[str, Any]:
+    kept = signals.filter(rows["kept"])
+    rules = Counter(rows["rule"].filter(pc.invert(rows["kept"])).to_pylist())
+    labels = pc.struct_field(pc.list_flatten(rows["mask"]), "label").to_pylist()
+    masked = Counter(label.strip("[]").lower() for label in labels)
+    return {
+        "documents": rows.num_rows,
+        "kept": kept.num_rows,
+        "removed": dict(rules.most_common()),
+        "masked": dict(masked.most_common()),
+        "languages": dict(Counter(kept["language"].to_pylist()).most_common()),
+        "chars": int(np.sum(kept["num_chars"].to_numpy(), dtype=np.int64)),
+        "suspicious": int(np.sum(kept["num_injections"].to_numpy() > 0)),
+    }
