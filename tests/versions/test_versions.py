@@ -94,7 +94,7 @@ def test_an_untouched_version_is_intact_also_after_newer_ones(made: Made) -> Non
         found = verify(project, version, lambda done, total: told.append((done, total)))
         assert found.intact
         assert found.rows == 4
-    assert told == [(4, 4), (4, 4)]
+    assert told.count((4, 4)) == 2
 
 
 def test_an_erased_row_is_no_damage_and_is_told_from_a_vanished_one(made: Made) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Sequence
 from types import TracebackType
 from typing import Any, Generic, Self
@@ -12,6 +13,7 @@ from undercroft.spread.work import Died, Item, Landing, Result, Work
 
 #: A lost node may take several tasks with it; what kills every worker it gets is given up sooner.
 _RETRIES = 3
+_PATIENCE_S = 5.0
 
 
 class RayTasks:
@@ -47,11 +49,14 @@ class RayTasks:
 
 
 def _connect(ray: Any, address: str) -> None:
+    host, colon, port = address.removeprefix("ray://").rpartition(":")
     try:
+        if colon and port.isdecimal():  # Ray itself would try for minutes
+            socket.create_connection((host, int(port)), _PATIENCE_S).close()
         ray.init(
             address=address or None, include_dashboard=False, log_to_driver=False, logging_level=30
         )
-    except (ConnectionError, RuntimeError, ValueError) as error:
+    except (OSError, RuntimeError, ValueError) as error:
         raise EngineFailed(
             f"There is no Ray cluster at {address or 'this machine'}.",
             f"{error}",
