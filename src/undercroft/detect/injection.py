@@ -14,6 +14,7 @@ import re
 import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Final
 
 from undercroft.records import Finding
@@ -172,6 +173,7 @@ _CONFUSABLE: Final = dict(
     )
 )
 _LATIN: Final = re.compile(r"[A-Za-z]")
+_FOREIGN: Final = re.compile(r"[^\x00-\x7f]+")
 
 
 def normalise(text: str) -> tuple[str, Sequence[int]]:
@@ -182,23 +184,30 @@ def normalise(text: str) -> tuple[str, Sequence[int]]:
     imitates = _LATIN.search(text) is not None
     read: list[str] = []
     origin: list[int] = []
-    for at, char in enumerate(text):
-        code = ord(char)
-        if code < 0x80:
-            read.append(char)
-            origin.append(at)
-            continue
-        if char in _INVISIBLE:
-            continue
-        if _TAG_FIRST <= code <= _TAG_LAST:
-            folded = chr(code - 0xE0000)
-        elif imitates and char in _CONFUSABLE:
-            folded = _CONFUSABLE[char]
-        else:
-            folded = unicodedata.normalize("NFKC", char)
-        read.extend(folded)
-        origin.extend([at] * len(folded))
+    done = 0
+    for run in _FOREIGN.finditer(text):
+        read.append(text[done : run.start()])
+        origin.extend(range(done, run.start()))
+        done = run.end()
+        for at, char in enumerate(run[0], run.start()):
+            folded = _folded(char, imitates)
+            read.append(folded)
+            origin.extend([at] * len(folded))
+    read.append(text[done:])
+    origin.extend(range(done, len(text)))
     return "".join(read), origin
+
+
+@lru_cache(4096)
+def _folded(char: str, imitates: bool) -> str:
+    """What a character that is not ASCII reads as."""
+    if char in _INVISIBLE:
+        return ""
+    if _TAG_FIRST <= ord(char) <= _TAG_LAST:
+        return chr(ord(char) - 0xE0000)
+    if imitates and char in _CONFUSABLE:
+        return _CONFUSABLE[char]
+    return unicodedata.normalize("NFKC", char)
 
 
 def find(text: str) -> list[Finding]:

@@ -24,6 +24,8 @@ FINDING = pa.struct(
     ]
 )
 
+SEGMENT = pa.struct([("start", pa.int32()), ("end", pa.int32()), ("code", pa.string())])
+
 RAW = pa.schema(
     [
         ("id", pa.string()),
@@ -73,6 +75,7 @@ DOCUMENTS = pa.schema(
         ("num_chars", pa.int32()),
         ("language", pa.string()),
         ("language_score", pa.float32()),
+        ("segments", pa.list_(SEGMENT)),  # by language, where it is in several
         ("num_words", pa.int32()),
         ("mean_word_length", pa.float32()),
         ("symbol_ratio", pa.float32()),
