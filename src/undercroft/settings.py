@@ -97,8 +97,16 @@ class CurateSettings(Section):
         0.8, gt=0, le=1, description="verified Jaccard of word 5-grams that counts as a copy"
     )
     mask: list[str] = Field(
-        default_factory=lambda: ["pii", "secret"],
+        default_factory=lambda: ["pii", "identity", "secret"],
         description="kinds of finding that are replaced by a placeholder",
+    )
+    pseudonymise: bool = Field(
+        False,
+        description="give equal values equal placeholders, such as [EMAIL 3f9a1c02], "
+        "by a key of this project",
+    )
+    max_pii: int = Field(
+        0, ge=0, description="documents with more personal data are removed whole; 0: never"
     )
     max_secrets: int = Field(
         20, ge=0, description="documents with more secrets than this are removed whole"

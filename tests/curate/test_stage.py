@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -59,6 +60,33 @@ def test_a_dataset_says_what_it_kept_removed_and_masked(project: Opened) -> None
     assert texts["personal"] == f"{OTHER} Write to [EMAIL] or call [PHONE].\n"
     assert "password=[PASSWORD] and [AWS KEY] in" in texts["leaky"]
     assert set(texts) == {"nearly", "personal", "leaky"}
+
+
+def test_equal_values_get_equal_pseudonyms_that_only_this_project_gives(
+    project: Opened, tmp_path: Path
+) -> None:
+    texts = {
+        "one": f"{PROSE} Ada is at ada@lovelace.org or +44 20 7946 0958, bob@x.io is not.",
+        "two": f"{OTHER} Call +44 (20) 7946-0958, or write to Ada@Lovelace.org.",
+    }
+    opened = project(texts, pseudonymise=True)
+    (dataset,) = curate(opened, raw=collect(opened)[0])
+    shown = read_dataset(opened.lake, dataset)["text"].to_pylist()
+    codes = [re.findall(r"\[(\w+) ([0-9a-f]{8})\]", text) for text in shown]
+    ((kind, ada), (_, phone), (_, bob)), *rest = codes
+    assert kind == "EMAIL"
+    assert rest == [[("PHONE", phone), ("EMAIL", ada)]]
+    assert bob != ada
+    assert dataset.meta["masked"] == {"email": 3, "phone": 2}
+    other = Project.open(tmp_path)
+    assert other.trust.vault.pseudonym("EMAIL", "ada@lovelaceorg") != ada
+
+
+def test_documents_with_much_personal_data_can_be_removed_whole(project: Opened) -> None:
+    opened = project(TEXTS, max_pii=1)
+    (dataset,) = curate(opened, raw=collect(opened)[0])
+    (gone,) = removed(opened, dataset, rule="personal_data")
+    assert (gone.uri, gone.value) == ("docs.jsonl#personal", "2")
 
 
 def test_an_edited_document_is_another_dataset_though_the_policy_says_the_same(

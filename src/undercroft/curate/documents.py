@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 #: Columns that a document has from its raw row.
 TAKEN_OVER: Final = ("id", "source", "uri", "title", "group", "mime", "licence", "subject")
-_DETECTORS: Final = ("pii", "secret", "injection")
+_DETECTORS: Final = ("pii", "identity", "secret", "injection")
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +108,7 @@ def _read(text: str) -> dict[str, Any]:
         "language": code,
         "language_score": confidence,
         "segments": [segment._asdict() for segment in segments],
-        "num_pii": families["pii"],
+        "num_pii": families["pii"] + families["identity"],
         "num_secrets": families["secret"],
         "num_injections": families["injection"],
         "findings": [asdict(finding) for finding in findings],

@@ -73,6 +73,9 @@ def rules_of(settings: CurateSettings) -> tuple[Rule, ...]:
         if settings.languages
         else ()
     )
+    personal = (
+        (Rule("personal_data", "num_pii", ">", settings.max_pii),) if settings.max_pii else ()
+    )
     return (
         Rule("quarantined", "quarantined", "not in", ("",)),
         Rule("too_short", "num_chars", "<", settings.min_chars),
@@ -83,6 +86,7 @@ def rules_of(settings: CurateSettings) -> tuple[Rule, ...]:
         Rule("repeated_lines", "duplicate_line_ratio", ">", settings.max_duplicate_line_ratio),
         Rule("repeated_ngrams", "top_ngram_ratio", ">", settings.max_top_ngram_ratio),
         Rule("secrets", "num_secrets", ">", settings.max_secrets),
+        *personal,
         Rule(
             "near_duplicate",
             "near_duplicate_jaccard",

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -13,12 +14,14 @@ import pyarrow.compute as pc
 
 from undercroft.curate import policy
 from undercroft.curate.policy import Rule, Verdict
-from undercroft.detect import spans
+from undercroft.detect import Span, spans
 from undercroft.lake import Table
 from undercroft.lake.schemas import DUPLICATES, MEASURES, SELECTION
 from undercroft.records import Finding
 
 _BATCH_ROWS: Final = 2_000
+_SEPARATORS: Final = re.compile(r"[ \t().-]")
+_CODE: Final = re.compile(" [0-9a-f]{8}$")
 _COUNTED: Final = ("language", "num_chars", "num_injections")
 
 
@@ -31,19 +34,31 @@ class Selected:
     removed: Mapping[str, Verdict]
 
 
-def select(
-    table: Table, version: int, rules: Sequence[Rule], copies: pa.Table, mask: Sequence[str]
-) -> Selected:
-    """Judge every document of ``version`` of the documents table, without reading its text.
+Pseudonym = Callable[[str, str], str]
+"""The code for a value of a kind (`trust.Vault.pseudonym`)."""
 
-    ``copies`` is what `copies.find_copies` gives, in the table's order.
+
+def select(
+    table: Table,
+    version: int,
+    rules: Sequence[Rule],
+    copies: pa.Table,
+    *,
+    mask: Sequence[str],
+    pseudonym: Pseudonym | None = None,
+) -> Selected:
+    """Judge every document of ``version`` of the documents table.
+
+    ``copies`` is what `copies.find_copies` gives, in the table's order. With ``pseudonym``, equal
+    values are masked by equal placeholders; only for that are texts read, of documents with
+    something to mask.
     """
     signals = _signals(table, version, rules)
     removed = policy.judge(signals, rules)
     removed |= policy.judge_copies(copies, rules, removed)
     ids = signals["id"].to_pylist()
     verdicts = [removed.get(document, _KEPT) for document in ids]
-    masks = _masks(table, version, removed, mask)
+    masks = _masks(table, version, removed, mask, pseudonym)
     columns = {
         "id": signals["id"],
         "kept": pa.array([verdict.kept for verdict in verdicts]),
@@ -74,27 +89,41 @@ def _signals(table: Table, version: int, rules: Sequence[Rule]) -> pa.Table:
 
 
 def _masks(
-    table: Table, version: int, removed: Mapping[str, Verdict], kinds: Sequence[str]
+    table: Table,
+    version: int,
+    removed: Mapping[str, Verdict],
+    kinds: Sequence[str],
+    pseudonym: Pseudonym | None,
 ) -> dict[str, list[dict[str, Any]]]:
     """What is masked in the documents that are kept and hold something to mask, by id."""
     if not kinds:
         return {}
     found: dict[str, list[dict[str, Any]]] = {}
-    for batch in table.batches(["id", "findings"], version=version, rows=_BATCH_ROWS):
+    columns = ["id", "findings", *(["text"] if pseudonym else [])]
+    for batch in table.batches(columns, version=version, rows=_BATCH_ROWS):
         has_some = pc.greater(pc.fill_null(pc.list_value_length(batch["findings"]), 0), 0)
         for row in batch.filter(has_some).to_pylist():
             if row["id"] not in removed:
                 findings = [Finding(**finding) for finding in row["findings"]]
-                masked = [span._asdict() for span in spans(findings, kinds)]
-                found |= {row["id"]: masked} if masked else {}
+                masked = spans(findings, kinds)
+                if pseudonym:
+                    masked = [_named(span, row["text"], pseudonym) for span in masked]
+                found |= {row["id"]: [span._asdict() for span in masked]} if masked else {}
     return found
+
+
+def _named(span: Span, text: str, pseudonym: Pseudonym) -> Span:
+    """``span`` with the code of its value: however it is written, in capitals or with spaces."""
+    kind = span.label.strip("[]")
+    value = _SEPARATORS.sub("", text[span.start : span.end]).lower()
+    return span._replace(label=f"[{kind} {pseudonym(kind, value)}]")
 
 
 def _counts(signals: pa.Table, rows: pa.Table) -> dict[str, Any]:
     kept = signals.filter(rows["kept"])
     rules = Counter(rows["rule"].filter(pc.invert(rows["kept"])).to_pylist())
     labels = pc.struct_field(pc.list_flatten(rows["mask"]), "label").to_pylist()
-    masked = Counter(label.strip("[]").lower() for label in labels)
+    masked = Counter(_CODE.sub("", label.strip("[]")).lower() for label in labels)
     return {
         "documents": rows.num_rows,
         "kept": kept.num_rows,

@@ -36,7 +36,10 @@ def curate(run: StageRun, params: CurateSettings, *, raw: Artifact) -> Made:
     copies = find_copies(run, updated.version, params.near_duplicate_jaccard)
     rules = policy.rules_of(params)
     table = run.project.lake.table(TABLE)
-    selected = select(table, updated.version, rules, copies.columns, params.mask)
+    pseudonym = run.project.trust.vault.pseudonym if params.pseudonymise else None
+    selected = select(
+        table, updated.version, rules, copies.columns, mask=params.mask, pseudonym=pseudonym
+    )
     if not selected.counts["kept"]:
         raise _nothing_left(selected.removed)
     folder = run.workdir / "dataset"

@@ -1,4 +1,4 @@
-"""Text in, findings out: personal data, secrets, prompt injection, language.
+"""Text in, findings out: personal data, secrets, identity papers, prompt injection, language.
 
 `find` runs the detectors of `DETECTORS` and gives `Finding`s: kind, span, score and rule, never
 the value. `mask` replaces what was found by typed placeholders, and `StreamScreen` does the same

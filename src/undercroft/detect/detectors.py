@@ -6,7 +6,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Final, Protocol
 
-from undercroft.detect import injection, pii, rules, secrets
+from undercroft.detect import identity, injection, pii, rules, secrets
 from undercroft.detect.language import language
 from undercroft.records import Finding
 
@@ -36,6 +36,13 @@ class InjectionDetector:
         return injection.find(text)
 
 
+class IdentityDetector:
+    """Numbers, dates and addresses that the words beside them make personal; not for streams."""
+
+    def find(self, text: str) -> list[Finding]:
+        return identity.find(text)
+
+
 class LanguageDetector:
     """The language of the whole text; nothing where it cannot be told."""
 
@@ -49,6 +56,7 @@ class LanguageDetector:
 DETECTORS: Final[dict[str, Detector]] = {
     "pii": RuleDetector(pii.RULES),
     "secret": RuleDetector(secrets.RULES),
+    "identity": IdentityDetector(),
     "injection": InjectionDetector(),
     "language": LanguageDetector(),
 }

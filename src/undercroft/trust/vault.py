@@ -92,6 +92,14 @@ class Vault:
         except InvalidTag:
             raise _not_what_was_sealed() from None
 
+    def pseudonym(self, kind: str, value: str) -> str:
+        """Eight hex digits that stand for ``value`` of ``kind`` in this project, always the same.
+
+        Keyed, so that nobody without the keyring can find the value by trying values.
+        """
+        said = f"undercroft pseudonym\n{kind}\n{value}".encode()
+        return hmac.new(self._hash_key, said, hashlib.sha256).hexdigest()[:8]
+
     def shred(self, subject: str, actor: str = "local") -> bool:
         """Destroy the subject's key: nothing sealed for them can be opened any more.
 
