@@ -47,7 +47,8 @@ class CollectSettings(Section):
 
     sources: list[str] = Field(
         default_factory=lambda: ["."],
-        description="files, folders, URLs, or python-docs; paths are relative to this file",
+        description="files, folders, URLs, or python-docs; paths are relative to this file. Tables (JSONL, "
+        "CSV, Parquet, Arrow) and archives (zip, tar; gz, bz2, xz) give a document a row or member",
     )
     include: list[str] = Field(
         default_factory=list, description="globs of files to take; empty: every known type"
@@ -56,7 +57,9 @@ class CollectSettings(Section):
         default_factory=lambda: [".*", "node_modules", "__pycache__"],
         description="globs of names to leave out",
     )
-    max_file_mb: float = Field(100.0, gt=0, description="larger files are recorded as rejected")
+    max_file_mb: float = Field(
+        100.0, gt=0, description="larger files, rows and members are recorded as rejected"
+    )
     max_pages: int = Field(
         500, gt=0, description="pages a crawl takes at most from one start address"
     )

@@ -9,6 +9,8 @@ from dataclasses import dataclass, replace
 from fnmatch import fnmatch
 from pathlib import Path
 
+from undercroft.collect.containers import READERS as CONTAINERS
+from undercroft.collect.containers import is_container, read_container
 from undercroft.collect.documents import Collected, Gathering, Known, Unchanged
 from undercroft.collect.readers import read
 from undercroft.collect.text import MIME_OF_SUFFIX
@@ -65,7 +67,7 @@ class FileSource:
 
     def _is_wanted(self, file: Path) -> bool:
         if not self.params.include:
-            return file.suffix.lower() in MIME_OF_SUFFIX
+            return file.suffix.lower() in MIME_OF_SUFFIX or is_container(file)
         relative = file.relative_to(self.path).as_posix()
         return any(fnmatch(relative, g) or fnmatch(file.name, g) for g in self.params.include)
 
@@ -78,7 +80,13 @@ class FileSource:
         stamp = _stamp(file)
         try:
             size = file.stat().st_size
-            limit = self.params.max_file_mb * 1e6
+            limit = int(self.params.max_file_mb * 1e6)
+            if is_container(file):
+                for found in read_container(file, address, limit):
+                    inner = Path(found.uri.partition("#")[0].rpartition("!/")[2])
+                    title = found.title or _said(inner)
+                    yield replace(found, title=title, group=address, etag=stamp)
+                return
             if size > limit:
                 reason = f"too_large: {size / 1e6:.1f} MB is over {self.params.max_file_mb:g} MB"
                 yield Collected(address, group=address, reason=reason, size_bytes=size, etag=stamp)
@@ -90,7 +98,7 @@ class FileSource:
             return
         declared = MIME_OF_SUFFIX.get(file.suffix.lower(), "")
         for found in read(address, data, declared=declared):
-            title = found.title or file.stem.replace("_", " ").replace("-", " ")
+            title = found.title or _said(file)
             yield replace(found, title=title, group=address, etag=stamp)
 
     def _nothing(self) -> BadSource:
@@ -100,12 +108,17 @@ class FileSource:
                 "Sources are paths relative to the project's folder, URLs, or python-docs.",
                 "Correct `sources` under [collect], or give an existing path.",
             )
-        types = ", ".join(sorted(MIME_OF_SUFFIX))
+        types = ", ".join(sorted({*MIME_OF_SUFFIX, *CONTAINERS}))
         return BadSource(
             f"There are no documents in {self.path}.",
             f"No file in it matches {', '.join(self.params.include) or types}.",
             "Put documents there, or name what to take with `include` under [collect].",
         )
+
+
+def _said(file: Path) -> str:
+    """The name of a file as a title."""
+    return file.stem.replace("_", " ").replace("-", " ")
 
 
 def _stamp(file: Path) -> str:

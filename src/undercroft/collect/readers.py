@@ -5,7 +5,7 @@ from __future__ import annotations
 import html
 import json
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Final
 
 from undercroft.collect.documents import HTML, MARKDOWN, PDF, PLAIN, Collected
@@ -57,16 +57,28 @@ def _read_jsonl(uri: str, data: bytes, charset: str) -> Iterator[Collected]:
     ``title``, ``licence`` (``license``), ``subject``, ``id`` or ``uri`` are taken over.
     """
     for number, line in enumerate(decode(data, charset).splitlines(), 1):
-        if not line.strip():
-            continue
-        try:
-            yield _record(uri, number, json.loads(line))
-        except (ValueError, RecursionError):
-            place = f"{uri}#L{number}"
-            yield Collected(place, mime=JSONL, reason="bad_json: the line is not JSON")
+        if line.strip():
+            yield json_line(uri, number, line.encode("utf-8", "surrogatepass"))
 
 
-def _record(uri: str, number: int, value: Any) -> Collected:
+def json_line(uri: str, number: int, line: bytes) -> Collected:
+    """The document of one line of JSON Lines, or its refusal."""
+    try:
+        return record(uri, number, json.loads(decode(line)))
+    except (ValueError, RecursionError):
+        place = f"{uri}#L{number}"
+        return Collected(place, mime=JSONL, reason="bad_json: the line is not JSON")
+    except Unreadable as refusal:
+        return Collected(f"{uri}#L{number}", mime=JSONL, reason=str(refusal))
+
+
+def text_field(names: Iterable[str]) -> str | None:
+    """The field that holds the text of a record, of those named; None when none is known to."""
+    return next((name for name in _TEXT_FIELDS if name in names), None)
+
+
+def record(uri: str, number: int, value: Any) -> Collected:
+    """The document of a row: a string, or fields by the names that `_read_jsonl` takes over."""
     fields: dict[str, Any] = value if isinstance(value, dict) else {"text": value}
     place = f"{uri}#{fields.get('id') or fields.get('uri') or f'L{number}'}"
     text = next((t for name in _TEXT_FIELDS if isinstance(t := fields.get(name), str)), None)
