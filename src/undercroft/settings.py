@@ -48,7 +48,8 @@ class CollectSettings(Section):
     sources: list[str] = Field(
         default_factory=lambda: ["."],
         description="files, folders, URLs, or python-docs; paths are relative to this file. "
-        "Tables (JSONL, CSV, Parquet, Arrow) and archives (zip, tar; gz, bz2, xz) give a document a row or member",
+        "Tables (JSONL, CSV, Parquet, Arrow) and archives (zip, tar; gz, bz2, xz) "
+        "give a document a row or member",
     )
     include: list[str] = Field(
         default_factory=list, description="globs of files to take; empty: every known type"
