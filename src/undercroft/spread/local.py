@@ -7,7 +7,6 @@ import os
 import resource
 import sys
 from collections.abc import Sequence
-from types import TracebackType
 from typing import Any, Generic, Self
 
 from undercroft.errors import MissingExtra
@@ -43,13 +42,8 @@ class Processes:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        if error is None:
+    def __exit__(self, kind: object, *_: object) -> None:
+        if kind is None:
             self._pool.close()
         else:
             self._pool.stop()
