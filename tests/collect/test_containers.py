@@ -19,9 +19,12 @@ from hypothesis import strategies as st
 from pyarrow import feather, parquet
 
 from tests.collect.test_files import gathered
+from undercroft.collect import Collected, Gathering, Unchanged
 from undercroft.collect.containers import read_container
+from undercroft.collect.files import FileSource
 from undercroft.collect.stage import collect
 from undercroft.project import Project
+from undercroft.settings import CollectSettings
 
 Opened = Callable[..., Project]
 ROWS = [
@@ -98,7 +101,8 @@ def test_an_archive_gives_its_members_and_says_what_it_refuses(project: Opened) 
     assert found[f"{place}broken.jsonl#L1"] == "Good row number one."
     assert found[f"{place}broken.jsonl#L2"] == "bad_json"
     assert found[f"{place}broken.jsonl#L3"] == "And the last."
-    assert len(found) == 6
+    assert found[f"{place}inner.zip"] == "nested"
+    assert len(found) == 7
 
 
 def test_what_came_before_the_damage_stays(project: Opened) -> None:
@@ -145,6 +149,104 @@ def test_an_unchanged_table_is_not_read_again(project: Opened) -> None:
     version = opened.lake.table("raw").version
     assert gathered(opened) == first
     assert opened.lake.table("raw").version == version
+
+
+def taken(path: Path, limit: int = 10_000) -> list[str]:
+    """What comes of the file: texts, or the codes of refusals."""
+    found = read_container(path, path.name, limit)
+    return [each.reason.partition(":")[0] or each.payload.decode() for each in found]
+
+
+def test_separated_values_are_read_in_their_own_encoding(tmp_path: Path) -> None:
+    path = tmp_path / "rows.csv"
+    for encoding in ("utf-8-sig", "utf-16", "cp1252"):
+        path.write_text("id,text\n1,Voilà un café très serré\n", encoding=encoding)
+        assert taken(path) == ["Voilà un café très serré"]
+    plain = "".join(f"{n},Plain row number {n} of many.\n" for n in range(3000)).encode()
+    path.write_bytes(b"id,text\n" + plain + "9,Trop café, après tout\n".encode("cp1252"))
+    assert taken(path)[-1] == "Trop café"
+
+
+def test_one_bad_row_of_separated_values_does_not_end_the_file(tmp_path: Path) -> None:
+    path = tmp_path / "rows.csv"
+    long = "x" * 20_000
+    path.write_text(f'id,text\n1,first\n2,"{long}"\n3,third\n4,"no end of\nthis\n')
+    assert taken(path) == ["first", "bad_row", "third", "no end of\nthis\n"]
+    path.write_text('id,text\n1,first\n2,"no end\n' + "3,swallowed\n" * 2_000 + "4,last\n")
+    found = taken(path)
+    assert (found[0], found[1], found[-1]) == ("first", "bad_row", "last")
+
+
+def test_rows_of_one_name_are_all_kept(project: Opened) -> None:
+    opened = project("rows.jsonl")
+    lines = '{"id": 0, "text": "zero"}\n{"id": 7, "text": "one"}\n{"id": 7, "text": "other"}\n'
+    (opened.root / "rows.jsonl").write_text(lines)
+    assert gathered(opened) == {
+        "rows.jsonl#0": "zero",
+        "rows.jsonl#7": "one",
+        "rows.jsonl#7~2": "other",
+    }
+
+
+def test_a_row_says_on_what_ground_it_is_used(project: Opened) -> None:
+    opened = project("rows.jsonl")
+    lines = '{"text": "own", "consent": "contract", "group": "g"}\n{"text": "default"}\n'
+    (opened.root / "rows.jsonl").write_text(lines)
+    gathered(opened)
+    rows = opened.lake.table("raw").read(["uri", "consent", "group", "file"]).to_pylist()
+    found = {row.pop("uri"): row for row in rows}
+    assert found["rows.jsonl#L1"] == {"consent": "contract", "group": "g", "file": "rows.jsonl"}
+    assert found["rows.jsonl#L2"]["consent"] == "operator"
+    version = opened.lake.table("raw").version
+    gathered(opened)
+    assert opened.lake.table("raw").version == version, "it was written again"
+
+
+def test_one_changed_row_is_written_alone(project: Opened) -> None:
+    opened = project("rows.jsonl")
+    path = opened.root / "rows.jsonl"
+    rows = [{"text": f"row {n}"} for n in range(50)]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    gathered(opened)
+    version = opened.lake.table("raw").version
+    rows[3] = {"text": "another"}
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    assert gathered(opened)["rows.jsonl#L4"] == "another"
+    times = opened.lake.table("raw").read(["uri", "fetched_at"], version=version).to_pylist()
+    now = opened.lake.table("raw").read(["uri", "fetched_at"]).to_pylist()
+    held = {(row["uri"], row["fetched_at"]) for row in times}
+    written = {row["uri"] for row in now if (row["uri"], row["fetched_at"]) not in held}
+    assert written == {"rows.jsonl#L4", "rows.jsonl#L50"}  # the last one carries the stamp
+
+
+def test_a_file_that_changes_while_it_is_read_is_read_again(project: Opened) -> None:
+    opened = project("rows.jsonl")
+    path = opened.root / "rows.jsonl"
+    path.write_text("".join(f'{{"text": "row {n}"}}\n' for n in range(10)))
+    source = FileSource(path, opened.root, CollectSettings())
+    found: list[Collected | Unchanged] = []
+    for item in source.collect(Gathering(opened.root, CollectSettings(), opened.root)):
+        if not found:
+            with path.open("a") as file:
+                file.write('{"text": "appended"}\n')
+        found.append(item)
+    last = found[-1]
+    assert isinstance(last, Collected)
+    assert last.reason.startswith("changed")
+    assert not any(isinstance(each, Collected) and each.etag for each in found)
+
+
+def test_a_list_of_records_and_zstandard(tmp_path: Path) -> None:
+    (tmp_path / "rows.json").write_text(json.dumps(ROWS))
+    assert taken(tmp_path / "rows.json")[:2] == [ROWS[0]["text"], ROWS[1]["text"]]
+    (tmp_path / "bad.json").write_text("[1, ")
+    assert taken(tmp_path / "bad.json") == ["bad_json"]
+    with pa.CompressedOutputStream(str(tmp_path / "rows.jsonl.zst"), "zstd") as file:
+        file.write(LINES)
+    assert taken(tmp_path / "rows.jsonl.zst")[:2] == [ROWS[0]["text"], ROWS[1]["text"]]
+    packed = gzip.compress(b"Half a document is none, so nothing of it is kept. " * 200)
+    (tmp_path / "cut.txt.gz").write_bytes(packed[: len(packed) // 2])
+    assert taken(tmp_path / "cut.txt.gz") == ["damaged"]
 
 
 @settings(max_examples=50, deadline=None)

@@ -79,7 +79,7 @@ def test_every_kind_of_file_becomes_documents(project: Opened) -> None:
     titles = {row["uri"]: (row["title"], row["group"]) for row in rows}
     assert titles["docs/b.md"] == ("Guide", "docs/b.md")
     assert titles["docs/deep/c.html"][0] == "A & B"
-    assert titles["docs/d.jsonl#x"] == ("T", "docs/d.jsonl")
+    assert titles["docs/d.jsonl#x"] == ("T", "docs/d.jsonl#x")
 
 
 @pytest.mark.parametrize(
@@ -226,3 +226,15 @@ def test_json_lines_keep_licence_and_subject(project: Opened) -> None:
     (row,) = opened.lake.table("raw").read(["id", "subject", "licence"]).to_pylist()
     assert (row["subject"], row["licence"]) == ("ada", "CC0-1.0")
     assert read_payload(opened, row["id"]) == b"about Ada"
+
+
+def test_a_table_of_an_earlier_release_is_read_on(project: Opened) -> None:
+    opened = project("docs")
+    (opened.root / "docs").mkdir()
+    (opened.root / "docs/a.txt").write_text("The first document of all.")
+    gathered(opened)
+    table = opened.lake.table("raw")
+    table.overwrite(table.read().drop_columns(["content", "file"]))
+    (opened.root / "docs/b.txt").write_text("The second document of all.")
+    assert set(gathered(opened)) == {"docs/a.txt", "docs/b.txt"}
+    assert set(table.read(["file"])["file"].to_pylist()) == {"docs/a.txt", "docs/b.txt"}

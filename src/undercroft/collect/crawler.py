@@ -11,14 +11,14 @@ import asyncio
 import re
 import time
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 from typing import Final
 
 import aiohttp
 
 from undercroft import __version__
-from undercroft.collect.documents import HTML, MARKDOWN, PDF, PLAIN, Known
+from undercroft.collect.documents import HTML, MARKDOWN, PDF, PLAIN, Earlier, NothingEarlier
 from undercroft.collect.journal import Journal, Visit
 from undercroft.collect.robots import Robots, fetch_robots
 from undercroft.collect.text import Unreadable, decode_html
@@ -38,14 +38,14 @@ _MAX_LINKS: Final = 2_000  # of one page; more are a trap or a sitemap
 class Crawl:
     """The crawl that begins at ``start`` (in its canonical spelling).
 
-    ``known`` are the pages of an earlier crawl by address and ``payload_of`` gives what one of
+    ``earlier`` knows the pages of an earlier crawl and ``payload_of`` gives what one of
     them held, for its links when the server says that it has not changed.
     """
 
     start: str
     params: CollectSettings
     journal: Journal
-    known: Mapping[str, Known] = field(default_factory=dict[str, Known])
+    earlier: Earlier = field(default_factory=NothingEarlier)
     payload_of: Callable[[str], bytes] = lambda _uri: b""
     _seen: set[str] = field(default_factory=set[str])
     _waiting: deque[tuple[str, int]] = field(default_factory=deque[tuple[str, int]])
@@ -116,14 +116,15 @@ class Crawl:
 
     def _or_as_before(self, visit: Visit) -> Visit:
         """A page that was taken before is not lost to a server's bad moment."""
-        before = self.known.get(visit.final_url) or self.known.get(visit.url)
+        before = self.earlier.get(visit.final_url) or self.earlier.get(visit.url)
         if before is None or not before.is_ok or not _TRANSIENT.match(visit.reason):
             return visit
         return self._unchanged(visit.url, visit.depth, before.uri)
 
     def _unchanged(self, url: str, depth: int, here: str) -> Visit:
         links: tuple[str, ...] = ()
-        if here in self.known and self.known[here].mime in _HTML_TYPES:
+        before = self.earlier.get(here)
+        if before is not None and before.mime in _HTML_TYPES:
             page = self._page(self.payload_of(here), here, "utf-8")
             links = self._followed(page)
         return Visit(url, depth, "unchanged", here, links=links)
@@ -206,7 +207,7 @@ class Crawl:
         self._asked_at = time.monotonic()
 
     def _conditions(self, url: str) -> dict[str, str]:
-        before = self.known.get(url)
+        before = self.earlier.get(url)
         if before is None or not before.is_ok:
             return {}
         conditions = {"If-None-Match": before.etag, "If-Modified-Since": before.last_modified}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
@@ -22,17 +22,20 @@ class Collected:
     """One document, or the refusal of one where ``reason`` is set (``code: explanation``).
 
     ``payload`` is the text in UTF-8 in its own markup; of a PDF, the text of its pages with form
-    feeds between. ``group`` is the file, page or module it comes from, the unit by which training
-    and evaluation are kept apart. ``etag`` and ``last_modified`` let the next run see whether it
-    changed: those of HTTP, or of a file its size and time.
+    feeds between. ``group`` is the page, module or row it comes from, the unit by which training
+    and evaluation are kept apart; ``file`` is the file it was read from. ``etag`` and
+    ``last_modified`` let the next run see whether it changed: those of HTTP, or of a file its size
+    and time, which of a file with many documents the last one alone carries.
     """
 
     uri: str
     title: str = ""
     group: str = ""
+    file: str = ""
     mime: str = PLAIN
     payload: bytes = b""
     licence: str = ""
+    consent: str = ""
     subject: str = ""
     reason: str = ""
     size_bytes: int = 0
@@ -46,9 +49,11 @@ class Collected:
 
 @dataclass(frozen=True, slots=True)
 class Unchanged:
-    """What an earlier run collected under these addresses is still so."""
+    """What an earlier run collected is still so: the document at ``uri``, all of ``file``, or,
+    where neither is named, everything of the source."""
 
-    uris: tuple[str, ...]
+    uri: str = ""
+    file: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,19 +61,40 @@ class Known:
     """What an earlier run recorded of a document."""
 
     uri: str
-    group: str
     etag: str
     last_modified: str
     is_ok: bool
     mime: str = ""
 
 
+class Earlier(Protocol):
+    """What earlier runs collected from a source."""
+
+    def get(self, uri: str) -> Known | None:
+        """What is known of the document at ``uri``."""
+        ...
+
+    def etags(self, file: str = "") -> frozenset[str]:
+        """The etags that documents of ``file`` carry, or those of the whole source."""
+        ...
+
+
+class NothingEarlier:
+    """There was no earlier run."""
+
+    def get(self, _uri: str) -> Known | None:
+        return None
+
+    def etags(self, _file: str = "") -> frozenset[str]:
+        return frozenset()
+
+
 @dataclass(frozen=True)
 class Gathering:
     """What a source gets to work with.
 
-    ``known`` is what an earlier run collected from the same source, by address; ``payload_of``
-    reads one of those again. ``keep`` and ``kept`` seal and open bytes for scratch files in
+    ``earlier`` tells what earlier runs collected from the same source; ``payload_of`` reads one of
+    those again. ``keep`` and ``kept`` seal and open bytes for scratch files in
     ``workdir``, which survives a crash. ``report`` takes done, total (or None) and a note, and
     raises when the run is to stop.
     """
@@ -76,7 +102,7 @@ class Gathering:
     root: Path
     params: CollectSettings
     workdir: Path
-    known: Mapping[str, Known] = field(default_factory=dict[str, Known])
+    earlier: Earlier = field(default_factory=NothingEarlier)
     payload_of: Callable[[str], bytes] = lambda _uri: b""
     keep: Callable[[bytes], bytes] = lambda data: data
     kept: Callable[[bytes], bytes] = lambda data: data

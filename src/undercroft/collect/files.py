@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterator, Mapping
+from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from fnmatch import fnmatch
 from pathlib import Path
 
 from undercroft.collect.containers import READERS as CONTAINERS
-from undercroft.collect.containers import is_container, read_container
-from undercroft.collect.documents import Collected, Gathering, Known, Unchanged
+from undercroft.collect.containers import is_container, is_expected, read_container
+from undercroft.collect.documents import Collected, Gathering, Unchanged
 from undercroft.collect.readers import read
 from undercroft.collect.text import MIME_OF_SUFFIX
 from undercroft.errors import BadSource
@@ -30,7 +31,7 @@ class FileSource:
         """Of the paths, sizes and times of the files that would be read."""
         digest = hashlib.sha256(str(self.path).encode("utf-8", "surrogateescape"))
         for file in self.files():
-            stamp = f"\0{self._address(file)}\0{_stamp(file)}"
+            stamp = f"\0{self._address(file)}\0{self._stamp(file)}"
             digest.update(stamp.encode("utf-8", "surrogateescape"))
         return digest.hexdigest()
 
@@ -38,13 +39,11 @@ class FileSource:
         files = list(self.files())
         if not files:
             raise self._nothing()
-        known = _by_group(gathering.known)
         for number, file in enumerate(files):
             address = self._address(file)
             gathering.report(number, len(files), address)
-            before = known.get(address, [])
-            if before and all(each.etag == _stamp(file) for each in before):
-                yield Unchanged(tuple(each.uri for each in before))
+            if self._stamp(file) in gathering.earlier.etags(address):
+                yield Unchanged(file=address)
             else:
                 yield from self._read(file, address)
         gathering.report(len(files), len(files), "")
@@ -67,7 +66,7 @@ class FileSource:
 
     def _is_wanted(self, file: Path) -> bool:
         if not self.params.include:
-            return file.suffix.lower() in MIME_OF_SUFFIX or is_container(file)
+            return file.suffix.lower() in MIME_OF_SUFFIX or is_expected(file)
         relative = file.relative_to(self.path).as_posix()
         return any(fnmatch(relative, g) or fnmatch(file.name, g) for g in self.params.include)
 
@@ -77,29 +76,57 @@ class FileSource:
         return file.as_uri()
 
     def _read(self, file: Path, address: str) -> Iterator[Collected]:
-        stamp = _stamp(file)
-        try:
-            size = file.stat().st_size
-            limit = int(self.params.max_file_mb * 1e6)
-            if is_container(file):
-                for found in read_container(file, address, limit):
-                    inner = Path(found.uri.partition("#")[0].rpartition("!/")[2])
-                    title = found.title or _said(inner)
-                    yield replace(found, title=title, group=address, etag=stamp)
-                return
-            if size > limit:
-                reason = f"too_large: {size / 1e6:.1f} MB is over {self.params.max_file_mb:g} MB"
-                yield Collected(address, group=address, reason=reason, size_bytes=size, etag=stamp)
-                return
-            data = file.read_bytes()
-        except OSError as error:
-            reason = f"unreadable: {error.strerror or error}"
-            yield Collected(address, group=address, reason=reason, etag=stamp)
+        """The documents of ``file``, each under an address of its own.
+
+        The last one carries the file's stamp: whoever holds it has all of them.
+        """
+        stamp = self._stamp(file)
+        seen: Counter[int] = Counter()
+        last: Collected | None = None
+        for found in self._documents(file, address):
+            if last is not None:
+                yield last
+            seen[hash(found.uri)] += 1
+            again = seen[hash(found.uri)]
+            uri = found.uri if again == 1 else f"{found.uri}~{again}"
+            inner = Path(found.uri.partition("#")[0].rpartition("!/")[2] or file.name)
+            last = replace(found, uri=uri, title=found.title or _said(inner), file=address)
+        if last is None:
             return
-        declared = MIME_OF_SUFFIX.get(file.suffix.lower(), "")
-        for found in read(address, data, declared=declared):
-            title = found.title or _said(file)
-            yield replace(found, title=title, group=address, etag=stamp)
+        if self._stamp(file) == stamp:
+            yield replace(last, etag=stamp)
+        else:
+            yield last
+            reason = "changed: it was written to while it was read; the next run reads it again"
+            yield Collected(f"{address}#changed", file=address, reason=reason)
+
+    def _documents(self, file: Path, address: str) -> Iterator[Collected]:
+        limit = int(self.params.max_file_mb * 1e6)
+        try:
+            if is_container(file):
+                yield from read_container(file, address, limit)
+                return
+            size = file.stat().st_size
+            data = file.read_bytes() if size <= limit else b""
+        except OSError as error:
+            yield Collected(address, reason=f"unreadable: {error.strerror or error}")
+            return
+        if size > limit:
+            reason = f"too_large: {size / 1e6:.1f} MB is over {self.params.max_file_mb:g} MB"
+            yield Collected(address, reason=reason, size_bytes=size)
+        else:
+            yield from read(address, data, declared=MIME_OF_SUFFIX.get(file.suffix.lower(), ""))
+
+    def _stamp(self, file: Path) -> str:
+        """Size, times of last change, and the settings that rows are written under; another stamp
+        means that the file has to be read again."""
+        try:
+            status = file.stat()
+        except OSError:
+            return "unreadable"
+        ground = hashlib.sha256(f"{self.params.consent}\0{self.params.licence}".encode())
+        times = f"{status.st_mtime_ns}-{status.st_ctime_ns}"
+        return f"{status.st_size}-{times}-{ground.hexdigest()[:8]}"
 
     def _nothing(self) -> BadSource:
         if not self.path.exists():
@@ -119,19 +146,3 @@ class FileSource:
 def _said(file: Path) -> str:
     """The name of a file as a title."""
     return file.stem.replace("_", " ").replace("-", " ")
-
-
-def _stamp(file: Path) -> str:
-    """Size and time of last change; another stamp means that the file has to be read again."""
-    try:
-        status = file.stat()
-    except OSError:
-        return "unreadable"
-    return f"{status.st_size}-{status.st_mtime_ns}"
-
-
-def _by_group(known: Mapping[str, Known]) -> dict[str, list[Known]]:
-    groups: dict[str, list[Known]] = {}
-    for each in known.values():
-        groups.setdefault(each.group, []).append(each)
-    return groups

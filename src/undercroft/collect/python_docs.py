@@ -45,9 +45,8 @@ class PythonDocs:
 
     def collect(self, gathering: Gathering) -> Iterator[Collected | Unchanged]:
         stamp = self.fingerprint()
-        known = gathering.known.values()
-        if known and all(each.etag == stamp and each.is_ok for each in known):
-            yield Unchanged(tuple(gathering.known))
+        if gathering.earlier.etags() == {stamp}:
+            yield Unchanged()
             return
         modules = list(self._modules())
         if not modules:

@@ -6,6 +6,7 @@ import html
 import json
 import re
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
 from typing import Any, Final
 
 from undercroft.collect.documents import HTML, MARKDOWN, PDF, PLAIN, Collected
@@ -17,6 +18,10 @@ _HEADING: Final = re.compile(r"^#[ \t]+(.+?)[ \t]*#*$", re.M)
 _FRONT_TITLE: Final = re.compile(r"\A---\n(?:.*\n)*?title:[ \t]*[\"']?(.+?)[\"']?[ \t]*\n", re.I)
 _MAX_TITLE: Final = 200
 _TEXT_FIELDS: Final = ("text", "content", "body", "markdown", "document")
+#: What is taken over of a record beside its text.
+FIELDS: Final = frozenset(
+    {*_TEXT_FIELDS, "id", "uri", "title", "licence", "license", "consent", "subject", "group"}
+)
 
 
 def read(uri: str, data: bytes, *, declared: str = "", charset: str = "") -> Iterator[Collected]:
@@ -54,7 +59,8 @@ def _read_html(uri: str, data: bytes, charset: str) -> Iterator[Collected]:
 def _read_jsonl(uri: str, data: bytes, charset: str) -> Iterator[Collected]:
     """One document a line: a string, or an object with its text under a usual name.
 
-    ``title``, ``licence`` (``license``), ``subject``, ``id`` or ``uri`` are taken over.
+    ``title``, ``licence`` (``license``), ``consent``, ``subject``, ``group``, ``id`` or ``uri`` are
+    taken over.
     """
     for number, line in enumerate(decode(data, charset).splitlines(), 1):
         if line.strip():
@@ -80,22 +86,25 @@ def text_field(names: Iterable[str]) -> str | None:
 def record(uri: str, number: int, value: Any) -> Collected:
     """The document of a row: a string, or fields by the names that `_read_jsonl` takes over."""
     fields: dict[str, Any] = value if isinstance(value, dict) else {"text": value}
-    place = f"{uri}#{fields.get('id') or fields.get('uri') or f'L{number}'}"
+    name = _said(fields, "id", "uri") or f"L{number}"
+    place = f"{uri}#{name}"
     text = next((t for name in _TEXT_FIELDS if isinstance(t := fields.get(name), str)), None)
     if text is None:
         names = ", ".join(_TEXT_FIELDS)
         return Collected(place, mime=JSONL, reason=f"no_text: none of {names} is a string")
-    found = _document(place, text, PLAIN, str(fields.get("title") or ""))
-    return Collected(
-        found.uri,
-        title=found.title,
-        mime=found.mime,
-        payload=found.payload,
-        size_bytes=found.size_bytes,
-        reason=found.reason,
-        licence=str(fields.get("licence") or fields.get("license") or ""),
-        subject=str(fields.get("subject") or ""),
+    return replace(
+        _document(place, text, PLAIN, _said(fields, "title")),
+        group=_said(fields, "group"),
+        licence=_said(fields, "licence", "license"),
+        consent=_said(fields, "consent"),
+        subject=_said(fields, "subject"),
     )
+
+
+def _said(fields: dict[str, Any], *names: str) -> str:
+    """The first of the fields that says something; a zero does."""
+    values = (fields.get(name) for name in names)
+    return next((str(value) for value in values if value is not None and value != ""), "")
 
 
 def _read_pdf(uri: str, data: bytes, _charset: str) -> Iterator[Collected]:

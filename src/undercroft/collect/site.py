@@ -41,7 +41,7 @@ class Site:
             )
         name = f"crawl-{hashlib.sha256(start.encode()).hexdigest()[:12]}.jsonl"
         journal = Journal(gathering.workdir / name, gathering.keep, gathering.kept)
-        crawl = Crawl(start, gathering.params, journal, gathering.known, gathering.payload_of)
+        crawl = Crawl(start, gathering.params, journal, gathering.earlier, gathering.payload_of)
         for number, visit in enumerate(_driven(crawl.visits()), 1):
             total = min(number + crawl.num_waiting, gathering.params.max_pages)
             gathering.report(number, max(total, number), visit.url)
@@ -51,7 +51,7 @@ class Site:
 def _documents(visit: Visit) -> Iterator[Collected | Unchanged]:
     url = visit.final_url or visit.url
     if visit.outcome == "unchanged":
-        yield Unchanged((url,))
+        yield Unchanged(url)
         return
     if visit.outcome == "rejected":
         yield Collected(visit.url, group=visit.url, reason=visit.reason)
@@ -61,6 +61,7 @@ def _documents(visit: Visit) -> Iterator[Collected | Unchanged]:
             found,
             title=found.title or _title(url),
             group=url,
+            file=url,
             etag=visit.etag,
             last_modified=visit.last_modified,
         )

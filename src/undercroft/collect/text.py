@@ -98,6 +98,18 @@ def decode(data: bytes, charset: str = "") -> str:
     raise Unreadable("undecodable: the bytes fit no known text encoding")
 
 
+def encoding_of(head: bytes) -> str:
+    """The encoding of a file that begins with ``head``, which may end within a character."""
+    for bom, name in _BOMS:
+        if head.startswith(bom):
+            return name
+    try:
+        codecs.getincrementaldecoder("utf-8")().decode(head)
+    except UnicodeDecodeError:
+        return _detected(head) or "utf-8"
+    return "utf-8"
+
+
 def decode_html(data: bytes, charset: str = "") -> str:
     """`decode`, for HTML, which may name its own encoding."""
     meta = _META_CHARSET.search(data[:4096])

@@ -38,12 +38,14 @@ RAW = pa.schema(
         ("mime", pa.string()),
         ("title", pa.string()),
         ("group", pa.string()),
+        ("file", pa.string()),  # what it was read from
         ("sha256", pa.string()),
         ("size_bytes", pa.int64()),
         ("status", pa.string()),  # ok | rejected
         ("reason", pa.string()),
         ("etag", pa.string()),
         ("last_modified", pa.string()),
+        ("content", DIGEST),  # of the columns before etag but fetched_at
         ("payload", pa.large_binary()),  # sealed, aad = b"raw:" + id
     ]
 )

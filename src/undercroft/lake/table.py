@@ -178,6 +178,20 @@ class Table:
 
         return self._write(commit)
 
+    def widen(self, schema: pa.Schema) -> None:
+        """Add the columns of ``schema`` that the table does not have, filled with null."""
+        if not [field for field in schema if field.name not in self.schema.names]:
+            return
+
+        def commit() -> int:
+            dataset = self.dataset()
+            missing = [field for field in schema if field.name not in dataset.schema.names]
+            if missing:
+                dataset.add_columns(pa.schema(missing))
+            return int(dataset.version)
+
+        self._write(commit)
+
     def overwrite(self, data: pa.Table) -> int:
         """Make ``data``, with its own schema, the whole content of the next version."""
 
