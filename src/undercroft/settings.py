@@ -48,7 +48,7 @@ class CollectSettings(Section):
     sources: list[str] = Field(
         default_factory=lambda: ["."],
         description="files, folders, URLs, or python-docs; paths are relative to this file. "
-        "Tables (JSONL, CSV, Parquet, Arrow) and archives (zip, tar; gz, bz2, xz) "
+        "Tables (JSONL, CSV, Parquet, Arrow) and archives (zip, tar, WARC; gz, bz2, xz, zst) "
         "give a document a row or member",
     )
     include: list[str] = Field(
@@ -70,6 +70,11 @@ class CollectSettings(Section):
     )
     timeout_s: float = Field(20.0, gt=0, description="time limit for one page")
     user_agent: str = Field("undercroft", description="the name robots.txt rules are looked up by")
+    warc_folder: str = Field(
+        "",
+        description="folder that crawls also write what servers answered to, as WARC; empty: none. "
+        "`undercroft forget` does not reach into it",
+    )
     licence: str = Field(
         "unknown", description="licence recorded with every document of these sources"
     )
@@ -96,6 +101,11 @@ class CurateSettings(Section):
     heuristics: list[Literal["gopher_repetition", "gopher_quality", "c4", "fineweb"]] = Field(
         default_factory=list,
         description="published filters applied too, as datatrove decides; they are for web text",
+    )
+    respect_usage: bool = Field(
+        True,
+        description="remove documents whose publisher reserves them against training "
+        "(Content-Usage, TDM reservation, noai)",
     )
     near_duplicate_jaccard: float = Field(
         0.8, gt=0, le=1, description="verified Jaccard of word 5-grams that counts as a copy"

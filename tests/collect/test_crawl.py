@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gzip
 import itertools
 import time
 from collections.abc import Callable
@@ -11,6 +12,7 @@ from typing import Any
 import pytest
 from aiohttp import web
 
+from undercroft.collect.containers import read_container
 from undercroft.collect.stage import collect, rejections
 from undercroft.errors import BadSource, Cancelled
 from undercroft.project import Project
@@ -74,7 +76,7 @@ def test_every_bad_page_is_a_recorded_refusal(project: Opened, site: Any) -> Non
             pass  # the crawler has had enough
         return response
 
-    bad = ("/gone", "/out", "/slow", "/zip", "/endless", "/private", "/loop", "/noai", "/fails")
+    bad = ("/gone", "/out", "/slow", "/zip", "/endless", "/private", "/loop", "/hidden", "/fails")
     site.pages = {
         "/robots.txt": answer(text="User-agent: *\nDisallow: /private\n"),
         "/": page("Home", *bad),
@@ -83,8 +85,8 @@ def test_every_bad_page_is_a_recorded_refusal(project: Opened, site: Any) -> Non
         "/zip": answer(body=b"PK", content_type="application/zip"),
         "/endless": endless,
         "/loop": answer(status=302, headers={"Location": "/loop"}),
-        "/noai": answer(
-            text="<p>x</p>", content_type="text/html", headers={"X-Robots-Tag": "noai"}
+        "/hidden": answer(
+            text="<p>x</p>", content_type="text/html", headers={"X-Robots-Tag": "noindex"}
         ),
         "/fails": answer(status=410),
     }
@@ -99,7 +101,7 @@ def test_every_bad_page_is_a_recorded_refusal(project: Opened, site: Any) -> Non
         f"{site.url}/endless": "too_large",
         f"{site.url}/private": "robots",
         f"{site.url}/loop": "redirects",
-        f"{site.url}/noai": "noindex",
+        f"{site.url}/hidden": "noindex",
         f"{site.url}/fails": "http_410",
     }
     assert "/private" not in site.paths
@@ -237,3 +239,71 @@ def test_a_busy_server_is_asked_again_after_the_time_it_names(project: Opened, s
     opened = project(site.url, **FAST)
     collect(opened)
     assert taken(opened) == {f"{site.url}/": "Home"}
+
+
+def test_what_publishers_say_about_use_is_kept(project: Opened, site: Any) -> None:
+    robots = "User-agent: *\nContent-Usage: train-ai=y\nContent-Usage: /no train-ai=n\nAllow: /\n"
+    meta = '<meta name="tdm-reservation" content="1"><meta name="robots" content="noai, noimageai">'
+    site.pages = {
+        "/robots.txt": answer(text=robots),
+        "/": page("Home", "/no/a", "/meta", "/header"),
+        "/no/a": page("A"),
+        "/meta": f"<title>M</title>{meta}<p>Text of a page.</p>",
+        "/header": answer(
+            text="<title>H</title><p>Text of a page.</p>",
+            content_type="text/html",
+            headers={"Content-Usage": "train-ai=n, search=y", "TDM-Reservation": "1"},
+        ),
+    }
+    opened = project(site.url, requests_per_second=500.0)
+    collect(opened)
+    rows = opened.lake.table("raw").read(["uri", "usage"]).to_pylist()
+    found = {row["uri"].removeprefix(site.url): row["usage"] for row in rows}
+    assert found == {
+        "/": "train-ai=y",
+        "/no/a": "train-ai=n",
+        "/meta": "noai; noimageai; tdm-reservation=1; train-ai=y",
+        "/header": "search=y; tdm-reservation=1; train-ai=n; train-ai=y",
+    }
+
+
+def test_sitemaps_and_feeds_lead_to_pages(project: Opened, site: Any) -> None:
+    def listing(text: str, kind: str = "application/xml") -> Callable[[web.Request], Any]:
+        return answer(text=text, content_type=kind)
+
+    feed = '<link rel="alternate" type="application/rss+xml" href="/feed">'
+    site.pages = {
+        "/robots.txt": answer(text=f"Sitemap: {site.url}/map.xml\n"),
+        "/": f"<title>Home</title>{feed}<p>Text.</p>",
+        "/map.xml": listing(
+            f'<sitemapindex xmlns="http://www.sitemaps.org/schemas/sitemap/0.9"><sitemap>'
+            f"<loc>{site.url}/one.xml.gz</loc></sitemap></sitemapindex>"
+        ),
+        "/one.xml.gz": answer(
+            body=gzip.compress(f"<urlset><url><loc>{site.url}/a</loc></url></urlset>".encode()),
+            content_type="application/gzip",
+        ),
+        "/feed": listing(f"<rss><channel><item><link>{site.url}/b</link></item>", "text/xml"),
+        "/a": page("A"),
+        "/b": page("B"),
+    }
+    opened = project(site.url, requests_per_second=500.0)
+    collect(opened)
+    assert taken(opened) == {
+        f"{site.url}/{name}": name.upper() or "Home" for name in ("", "a", "b")
+    }
+    assert refused(opened) == {}
+
+
+def test_a_crawl_writes_an_archive_that_reads_back(project: Opened, site: Any) -> None:
+    site.pages = {"/": page("Home", "/a"), "/a": page("A")}
+    opened = project(site.url, requests_per_second=500.0, warc_folder="warcs")
+    collect(opened)
+    (archive,) = (opened.root / "warcs").glob("*.warc.gz")
+    found = {item.uri.partition("!/")[2]: item for item in read_container(archive, "w", 10**6)}
+    assert {url: item.title for url, item in found.items()} == taken(opened)
+    data = archive.read_bytes()
+    archive.write_bytes(data[: len(data) - 40])
+    cut = list(read_container(archive, "w", 10**6))
+    assert cut[0].title == "Home"
+    assert cut[-1].reason.startswith("damaged")

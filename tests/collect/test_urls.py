@@ -48,7 +48,7 @@ def test_links_are_resolved_once_each_and_in_order() -> None:
 
 @pytest.mark.parametrize(
     ("directives", "is_index", "num_links"),
-    [("noindex", False, 1), ("nofollow", True, 0), ("none", False, 0), ("noai", False, 1)],
+    [("noindex", False, 1), ("nofollow", True, 0), ("none", False, 0), ("noai", True, 1)],
 )
 def test_robots_meta_is_obeyed(directives: str, is_index: bool, num_links: int) -> None:
     html = f'<meta name="robots" content="{directives}"><a href="/x">x</a>'

@@ -18,6 +18,7 @@ FINE: dict[str, Any] = {
     "duplicate_line_ratio": 0.0,
     "top_ngram_ratio": 0.0,
     "num_secrets": 0,
+    "usage": "search=y; train-ai=y",
     "quarantined": None,
 }
 COPIES = pa.schema([("id", pa.string()), *DUPLICATES])
@@ -42,6 +43,9 @@ def verdicts(
     ("signals", "rule", "value"),
     [
         ({"num_chars": 12}, "too_short", "12"),
+        ({"usage": "search=y; train-ai=n"}, "usage_reserved", "search=y; train-ai=n"),
+        ({"usage": "noai; noimageai"}, "usage_reserved", "noai; noimageai"),
+        ({"usage": "tdm-reservation=1"}, "usage_reserved", "tdm-reservation=1"),
         ({"num_chars": 3_000_000}, "too_long", "3000000"),
         ({"symbol_ratio": 0.75}, "symbols", "0.75"),
         ({"duplicate_line_ratio": 0.6666667}, "repeated_lines", "0.6667"),

@@ -25,6 +25,7 @@ from typing import IO, Any, Final
 from undercroft.collect.documents import Collected
 from undercroft.collect.readers import FIELDS, json_line, read, record, text_field
 from undercroft.collect.text import JSONL, MIME_OF_SUFFIX, Unreadable, decode, encoding_of
+from undercroft.collect.warc import responses
 
 #: A member may be this many times as large as it is packed; text reaches about 20.
 MOST_EXPANSION: Final = 200
@@ -71,7 +72,8 @@ def read_container(path: Path, address: str, limit_bytes: int) -> Iterator[Colle
     name = path.name.lower()
     reader = _reader_of(name)
     assert reader is not None, "ask is_container first"
-    opener = _PACKED.get(PurePosixPath(name).suffix, Path.open)
+    is_packed = not name.endswith(".warc.gz")  # its records are packed one by one
+    opener = _PACKED.get(PurePosixPath(name).suffix if is_packed else "", Path.open)
     file: IO[bytes]
     with opener(path, "rb") as file:
         try:
@@ -349,7 +351,7 @@ _TABLES: Final[dict[str, Reader]] = {
     ".arrow": _arrow,
     ".feather": _arrow,
 }
-READERS: Final[dict[str, Reader]] = {**_TABLES, ".zip": _zip, ".tar": _tar}
-_ARCHIVES: Final = frozenset({".zip", ".tar", ".tgz", *_PACKED})
+READERS: Final[dict[str, Reader]] = {**_TABLES, ".zip": _zip, ".tar": _tar, ".warc": responses}
+_ARCHIVES: Final = frozenset({".zip", ".tar", ".tgz", ".warc", *_PACKED})
 #: What is taken from among other files; JSON that nobody named is rather a program's own.
 _IN_FOLDERS: Final = ({*_TABLES} - {".json"}) | _ARCHIVES

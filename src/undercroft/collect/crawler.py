@@ -12,7 +12,7 @@ import re
 import time
 from collections import deque
 from collections.abc import AsyncIterator, Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 import aiohttp
@@ -22,16 +22,31 @@ from undercroft.collect.documents import HTML, MARKDOWN, PDF, PLAIN, Earlier, No
 from undercroft.collect.journal import Journal, Visit
 from undercroft.collect.robots import Robots, fetch_robots
 from undercroft.collect.text import Unreadable, decode_html
-from undercroft.collect.urls import Page, canonical, obey, read_page, same_site
+from undercroft.collect.urls import (
+    Page,
+    canonical,
+    links_of_listing,
+    obey,
+    read_page,
+    same_site,
+)
+from undercroft.collect.usage import of_headers, told
+from undercroft.collect.warc import Archive
 from undercroft.settings import CollectSettings
 
 _HTML_TYPES: Final = (HTML, "application/xhtml+xml")
+_LISTING_TYPES: Final = frozenset(
+    f"{kind}/{name}"
+    for kind in ("application", "text")
+    for name in ("xml", "rss+xml", "atom+xml", "gzip", "x-gzip")
+)
 _TAKEN_TYPES: Final = (*_HTML_TYPES, PLAIN, MARKDOWN, "text/x-markdown", PDF)
 _MAX_REDIRECTS: Final = 5
 _RETRIED: Final = frozenset({429, 500, 502, 503, 504})
 _TRANSIENT: Final = re.compile(r"timeout|unreachable|robots_unreachable|http_(?:429|5)")
 _MAX_RETRY_AFTER_S: Final = 30.0
-_MAX_LINKS: Final = 2_000  # of one page; more are a trap or a sitemap
+_MAX_LINKS: Final = 2_000  # of one page; more are a trap
+_MAX_LISTED: Final = 50_000  # of one sitemap, as sitemaps.org has it
 
 
 @dataclass
@@ -47,6 +62,7 @@ class Crawl:
     journal: Journal
     earlier: Earlier = field(default_factory=NothingEarlier)
     payload_of: Callable[[str], bytes] = lambda _uri: b""
+    archive: Archive | None = None
     _seen: set[str] = field(default_factory=set[str])
     _waiting: deque[tuple[str, int]] = field(default_factory=deque[tuple[str, int]])
     _robots: Robots = field(default_factory=Robots)
@@ -69,6 +85,10 @@ class Crawl:
         async with aiohttp.ClientSession(headers=headers, timeout=timeout) as session:
             if self._waiting:
                 self._robots = await fetch_robots(session, self.start, timeout)
+                for sitemap in self._robots.sitemaps:
+                    place = canonical(sitemap, self.start)
+                    if place is not None and same_site(place, self.start):
+                        self._note(place, 0)
             while self._waiting and fetched < self.params.max_pages:
                 url, depth = self._waiting.popleft()
                 visit = self._or_as_before(await self._visit(session, url, depth))
@@ -157,34 +177,53 @@ class Crawl:
             return self._unchanged(url, depth, here)
         if response.status != 200:
             return _rejected(response, url, depth, here)
+        if response.content_type in _LISTING_TYPES:
+            return await self._listing(response, url, depth, here)
+        reason, body = "", None
         if response.content_type not in _TAKEN_TYPES:
             reason = f"content_type: {response.content_type} is no document"
-            return Visit(url, depth, "rejected", here, reason)
-        body = await self._body(response)
-        if body is None:
+        elif (body := await self._body(response)) is None:
             reason = f"too_large: it is over {self.params.max_file_mb:g} MB"
+        if body is None:
             return Visit(url, depth, "rejected", here, reason)
-        page = Page()
+        return self._page_of(response, body, Visit(url, depth, "ok", here))
+
+    def _page_of(self, response: aiohttp.ClientResponse, body: bytes, visit: Visit) -> Visit:
+        """The visit to a page with ``body``; rejected where the page asks not to be taken."""
+        here, page = visit.final_url, Page()
         if response.content_type in _HTML_TYPES:
             page = self._page(body, here, response.charset or "")
-        obey(page, response.headers.get("X-Robots-Tag", ""))
+        headers = {name.lower(): value for name, value in response.headers.items()}
+        obey(page, headers.get("x-robots-tag", ""))
         links = self._followed(page) if page.is_follow else ()
         if not page.is_index:
             reason = "noindex: the page asks not to be taken"
-            return Visit(url, depth, "rejected", here, reason, links=links)
-        return Visit(
-            url,
-            depth,
-            "ok",
-            here,
+            return replace(visit, outcome="rejected", reason=reason, links=links)
+        if self.archive is not None:
+            status = f"{response.status} {response.reason}"
+            self.archive.add(here, status, response.headers, body)
+        return replace(
+            visit,
             mime=response.content_type,
             charset=response.charset or "",
             etag=response.headers.get("ETag", ""),
             last_modified=response.headers.get("Last-Modified", ""),
             size_bytes=len(body),
             links=links,
+            usage=told(
+                page.usage, of_headers(headers), self._robots.usage(here, self.params.user_agent)
+            ),
             body=body,
         )
+
+    async def _listing(
+        self, response: aiohttp.ClientResponse, url: str, depth: int, here: str
+    ) -> Visit:
+        """A sitemap or a feed: no document, but where to find some."""
+        body = await self._body(response)
+        found = links_of_listing(body, here) if body else []
+        links = tuple(link for link in found if same_site(link, self.start))[:_MAX_LISTED]
+        return Visit(url, depth, "listing", here, links=links)
 
     async def _body(self, response: aiohttp.ClientResponse) -> bytes | None:
         """The whole body, or None as soon as it is known to be too large."""

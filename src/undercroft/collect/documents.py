@@ -25,7 +25,8 @@ class Collected:
     feeds between. ``group`` is the page, module or row it comes from, the unit by which training
     and evaluation are kept apart; ``file`` is the file it was read from. ``etag`` and
     ``last_modified`` let the next run see whether it changed: those of HTTP, or of a file its size
-    and time, which of a file with many documents the last one alone carries.
+    and time, which of a file with many documents the last one alone carries. ``usage`` is what its
+    publisher says about its use (`collect.usage`).
     """
 
     uri: str
@@ -36,6 +37,7 @@ class Collected:
     payload: bytes = b""
     licence: str = ""
     consent: str = ""
+    usage: str = ""
     subject: str = ""
     reason: str = ""
     size_bytes: int = 0

@@ -15,7 +15,8 @@ from typing import Any
 class Visit:
     """One address visited: what came of it, and where it leads.
 
-    ``outcome`` is ``ok``, ``unchanged`` (the server says so) or ``rejected``.
+    ``outcome`` is ``ok``, ``unchanged`` (the server says so), ``listing`` (a sitemap or a feed, no
+    document) or ``rejected``. ``usage`` is what the publisher says (`collect.usage`).
     """
 
     url: str
@@ -29,6 +30,7 @@ class Visit:
     last_modified: str = ""
     size_bytes: int = 0
     links: tuple[str, ...] = ()
+    usage: str = ""
     body: bytes = b""
 
 

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import Any, Final
-from urllib.parse import urljoin
+from urllib.parse import urljoin, urlsplit
 
 import aiohttp
+
+from undercroft.collect.usage import of_robots
 
 MAX_BYTES: Final = 500 * 1024  # section 2.5: at least this much has to be read
 _MAX_REDIRECTS: Final = 5  # section 2.3.1.2
@@ -18,6 +20,16 @@ class Robots:
 
     rules: Any = None
     reason: str = ""
+    text: str = ""
+
+    @property
+    def sitemaps(self) -> list[str]:
+        """The addresses of sitemaps that the file names."""
+        return list(self.rules.sitemaps) if self.rules is not None else []
+
+    def usage(self, url: str, agent: str) -> list[str]:
+        """What the site says about the use of ``url``."""
+        return of_robots(self.text, urlsplit(url).path or "/", agent)
 
     def refusal(self, url: str, agent: str) -> str:
         """Why ``agent`` may not fetch ``url``; empty when it may."""
@@ -63,4 +75,5 @@ async def fetch_robots(
     except (aiohttp.ClientError, TimeoutError) as error:
         what = str(error) or type(error).__name__
         return Robots(reason=f"robots_unreachable: robots.txt cannot be read ({what})")
-    return Robots(Protego.parse(bytes(body[:MAX_BYTES]).decode("utf-8", "replace")))
+    text = bytes(body[:MAX_BYTES]).decode("utf-8", "replace")
+    return Robots(Protego.parse(text), text=text)

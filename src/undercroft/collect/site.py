@@ -14,6 +14,7 @@ from undercroft.collect.documents import Collected, Gathering, Unchanged
 from undercroft.collect.journal import Journal, Visit
 from undercroft.collect.readers import read
 from undercroft.collect.urls import canonical
+from undercroft.collect.warc import Archive
 from undercroft.errors import BadSource
 
 T = TypeVar("T")
@@ -41,7 +42,11 @@ class Site:
             )
         name = f"crawl-{hashlib.sha256(start.encode()).hexdigest()[:12]}.jsonl"
         journal = Journal(gathering.workdir / name, gathering.keep, gathering.kept)
-        crawl = Crawl(start, gathering.params, journal, gathering.earlier, gathering.payload_of)
+        folder = gathering.params.warc_folder
+        archive = Archive(gathering.root / folder) if folder else None
+        crawl = Crawl(
+            start, gathering.params, journal, gathering.earlier, gathering.payload_of, archive
+        )
         for number, visit in enumerate(_driven(crawl.visits()), 1):
             total = min(number + crawl.num_waiting, gathering.params.max_pages)
             gathering.report(number, max(total, number), visit.url)
@@ -52,6 +57,8 @@ def _documents(visit: Visit) -> Iterator[Collected | Unchanged]:
     url = visit.final_url or visit.url
     if visit.outcome == "unchanged":
         yield Unchanged(url)
+        return
+    if visit.outcome == "listing":
         return
     if visit.outcome == "rejected":
         yield Collected(visit.url, group=visit.url, reason=visit.reason)
@@ -64,6 +71,7 @@ def _documents(visit: Visit) -> Iterator[Collected | Unchanged]:
             file=url,
             etag=visit.etag,
             last_modified=visit.last_modified,
+            usage=visit.usage,
         )
 
 

@@ -38,7 +38,7 @@ def forgotten(project: Project) -> set[str]:
     return {decision.subject.removeprefix("document:") for decision in erasures}
 
 
-@stage("collect", version=1, params=CollectSettings, fingerprint=fingerprint)
+@stage("collect", version=2, params=CollectSettings, fingerprint=fingerprint)
 def collect(run: StageRun, params: CollectSettings) -> Made:
     """Read every source into the table ``raw``. Raises `BadSource` when no document comes of it."""
     project = run.project

@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
+import gzip
+import io
 import re
 from dataclasses import dataclass, field
-from html.parser import HTMLParser
-from typing import Final
+from typing import Any, Final
 from urllib.parse import quote, urljoin, urlsplit, urlunsplit
+
+from undercroft.collect import usage
 
 _DEFAULT_PORTS: Final = {"http": 80, "https": 443}
 #: Parameters that only say how a visitor came.
 _TRACKING: Final = re.compile(r"(?:utm_\w+|gclid|fbclid|mc_[ce]id|ref_src)\Z", re.I)
 _ESCAPE: Final = re.compile("%([0-9A-Fa-f]{2})")
 _LONE_PERCENT: Final = re.compile("%(?![0-9A-Fa-f]{2})")
+_LINKS: Final = (
+    "a[href], area[href], link[rel=alternate][type='application/rss+xml'], "
+    "link[rel=alternate][type='application/atom+xml']"
+)
+_MOST_LISTING: Final = 50_000_000  # of a sitemap unpacked, as sitemaps.org has it
 _SAFE: Final = "-._~!$&'()*+,;=:@/?%"
 
 
@@ -79,39 +87,57 @@ class Page:
     """What a page says to a crawler."""
 
     links: list[str] = field(default_factory=list[str])
-    is_index: bool = True  # false: robots meta says noindex or noai
+    is_index: bool = True  # false: robots meta says noindex
     is_follow: bool = True
-
-
-class _Parser(HTMLParser):
-    def __init__(self, base: str) -> None:
-        super().__init__(convert_charrefs=True)
-        self.base = base
-        self.page = Page()
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        values = {name: value or "" for name, value in attrs}
-        if tag == "base" and values.get("href"):
-            self.base = urljoin(self.base, values["href"])
-        elif tag in ("a", "area") and "nofollow" not in values.get("rel", "").lower():
-            target = canonical(values["href"], self.base) if values.get("href") else None
-            if target is not None:
-                self.page.links.append(target)
-        elif tag == "meta" and values.get("name", "").lower() == "robots":
-            obey(self.page, values.get("content", ""))
+    usage: list[str] = field(default_factory=list[str])
 
 
 def obey(page: Page, directives: str) -> None:
     """Take over the words of a robots meta element or of ``X-Robots-Tag``."""
     words = {word.strip().lower() for word in directives.split(",")}
-    page.is_index &= not words & {"noindex", "none", "noai"}
+    page.is_index &= not words & {"noindex", "none"}
     page.is_follow &= not words & {"nofollow", "none"}
 
 
 def read_page(html: str, url: str) -> Page:
-    """Links, in order and in their one spelling, and directives of the page at ``url``."""
-    parser = _Parser(url)
-    parser.feed(html)
-    page = parser.page
-    page.links = list(dict.fromkeys(page.links)) if page.is_follow else []
+    """Links (its feeds' too), in order and in their one spelling, and directives of the page."""
+    from selectolax.lexbor import LexborHTMLParser
+
+    page, tree = Page(), LexborHTMLParser(html)
+    for meta in tree.css("meta[name]"):
+        name, said = _attribute(meta, "name").lower(), _attribute(meta, "content")
+        page.usage += usage.of_meta(name, said)
+        if name == "robots":
+            obey(page, said)
+    if not page.is_follow:
+        return page
+    base = tree.css_first("base[href]")
+    place = urljoin(url, _attribute(base, "href")) if base is not None else url
+    found: dict[str, None] = {}
+    for link in tree.css(_LINKS):
+        target = canonical(_attribute(link, "href"), place)
+        if target is not None and "nofollow" not in _attribute(link, "rel").lower():
+            found[target] = None
+    page.links = list(found)
     return page
+
+
+def links_of_listing(data: bytes, url: str) -> list[str]:
+    """The addresses in a sitemap (or an index of sitemaps) or a feed, RSS or Atom."""
+    from lxml import etree
+
+    if data[:2] == b"\x1f\x8b":
+        with gzip.GzipFile(fileobj=io.BytesIO(data)) as packed:
+            data = packed.read(_MOST_LISTING)
+    parser = etree.XMLParser(recover=True, resolve_entities=False, no_network=True)
+    root = etree.fromstring(data, parser) if data.strip() else None
+    found: dict[str, None] = {}
+    for element in root.iter("{*}loc", "{*}link") if root is not None else ():
+        target = canonical(element.get("href") or element.text or "", url)
+        if target is not None and (element.text or element.get("href")):
+            found[target] = None
+    return list(found)
+
+
+def _attribute(node: Any, name: str) -> str:
+    return node.attributes.get(name) or ""

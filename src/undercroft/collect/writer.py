@@ -90,6 +90,7 @@ class Writer:
             "uri": item.uri,
             "licence": item.licence or self.params.licence,
             "consent": item.consent or self.params.consent,
+            "usage": item.usage,
             "subject": item.subject,
             "mime": item.mime,
             "title": item.title,

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 #: Columns that a document has from its raw row.
-TAKEN_OVER: Final = ("id", "source", "uri", "title", "group", "mime", "licence", "subject")
+TAKEN_OVER: Final = ("id", "source", "uri", "title", "group", "mime", "licence", "usage", "subject")
 _DETECTORS: Final = ("pii", "identity", "secret", "injection")
 
 

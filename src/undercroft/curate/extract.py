@@ -1,7 +1,8 @@
 """Payload -> the text of the document: main content, in one form of Unicode.
 
-HTML loses navigation, advertisements and boilerplate and becomes Markdown (trafilatura; Barbaresi
-2021); Markdown stays as it is; plain text and the pages of PDFs are only tidied.
+HTML loses navigation, advertisements and boilerplate and becomes Markdown (`curate.page`, and
+trafilatura where that finds little; Barbaresi 2021); Markdown stays as it is; plain text and the
+pages of PDFs are only tidied.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import re
 import unicodedata
 from typing import Final
 
+from undercroft.curate.page import content_of
 from undercroft.errors import MissingExtra
 
 _HTML_TYPES: Final = ("text/html", "application/xhtml+xml")
@@ -22,9 +24,10 @@ _LINE_ENDS: Final = re.compile("\r\n?|\u0085|\u2028")
 _PAGE_ENDS: Final = re.compile("[\f\u2029]")
 _TRAILING: Final = re.compile(r"[ \t\u00a0]+$", re.M)
 _GAPS: Final = re.compile(r"\n{4,}")
-#: Extraction that keeps less than this share of a page's words probably missed the main content.
-_MIN_SHARE: Final = 0.1
+#: Less than this, and found with less confidence, may not be the main content.
 _MIN_CHARS: Final = 250
+_CONFIDENT: Final = 0.8
+_MUCH_MORE: Final = 2
 
 
 def text_of(payload: bytes, mime: str) -> str:
@@ -44,7 +47,19 @@ def normalise(text: str) -> str:
 
 
 def _main_text(html: str) -> str:
-    """The main content as Markdown; all visible text where extraction finds hardly any of it."""
+    """The main content as Markdown.
+
+    Where a page seems to hold hardly any, a slower extractor is asked too, and what it finds is
+    taken if it is much more.
+    """
+    content = content_of(html)
+    if content.confidence >= _CONFIDENT or len(content.text) >= _MIN_CHARS:
+        return content.text
+    second = _second_opinion(html)
+    return second if len(second) > _MUCH_MORE * len(content.text) else content.text
+
+
+def _second_opinion(html: str) -> str:
     try:
         import trafilatura
     except ImportError:
@@ -59,8 +74,4 @@ def _main_text(html: str) -> str:
         favor_recall=True,
         deduplicate=False,
     )
-    main = str(found or "")
-    if len(main) >= _MIN_CHARS:
-        return main
-    everything = str(trafilatura.html2txt(html) or "")
-    return main if len(main) > _MIN_SHARE * len(everything) else everything
+    return str(found or trafilatura.html2txt(html) or "")

@@ -22,11 +22,14 @@ if TYPE_CHECKING:
 
     from undercroft.settings import CurateSettings
 
-Test = Literal["<", ">", ">=", "not in"]
+Test = Literal["<", ">", ">=", "not in", "matches"]
 Threshold = float | str | tuple[str, ...]
 
 #: The comparisons by their names in `pyarrow.compute`.
 _COMPARED: Final[Mapping[str, str]] = {"<": "less", ">": "greater", ">=": "greater_equal"}
+
+#: What publishers say that reserves a text against training (`undercroft.collect.usage`).
+RESERVED: Final = r"(?:^|; )(?:noai|tdm-reservation=1|(?:train-ai|train-genai|bots)=n)(?:;|$)"
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +54,8 @@ class Rule:
         if self.test == "not in":
             found = pc.invert(pc.is_in(values, pa.array(self.threshold, values.type)))
             found = pc.and_(found, pc.is_valid(values))
+        elif self.test == "matches":
+            found = pc.match_substring_regex(values, self.threshold)
         else:
             found = getattr(pc, _COMPARED[self.test])(values, pa.scalar(self.threshold))
         holds: NDArray[np.bool_] = pc.fill_null(found, False).to_numpy(zero_copy_only=False)
@@ -76,7 +81,11 @@ def rules_of(settings: CurateSettings) -> tuple[Rule, ...]:
     personal = (
         (Rule("personal_data", "num_pii", ">", settings.max_pii),) if settings.max_pii else ()
     )
+    reserved = (
+        (Rule("usage_reserved", "usage", "matches", RESERVED),) if settings.respect_usage else ()
+    )
     return (
+        *reserved,
         Rule("quarantined", "quarantined", "not in", ("",)),
         Rule("too_short", "num_chars", "<", settings.min_chars),
         Rule("too_long", "num_chars", ">", settings.max_chars),

@@ -34,6 +34,7 @@ RAW = pa.schema(
         ("fetched_at", TIME),
         ("licence", pa.string()),
         ("consent", pa.string()),
+        ("usage", pa.string()),  # what the publisher says: `undercroft.collect.usage`
         ("subject", pa.string()),
         ("mime", pa.string()),
         ("title", pa.string()),
@@ -71,6 +72,7 @@ DOCUMENTS = pa.schema(
         ("group", pa.string()),
         ("mime", pa.string()),
         ("licence", pa.string()),
+        ("usage", pa.string()),
         ("subject", pa.string()),
         ("text", pa.large_string()),
         ("sha256", pa.string()),
