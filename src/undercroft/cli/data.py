@@ -204,6 +204,37 @@ def card(state: State, name: str) -> None:
 
 
 @data.command(
+    short_help="Show what a version is made of, and whom its rules removed.",
+    epilog="Example:  undercroft data report handbook@2 --json",
+)
+@click.argument("name", metavar="[DATASET]", default="")
+@click.option("--groups", default=8, show_default=True, help="Of each kind shown at most.")
+@as_json_option
+@click.pass_obj
+def report(state: State, name: str, groups: int, as_json: bool) -> None:
+    """Show languages, sources, domains, licences, years and mentions of people, before and after.
+
+    Groups that the rules keep much less often than the others are marked ⚠: is that intended?
+    """
+    from undercroft.versions.composition import composition
+    from undercroft.versions.names import dataset_of
+
+    project = state.project()
+    found = composition(project, dataset_of(project, name))
+    if as_json:
+        print_json(asdict(found))
+        return
+    click.echo(f"{found.ref}: {found.kept:,} of {found.documents:,} documents kept")
+    for dimension, rows in found.dimensions.items():
+        note = f", in {found.sampled:,} documents read" if dimension == "mentions" else ""
+        click.echo(click.style(f"\n{dimension}{note}", bold=True))
+        for group in rows[:groups]:
+            click.echo(_group_line(group, found.documents))
+        if len(rows) > groups:
+            click.echo(f"  … and {len(rows) - groups} more (--groups, --json)")
+
+
+@data.command(
     short_help="Rehash a version.", epilog="Example:  undercroft data verify handbook@2 --json"
 )
 @click.argument("name", metavar="[DATASET]", default="")
@@ -257,6 +288,18 @@ def _line(version: Any) -> str:
         f"{version.kept:>9,} of {version.documents:,} kept  policy {version.policy}"
         f"{'  ' + tags if tags else ''}{how}"
     )
+
+
+def _group_line(group: Any, documents: int) -> str:
+    """A group with a bar of how many it is, the part that is kept filled."""
+    length = max(1, round(24 * group.documents / max(documents, 1)))
+    filled = round(length * group.kept_rate)
+    bar = f"{'█' * filled}{'░' * (length - filled)}"
+    rules = ", ".join(f"{rule} {count:,}" for rule, count in list(group.removed.items())[:3])
+    mark = "⚠" if group.is_uneven else " "
+    name = group.name if len(group.name) <= 28 else f"{group.name[:27]}…"
+    kept = f"{group.kept:>9,} of {group.documents:>9,}"
+    return f"{mark} {name:28} {kept}  {bar:24}  {rules}".rstrip()
 
 
 def _print_difference(found: dict[str, Any]) -> None:
