@@ -14,11 +14,40 @@ from undercroft.records import Artifact
 from undercroft.versions.composition import composition
 
 Made = Callable[..., tuple[Project, Artifact]]
-WORDS = """
-    river stone bread window garden winter engine letter bridge market island pocket silver
-    thunder blanket candle forest ladder mirror needle orange pencil rabbit saddle tunnel valley
-    wagon yellow anchor basket copper dinner
-""".split()
+WORDS = [
+    "river",
+    "stone",
+    "bread",
+    "window",
+    "garden",
+    "winter",
+    "engine",
+    "letter",
+    "bridge",
+    "market",
+    "island",
+    "pocket",
+    "silver",
+    "thunder",
+    "blanket",
+    "candle",
+    "forest",
+    "ladder",
+    "mirror",
+    "needle",
+    "orange",
+    "pencil",
+    "rabbit",
+    "saddle",
+    "tunnel",
+    "valley",
+    "wagon",
+    "yellow",
+    "anchor",
+    "basket",
+    "copper",
+    "dinner",
+]
 
 
 def text(number: int) -> str:
