@@ -14,40 +14,7 @@ from undercroft.records import Artifact
 from undercroft.versions.composition import composition
 
 Made = Callable[..., tuple[Project, Artifact]]
-WORDS = [
-    "river",
-    "stone",
-    "bread",
-    "window",
-    "garden",
-    "winter",
-    "engine",
-    "letter",
-    "bridge",
-    "market",
-    "island",
-    "pocket",
-    "silver",
-    "thunder",
-    "blanket",
-    "candle",
-    "forest",
-    "ladder",
-    "mirror",
-    "needle",
-    "orange",
-    "pencil",
-    "rabbit",
-    "saddle",
-    "tunnel",
-    "valley",
-    "wagon",
-    "yellow",
-    "anchor",
-    "basket",
-    "copper",
-    "dinner",
-]
+WORDS = [chr(97 + n) + "".join(chr(97 + n * k % 26) for k in (3, 5, 7)) for n in range(26)]
 
 
 def text(number: int) -> str:

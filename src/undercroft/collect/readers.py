@@ -10,7 +10,8 @@ from dataclasses import replace
 from typing import Any, Final
 
 from undercroft.collect.documents import HTML, MARKDOWN, PDF, PLAIN, Collected
-from undercroft.collect.text import JSONL, Unreadable, decode, decode_html, kind_of
+from undercroft.collect.office import HTML_OF
+from undercroft.collect.text import JSONL, OFFICE, Unreadable, decode, decode_html, kind_of
 from undercroft.errors import MissingExtra
 
 _TITLE: Final = re.compile(r"<title[^>]*>(.*?)</title>", re.I | re.S)
@@ -126,6 +127,13 @@ def _read_pdf(uri: str, data: bytes, _charset: str) -> Iterator[Collected]:
     yield _document(uri, text, PDF, title)
 
 
+def _read_office(uri: str, data: bytes, _charset: str) -> Iterator[Collected]:
+    """Word, PowerPoint and spreadsheet files, as HTML."""
+    suffix = uri.rpartition(".")[2].lower()
+    title, text = HTML_OF[suffix](data)
+    yield _document(uri, text, HTML, title)
+
+
 def _page_text(page: Any) -> str:
     text = page.get_textpage().get_text_bounded()
     # PDFium marks a hyphen at a line end, where a word is broken, with U+0002 or U+FFFE.
@@ -148,4 +156,5 @@ READERS: Final[dict[str, Callable[[str, bytes, str], Iterator[Collected]]]] = {
     "text/x-markdown": _read_markdown,
     JSONL: _read_jsonl,
     PDF: _read_pdf,
+    **{f"{OFFICE}{suffix}": _read_office for suffix in HTML_OF},
 }

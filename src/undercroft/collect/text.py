@@ -13,6 +13,7 @@ from typing import Final
 from undercroft.collect.documents import HTML, MARKDOWN, PDF, PLAIN
 
 JSONL = "application/jsonl"
+OFFICE = "application/x-office-"  # and the usual suffix, whose own media types are long
 
 MIME_OF_SUFFIX: Final = {
     ".txt": PLAIN,
@@ -28,6 +29,7 @@ MIME_OF_SUFFIX: Final = {
     ".jsonl": JSONL,
     ".ndjson": JSONL,
     ".pdf": PDF,
+    **{f".{name}": f"{OFFICE}{name}" for name in ("docx", "pptx", "xlsx", "xls", "xlsb", "ods")},
 }
 
 _BOMS: Final = (
@@ -38,6 +40,7 @@ _BOMS: Final = (
     (codecs.BOM_UTF16_BE, "utf-16"),
 )
 _HEAD_BYTES: Final = 8192
+_OFFICE_STARTS: Final = (b"PK\x03\x04", b"\xd0\xcf\x11\xe0")  # a zip, or an OLE compound file
 _CONTROLS: Final = bytes(set(range(32)) - set(b"\t\n\r\f\x1b\b"))
 _MAX_CONTROL_SHARE: Final = 0.02
 _MAX_REPLACED_SHARE: Final = 0.01
@@ -67,6 +70,8 @@ def kind_of(data: bytes, declared: str = "") -> str:
         return PDF
     if declared == PDF:
         raise Unreadable("broken_pdf: the file does not begin as a PDF does")
+    if declared.startswith(OFFICE) and head.startswith(_OFFICE_STARTS):
+        return declared
     if not any(head.startswith(bom) for bom, _ in _BOMS):
         controls = len(head) - len(head.translate(None, _CONTROLS))
         if b"\0" in head or controls > _MAX_CONTROL_SHARE * len(head):
