@@ -19,7 +19,7 @@ import zipfile
 import zlib
 from collections.abc import Callable, Iterator, Mapping
 from itertools import chain
-from pathlib import Path, PurePosixPath
+from pathlib import Path, PurePath, PurePosixPath
 from typing import IO, Any, Final
 
 from undercroft.collect.documents import Collected
@@ -54,12 +54,12 @@ _PACKED: Final[Mapping[str, Any]] = {
 }
 
 
-def is_container(path: Path) -> bool:
+def is_container(path: PurePath) -> bool:
     """Whether it can hold many documents, by its name."""
     return _reader_of(path.name.lower()) is not None
 
 
-def is_expected(path: Path) -> bool:
+def is_expected(path: PurePath) -> bool:
     """Whether it is a container that is read wherever it lies."""
     return is_container(path) and path.suffix.lower() in _IN_FOLDERS
 

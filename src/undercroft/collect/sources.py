@@ -10,6 +10,7 @@ from undercroft.collect.documents import Source
 from undercroft.collect.files import FileSource
 from undercroft.collect.python_docs import PythonDocs
 from undercroft.collect.site import Site
+from undercroft.collect.store import ObjectStore
 from undercroft.settings import CollectSettings
 
 Maker = Callable[[str, Path, CollectSettings], Source]
@@ -24,6 +25,10 @@ SOURCES: Final[dict[str, Maker]] = {
     "python-docs": lambda _spec, _root, _params: PythonDocs(),
     "http": lambda spec, _root, _params: Site(spec),
     "https": lambda spec, _root, _params: Site(spec),
+    **{
+        scheme: lambda spec, _root, params: ObjectStore(spec, params)
+        for scheme in ("s3", "gs", "abfs")
+    },
 }
 
 
