@@ -76,6 +76,7 @@ class Queued:
         self._command = command
         self._worker: Child | None = None
         self._restarts = 0
+        self._starting = threading.Lock()
 
     def run(self, project: Project, plan: Plan, watch: Watch) -> tuple[Artifact, ...]:
         """The plan's outputs. Raises what the stage raised, on whichever process it ran."""
@@ -106,6 +107,10 @@ class Queued:
         return tuple(project.ledger.artifact(ref) for ref in outcome["outputs"])
 
     def _ensure_worker(self, project: Project) -> None:
+        with self._starting:
+            self._start_worker(project)
+
+    def _start_worker(self, project: Project) -> None:
         if self._worker is not None and self._worker.alive():
             return
         if self._worker is not None:

@@ -70,6 +70,9 @@ class CollectSettings(Section):
         2.0, gt=0, description="politeness: rate per host, or slower if robots.txt asks"
     )
     timeout_s: float = Field(20.0, gt=0, description="time limit for one page")
+    refresh_hours: float = Field(
+        24.0, gt=0, description="a site is asked for changes at most once in this time"
+    )
     user_agent: str = Field("undercroft", description="the name robots.txt rules are looked up by")
     warc_folder: str = Field(
         "",
@@ -242,6 +245,9 @@ class ReleaseSettings(Section):
     )
     require_significance: bool = Field(
         True, description="false: differences that may be chance count, for better and for worse"
+    )
+    retrain_at_drift: float = Field(
+        0.1, gt=0, le=1, description="share of documents changed since what is served was made"
     )
 
 

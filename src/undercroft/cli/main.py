@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 COMMANDS: dict[str, tuple[str, str]] = {
     "up": ("undercroft.cli.up", "Documents -> a served assistant that cites its sources."),
+    "watch": ("undercroft.cli.watch", "Take in what changes in the sources, all the time."),
     "ask": ("undercroft.cli.ask", "Ask the served assistant."),
     "init": ("undercroft.cli.project", "Write a commented undercroft.toml."),
     "status": ("undercroft.cli.project", "What is running and what is served."),

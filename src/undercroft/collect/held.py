@@ -40,8 +40,12 @@ class Held:
         order = np.argsort(keys)
         self.keys: Keys = keys[order]
         self.rows = rows.drop_columns(["id"]).take(order).combine_chunks()
-        self.files = _file_keys(self.rows["file"])
-        self._by_file = np.argsort(self.files, kind="stable")
+        self.etags: pa.Array = self.rows["etag"].combine_chunks()
+        self.contents: pa.Array = self.rows["content"].combine_chunks()
+        self.sources: pa.Array = self.rows["source"].combine_chunks()
+        files = _file_keys(self.rows["file"])
+        self._by_file = _Places(files, np.arange(len(files)))
+        self._stamped = _Places(files, np.flatnonzero(np.asarray(_has_some(self.etags))))
         self.is_seen = np.zeros(len(self.keys), bool)
 
     @classmethod
@@ -64,15 +68,16 @@ class Held:
 
     def differs(self, at: int, content: bytes, etag: str) -> bool:
         """Whether the row at ``at`` says something else."""
-        held = self.rows["content"][at].as_py(), self.rows["etag"][at].as_py()
+        held = self.contents[at].as_py(), self.etags[at].as_py()
         return bool(held != (content, etag))
 
     def of_file(self, address: str) -> npt.NDArray[np.int64]:
         """The rows of the file at ``address``."""
-        key = np.uint64(int(document_id(address), 16))
-        sorted_keys = self.files[self._by_file]
-        start, stop = np.searchsorted(sorted_keys, key), np.searchsorted(sorted_keys, key, "right")
-        return self._by_file[start:stop]
+        return self._by_file.of(address)
+
+    def stamped(self, address: str) -> npt.NDArray[np.int64]:
+        """Those of them that carry an etag."""
+        return self._stamped.of(address)
 
     def of_source(self, spec: str) -> npt.NDArray[np.int64]:
         import pyarrow.compute as pc
@@ -104,9 +109,10 @@ class OfSource:
         return Known(uri, row["etag"], row["last_modified"], row["status"] == "ok", row["mime"])
 
     def etags(self, file: str = "") -> frozenset[str]:
-        rows = self._rows(file)
-        found = self.held.rows.select(["etag", "source"]).take(rows).to_pylist()
-        return frozenset(row["etag"] for row in found if row["source"] == self.spec) - {""}
+        rows = self.held.stamped(file) if file else self.held.of_source(self.spec)
+        etags, sources = self.held.etags, self.held.sources
+        found = {etags[at].as_py() for at in rows.tolist() if sources[at].as_py() == self.spec}
+        return frozenset(found - {""})
 
     def mark(self, unchanged: Unchanged) -> None:
         """Count as seen what ``unchanged`` speaks of."""
@@ -118,6 +124,26 @@ class OfSource:
 
     def _rows(self, file: str) -> npt.NDArray[np.int64]:
         return self.held.of_file(file) if file else self.held.of_source(self.spec)
+
+
+class _Places:
+    """Which of ``rows`` belong to a file, found by its key."""
+
+    def __init__(self, files: Keys, rows: npt.NDArray[np.int64]) -> None:
+        keys = files[rows]
+        order = np.argsort(keys, kind="stable")
+        self._keys, self._rows = keys[order], rows[order]
+
+    def of(self, address: str) -> npt.NDArray[np.int64]:
+        key = np.uint64(int(document_id(address), 16))
+        start, stop = np.searchsorted(self._keys, [key, key + np.uint64(1)])
+        return self._rows[start:stop]
+
+
+def _has_some(texts: pa.Array) -> pa.Array:
+    import pyarrow.compute as pc
+
+    return pc.greater(pc.binary_length(pc.fill_null(texts, "")), 0)
 
 
 def _keys(ids: Sequence[str]) -> Keys:

@@ -22,13 +22,14 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Site:
-    """The site that begins at ``url``."""
+    """The site that begins at ``url``, asked for changes once in ``refresh_hours``."""
 
     url: str
+    refresh_hours: float = 24.0
 
     def fingerprint(self) -> str:
-        """The day: a site is asked again at most once a day, unless settings change."""
-        return datetime.now(UTC).date().isoformat()
+        """The time, in steps of ``refresh_hours``."""
+        return f"{datetime.now(UTC).timestamp() // (3600 * self.refresh_hours):.0f}"
 
     def collect(self, gathering: Gathering) -> Iterator[Collected | Unchanged]:
         from undercroft.collect.crawler import Crawl

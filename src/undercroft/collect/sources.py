@@ -23,8 +23,10 @@ def _path(spec: str, root: Path, params: CollectSettings) -> Source:
 #: By the whole of what is written, or by its scheme; everything else is a path.
 SOURCES: Final[dict[str, Maker]] = {
     "python-docs": lambda _spec, _root, _params: PythonDocs(),
-    "http": lambda spec, _root, _params: Site(spec),
-    "https": lambda spec, _root, _params: Site(spec),
+    **{
+        scheme: lambda spec, _root, params: Site(spec, params.refresh_hours)
+        for scheme in ("http", "https")
+    },
     **{
         scheme: lambda spec, _root, params: ObjectStore(spec, params)
         for scheme in ("s3", "gs", "abfs")
