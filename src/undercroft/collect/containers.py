@@ -14,6 +14,7 @@ import gzip
 import io
 import json
 import lzma
+import os
 import tarfile
 import zipfile
 import zlib
@@ -59,9 +60,10 @@ def is_container(path: PurePath) -> bool:
     return _reader_of(path.name.lower()) is not None
 
 
-def is_expected(path: PurePath) -> bool:
-    """Whether it is a container that is read wherever it lies."""
-    return is_container(path) and path.suffix.lower() in _IN_FOLDERS
+def is_expected(name: str) -> bool:
+    """Whether a file of that name is a container that is read wherever it lies."""
+    suffix = os.path.splitext(name)[1].lower()
+    return suffix in _IN_FOLDERS and _reader_of(name.lower()) is not None
 
 
 def read_container(path: Path, address: str, limit_bytes: int) -> Iterator[Collected]:

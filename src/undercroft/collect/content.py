@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -16,11 +17,11 @@ from undercroft.collect.text import MIME_OF_SUFFIX
 from undercroft.settings import CollectSettings
 
 
-def is_wanted(path: PurePath, relative: str, params: CollectSettings) -> bool:
+def is_wanted(name: str, relative: str, params: CollectSettings) -> bool:
     """Whether the settings ask for the file: by its globs, or where there are none by its type."""
     if not params.include:
-        return path.suffix.lower() in MIME_OF_SUFFIX or is_expected(path)
-    return any(fnmatch(relative, glob) or fnmatch(path.name, glob) for glob in params.include)
+        return os.path.splitext(name)[1].lower() in MIME_OF_SUFFIX or is_expected(name)
+    return any(fnmatch(relative, glob) or fnmatch(name, glob) for glob in params.include)
 
 
 def ground_of(params: CollectSettings) -> str:

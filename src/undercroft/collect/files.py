@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from fnmatch import fnmatch
-from functools import partial
+from fnmatch import translate
+from functools import cached_property, partial
 from pathlib import Path
+from typing import Final
 
 from undercroft.collect.containers import READERS as CONTAINERS
 from undercroft.collect.content import documents_of, ground_of, is_wanted
@@ -16,6 +18,19 @@ from undercroft.collect.documents import Collected, Gathering, Unchanged
 from undercroft.collect.text import MIME_OF_SUFFIX
 from undercroft.errors import BadSource
 from undercroft.settings import CollectSettings
+
+#: Our own folder.
+_OWN: Final = ".undercroft"
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A file to read. ``stamp`` is of its size, times of last change and `ground_of` the settings;
+    another means that it has to be read again."""
+
+    path: str
+    address: str
+    stamp: str
 
 
 @dataclass(frozen=True)
@@ -27,11 +42,10 @@ class FileSource:
     params: CollectSettings
 
     def fingerprint(self) -> str:
-        """Of the paths, sizes and times of the files that would be read."""
+        """Of the addresses, sizes and times of the files that would be read."""
         digest = hashlib.sha256(str(self.path).encode("utf-8", "surrogateescape"))
         for file in self.files():
-            stamp = f"\0{self._address(file)}\0{self._stamp(file)}"
-            digest.update(stamp.encode("utf-8", "surrogateescape"))
+            digest.update(f"\0{file.address}\0{file.stamp}".encode("utf-8", "surrogateescape"))
         return digest.hexdigest()
 
     def collect(self, gathering: Gathering) -> Iterator[Collected | Unchanged]:
@@ -39,48 +53,77 @@ class FileSource:
         if not files:
             raise self._nothing()
         for number, file in enumerate(files):
-            address = self._address(file)
-            gathering.report(number, len(files), address)
-            if self._stamp(file) in gathering.earlier.etags(address):
-                yield Unchanged(file=address)
+            gathering.report(number, len(files), file.address)
+            if file.stamp in gathering.earlier.etags(file.address):
+                yield Unchanged(file=file.address)
             else:
-                stamp = self._stamp(file)
-                yield from documents_of(
-                    file, address, self.params, stamp, partial(self._stamp, file)
-                )
+                now = partial(self._stamp_now, file.path)
+                path = Path(file.path)
+                yield from documents_of(path, file.address, self.params, file.stamp, now)
         gathering.report(len(files), len(files), "")
 
-    def files(self) -> Iterator[Path]:
+    def files(self) -> Iterator[Found]:
         """The files to read, in the order of their names; links to folders are not followed."""
-        if not self.path.is_dir():
-            if self.path.exists():
-                yield self.path
+        if self.path.is_dir():
+            yield from self._below(str(self.path), "", self._prefix)
+        elif self.path.exists():
+            path = str(self.path)
+            yield Found(path, self._prefix.rstrip("/"), self._stamp_now(path))
+
+    def _below(self, folder: str, relative: str, prefix: str) -> Iterator[Found]:
+        """The files in ``folder``, then those in its folders; paths are text, which is ten times
+        as fast as objects for folders of many files."""
+        try:
+            with os.scandir(folder) as listing:
+                entries = sorted(listing, key=lambda entry: entry.name)
+        except OSError:
             return
-        for folder, names, files in os.walk(self.path):
-            names[:] = sorted(name for name in names if not self._is_excluded(name))
-            for name in sorted(files):
-                file = Path(folder, name)
-                if self._is_excluded(name):
-                    continue
-                if is_wanted(file, file.relative_to(self.path).as_posix(), self.params):
-                    yield file
+        inner: list[os.DirEntry[str]] = []
+        for entry in entries:
+            if entry.name == _OWN or self._excluded.match(entry.name):
+                continue
+            if entry.is_dir():
+                inner += [] if entry.is_symlink() else [entry]
+            elif is_wanted(entry.name, relative + entry.name, self.params):
+                address = prefix + self._quoted(entry.name)
+                yield Found(entry.path, address, self._stamp(entry))
+        for entry in inner:
+            name = f"{self._quoted(entry.name)}/"
+            yield from self._below(entry.path, f"{relative}{entry.name}/", prefix + name)
 
-    def _is_excluded(self, name: str) -> bool:
-        return name == ".undercroft" or any(fnmatch(name, glob) for glob in self.params.exclude)
+    @cached_property
+    def _excluded(self) -> re.Pattern[str]:
+        return re.compile("|".join(map(translate, self.params.exclude)) or "(?!)")
 
-    def _address(self, file: Path) -> str:
-        if file.is_relative_to(self.root):
-            return file.relative_to(self.root).as_posix()
-        return file.as_uri()
+    @cached_property
+    def _prefix(self) -> str:
+        """The address of the path itself, as that of a folder."""
+        if not self.path.is_relative_to(self.root):
+            return f"{self.path.as_uri()}/"
+        relative = self.path.relative_to(self.root).as_posix()
+        return "" if relative == "." else f"{relative}/"
 
-    def _stamp(self, file: Path) -> str:
-        """Size, times of last change and `ground_of`; another means that it is to be read again."""
+    def _quoted(self, name: str) -> str:
+        """A name as it is in addresses: outside of the project these are URIs."""
+        is_plain = name.isascii() and name.replace(".", "").replace("_", "").isalnum()
+        if is_plain or self.path.is_relative_to(self.root):
+            return name
+        return Path("/", name).as_uri().removeprefix("file:///")
+
+    def _stamp_now(self, path: str) -> str:
+        return self._stamp(Path(path))
+
+    def _stamp(self, file: os.DirEntry[str] | Path) -> str:
         try:
             status = file.stat()
         except OSError:
             return "unreadable"
         times = f"{status.st_mtime_ns}-{status.st_ctime_ns}"
-        return f"{status.st_size}-{times}-{ground_of(self.params)}"
+        return f"{status.st_size}-{times}-{self._ground}"
+
+    @cached_property
+    def _ground(self) -> str:
+        return ground_of(self.params)
 
     def _nothing(self) -> BadSource:
         if not self.path.exists():

@@ -96,7 +96,7 @@ class ObjectStore:
                 "(AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_REGION).",
             ) from None
         files = [info for info in found if info.type == fs.FileType.File]
-        wanted = (i for i in files if is_wanted(PurePosixPath(i.path), i.path, self.params))
+        wanted = (i for i in files if is_wanted(i.base_name, i.path, self.params))
         return store, sorted(wanted, key=lambda info: str(info.path))
 
     def _server(self) -> str:
