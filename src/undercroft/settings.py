@@ -106,6 +106,11 @@ class CurateSettings(Section):
         default_factory=list,
         description="published filters applied too, as datatrove decides; they are for web text",
     )
+    decontaminate: list[str] = Field(
+        default_factory=list,
+        description="files of evaluation items (globs; JSONL, CSV, Parquet, text): documents that "
+        "hold 13 words of one in a row are removed",
+    )
     respect_usage: bool = Field(
         True,
         description="remove documents whose publisher reserves them against training "

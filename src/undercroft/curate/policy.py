@@ -84,8 +84,12 @@ def rules_of(settings: CurateSettings) -> tuple[Rule, ...]:
     reserved = (
         (Rule("usage_reserved", "usage", "matches", RESERVED),) if settings.respect_usage else ()
     )
+    contaminated = (
+        (Rule("contaminated", "contaminated_by", ">", ""),) if settings.decontaminate else ()
+    )
     return (
         *reserved,
+        *contaminated,
         Rule("quarantined", "quarantined", "not in", ("",)),
         Rule("too_short", "num_chars", "<", settings.min_chars),
         Rule("too_long", "num_chars", ">", settings.max_chars),

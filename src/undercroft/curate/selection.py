@@ -46,14 +46,16 @@ def select(
     *,
     mask: Sequence[str],
     pseudonym: Pseudonym | None = None,
+    more: Mapping[str, pa.Array] | None = None,
 ) -> Selected:
     """Judge every document of ``version`` of the documents table.
 
-    ``copies`` is what `copies.find_copies` gives, in the table's order. With ``pseudonym``, equal
+    ``copies`` is what `copies.find_copies` gives, in the table's order, as are the signals in
+    ``more``, which depend on more than the document. With ``pseudonym``, equal
     values are masked by equal placeholders; only for that are texts read, of documents with
     something to mask.
     """
-    signals = _signals(table, version, rules)
+    signals = _signals(table, version, rules, more or {})
     removed = policy.judge(signals, rules)
     removed |= policy.judge_copies(copies, rules, removed)
     ids = signals["id"].to_pylist()
@@ -76,15 +78,19 @@ def select(
 _KEPT: Final = Verdict(kept=True)
 
 
-def _signals(table: Table, version: int, rules: Sequence[Rule]) -> pa.Table:
+def _signals(
+    table: Table, version: int, rules: Sequence[Rule], more: Mapping[str, pa.Array]
+) -> pa.Table:
     """The columns that judging and counting need, those of published measures beside them."""
     named = [rule.signal for rule in rules if not rule.copy_of]
     measures = [name for name in dict.fromkeys(named) if name in MEASURES]
-    own = [name for name in named if name not in MEASURES]
+    own = [name for name in named if name not in MEASURES and name not in more]
     columns = dict.fromkeys(["id", "uri", "digest", *_COUNTED, *own])
     signals = table.read([*columns, *(["measures"] if measures else [])], version=version)
     for name in measures:
         signals = signals.append_column(name, pc.struct_field(signals["measures"], name))
+    for name, values in more.items():
+        signals = signals.append_column(name, values)
     return signals.drop_columns(["measures"]) if measures else signals
 
 

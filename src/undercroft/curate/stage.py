@@ -6,6 +6,7 @@ selection that the policy makes of one version of it.
 
 from __future__ import annotations
 
+import hashlib
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import asdict
@@ -19,10 +20,29 @@ from undercroft.settings import CurateSettings
 from undercroft.stage import Made, StageRun, stage
 
 if TYPE_CHECKING:
+    import pyarrow as pa
+
     from undercroft.curate.policy import Verdict
+    from undercroft.lake import Table
 
 
-@stage("curate", version=2, params=CurateSettings, code=("undercroft.detect",))
+def _exam_files(project: Project, params: CurateSettings) -> str:
+    """What the evaluation files that documents are held against say; empty without any."""
+    if not params.decontaminate:
+        return ""
+    from undercroft.curate.contamination import read_items
+
+    items = read_items(params.decontaminate, project.root)
+    return hashlib.sha256(repr(items).encode()).hexdigest()
+
+
+@stage(
+    "curate",
+    version=2,
+    params=CurateSettings,
+    fingerprint=_exam_files,
+    code=("undercroft.detect",),
+)
 def curate(run: StageRun, params: CurateSettings, *, raw: Artifact) -> Made:
     """Make a dataset of the documents of ``raw``. Raises `BadSource` when none is left."""
     import pyarrow.parquet as pq
@@ -38,7 +58,13 @@ def curate(run: StageRun, params: CurateSettings, *, raw: Artifact) -> Made:
     table = run.project.lake.table(TABLE)
     pseudonym = run.project.trust.vault.pseudonym if params.pseudonymise else None
     selected = select(
-        table, updated.version, rules, copies.columns, mask=params.mask, pseudonym=pseudonym
+        table,
+        updated.version,
+        rules,
+        copies.columns,
+        mask=params.mask,
+        pseudonym=pseudonym,
+        more=_exams(run, params, table, updated.version),
     )
     if not selected.counts["kept"]:
         raise _nothing_left(selected.removed)
@@ -61,6 +87,21 @@ def curate(run: StageRun, params: CurateSettings, *, raw: Artifact) -> Made:
         **selected.counts,
     }
     return Made("dataset", run.project.name, path=folder, meta=meta)
+
+
+def _exams(
+    run: StageRun, params: CurateSettings, table: Table, version: int
+) -> dict[str, pa.Array]:
+    """The signal ``contaminated_by``, where evaluation files are given."""
+    import pyarrow as pa
+
+    from undercroft.curate.contamination import Items, contaminated, read_items
+
+    if not params.decontaminate:
+        return {}
+    items = Items.of(read_items(params.decontaminate, run.project.root))
+    run.event("decontamination", items=len(items.names) - 1, too_short=items.num_short)
+    return {"contaminated_by": pa.array(contaminated(table, version, items), pa.string())}
 
 
 def _known_files(project: Project) -> Mapping[str, str]:
