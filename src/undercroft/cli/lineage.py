@@ -13,22 +13,35 @@ from undercroft.cli.main import State, print_json
 @click.command(
     epilog="Examples:  undercroft lineage model:docs --up    undercroft lineage answer:ans-…"
 )
-@click.argument("ref")
+@click.argument("ref", required=False)
 @click.option("--up", "direction", flag_value="up", help="Only what it was made from.")
 @click.option("--down", "direction", flag_value="down", help="Only what was made from it.")
 @click.option("--depth", type=int, help="Steps followed at most.")
 @click.option("--svg", type=click.Path(path_type=Path), help="Draw it into this file.")
+@click.option("--openlineage", is_flag=True, help="All runs as OpenLineage events, one a line.")
 @click.option("--json", "as_json", is_flag=True, help="Print nodes and edges as JSON.")
 @click.pass_obj
 def lineage(
     state: State,
-    ref: str,
+    ref: str | None,
     direction: Literal["up", "down"] | None,
     depth: int | None,
     svg: Path | None,
+    openlineage: bool,
     as_json: bool,
 ) -> None:
-    """Follow the thread from an artifact, answer:ID or document:ID, up, down or both ways."""
+    """Follow the thread from an artifact, answer:ID or document:ID, up, down or both ways.
+
+    With --openlineage, print the events of all runs instead, for Marquez and other catalogues.
+    """
+    if openlineage:
+        from undercroft.govern.openlineage import as_json as events_of
+
+        for event in events_of(state.project()):
+            click.echo(event)
+        return
+    if ref is None:
+        raise click.UsageError("Name an artifact, answer:ID or document:ID, or --openlineage.")
     from undercroft.govern import thread
     from undercroft.ledger import draw
 
