@@ -47,8 +47,8 @@ class CollectSettings(Section):
 
     sources: list[str] = Field(
         default_factory=lambda: ["."],
-        description="files, folders, URLs, object stores (s3://bucket/prefix), or python-docs; "
-        "paths are relative to this file. "
+        description="files, folders, URLs, object stores (s3://bucket/prefix), datasets of the "
+        "Hugging Face Hub (hf:owner/name), or python-docs; paths are relative to this file. "
         "Tables (JSONL, CSV, Parquet, Arrow) and archives (zip, tar, WARC; gz, bz2, xz, zst) "
         "give a document a row or member",
     )

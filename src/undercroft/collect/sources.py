@@ -8,6 +8,7 @@ from typing import Final
 
 from undercroft.collect.documents import Source
 from undercroft.collect.files import FileSource
+from undercroft.collect.hub import HubDataset
 from undercroft.collect.python_docs import PythonDocs
 from undercroft.collect.site import Site
 from undercroft.collect.store import ObjectStore
@@ -36,6 +37,8 @@ SOURCES: Final[dict[str, Maker]] = {
 
 def source_of(spec: str, root: Path, params: CollectSettings) -> Source:
     """The source that ``spec`` names; relative paths are relative to ``root``."""
+    if spec.startswith("hf:"):
+        return HubDataset(spec, root, params)
     scheme, colon, _ = spec.partition("://")
     maker = SOURCES.get(scheme.lower() if colon else spec, _path)
     return maker(spec, root, params)
