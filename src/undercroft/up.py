@@ -25,11 +25,13 @@ RESTARTS = 3
 
 
 def find_target(target: str) -> Path:
-    """The project folder for a ``FOLDER``, ``FILE`` or ``URL``.
+    """The project folder for a ``FOLDER``, ``FILE``, ``URL``, bucket or dataset of the Hub.
 
     A folder is its own project. A file or an address gets a new folder here, named after it, with
     an ``undercroft.toml`` that names it as the source. Raises `BadSource` for what is neither.
     """
+    if re.match(r"(?:s3|gs|abfs)://|hf:[^.~/]", target):
+        return _project_for(target, target.partition("?")[0].partition(":")[2])
     if re.match(r"https?://", target):
         parts = urllib.parse.urlsplit(target)
         return _project_for(target, f"{parts.hostname or ''}{parts.path}")
@@ -40,7 +42,7 @@ def find_target(target: str) -> Path:
         return _project_for(str(path.resolve()), path.stem)
     raise BadSource(
         f"There is no folder or file {target!r}, and it is not an http(s) address.",
-        do="Give a folder of documents, one document, or a URL.",
+        do="Give a folder of documents, one document, a URL, s3://bucket/prefix or hf:owner/name.",
     )
 
 

@@ -86,6 +86,8 @@ class _Says:
         counts = ", ".join(
             f"{meta[name]:,} {name}" for name in ("collected", "kept", "chunks") if name in meta
         )
+        refused = sum(meta.get("rejected", {}).values())
+        counts += f", {refused:,} refused" if refused else ""
         return f"{event.artifact.ref}  {counts}  {event.seconds:g} s"
 
     def _record(self, event: Event) -> dict[str, Any]:

@@ -33,14 +33,21 @@ def ground_of(params: CollectSettings) -> str:
 def documents_of(
     file: Path, address: str, params: CollectSettings, stamp: str, stamp_now: Callable[[], str]
 ) -> Iterator[Collected]:
-    """The documents of ``file``, known as ``address``.
+    """The documents of ``file``, known as ``address``; `addressed`."""
+    yield from addressed(_read(file, address, params), address, stamp, stamp_now)
+
+
+def addressed(
+    documents: Iterator[Collected], address: str, stamp: str, stamp_now: Callable[[], str]
+) -> Iterator[Collected]:
+    """``documents`` of what is known as ``address``, each under an address of its own.
 
     The last one carries the ``stamp``: whoever holds it has all of them. None does where
     ``stamp_now`` gives another at the end, since the file was written to meanwhile.
     """
     seen: Counter[int] = Counter()
     last: Collected | None = None
-    for found in _read(file, address, params):
+    for found in documents:
         if last is not None:
             yield last
         seen[hash(found.uri)] += 1

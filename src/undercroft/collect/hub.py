@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, Final
 from urllib.parse import parse_qs
 
-from undercroft.collect.content import ground_of
+from undercroft.collect.content import addressed, ground_of
 from undercroft.collect.documents import Collected, Gathering, Unchanged
 from undercroft.collect.readers import record, text_field
 from undercroft.errors import BadSource, MissingExtra
@@ -52,22 +52,21 @@ class HubDataset:
         if stamp in known:
             yield Unchanged(file=self.spec)
             return
-        last: Collected | None = None
-        for number, row in enumerate(self._rows(), 1):
-            if last is not None:
-                yield last
-            found = self._document(number, row)
-            last = replace(found, licence=found.licence or licence, file=self.spec)
-            gathering.report(number, None, self.spec)
-        if last is None:
+        rows = self._documents(gathering, licence)
+        is_empty = True
+        for found in addressed(rows, self.spec, stamp, lambda: stamp):
+            is_empty = False
+            yield found
+        if is_empty:
             raise BadSource(f"There are no rows in {self.spec}.", do="Name another split.")
-        yield replace(last, etag=stamp)
 
-    def _document(self, number: int, row: Any) -> Collected:
+    def _documents(self, gathering: Gathering, licence: str) -> Iterator[Collected]:
         text = self._options.get("text")
-        if text and isinstance(row, dict):
-            row = {**row, "text": row.get(text)}
-        return record(self.spec, number, row)
+        for number, row in enumerate(self._rows(), 1):
+            fields = {**row, "text": row.get(text)} if text and isinstance(row, dict) else row
+            found = record(self.spec, number, fields)
+            yield replace(found, licence=found.licence or licence)
+            gathering.report(number, None, self.spec)
 
     def _rows(self) -> Iterator[Any]:
         datasets = _library()
@@ -88,13 +87,14 @@ class HubDataset:
                     "Say which, as in hf:owner/name?text=body",
                 )
             yield from rows
-        except (OSError, ValueError, datasets.exceptions.DatasetsError) as error:
+        except BadSource:
+            raise
+        except Exception as error:
             raise self._unreadable(error) from None
 
     def _version(self) -> tuple[str, str]:
         """What changes when the dataset does, and the licence that its card states."""
         from huggingface_hub import DatasetCard, HfApi
-        from huggingface_hub.errors import HfHubHTTPError
 
         _library()
         if self._folder is not None:
@@ -109,7 +109,7 @@ class HubDataset:
             info = HfApi().dataset_info(
                 self._name, revision=self._options.get("revision"), timeout=_TIMEOUT_S
             )
-        except (OSError, ValueError, HfHubHTTPError) as error:
+        except Exception as error:  # of whichever HTTP library it has
             raise self._unreadable(error) from None
         return str(info.sha), _licence(info.card_data)
 
