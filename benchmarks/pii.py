@@ -17,6 +17,7 @@ import argparse
 import json
 import pydoc_data.topics
 import random
+import re
 import statistics
 import string
 import subprocess
@@ -119,7 +120,8 @@ def _valid(check: str, draw_one: Callable[[random.Random], str]) -> Callable[[ra
     is_valid = import_module(f"stdnum.{check}").is_valid
 
     def value(draw: random.Random) -> str:
-        return next(each for _ in iter(int, 1) if is_valid(each := draw_one(draw)))
+        drawn = (draw_one(draw) for _ in iter(int, 1))
+        return next(each for each in drawn if is_valid(re.sub("[ -]", "", each)))
 
     return value
 
