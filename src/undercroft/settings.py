@@ -48,7 +48,8 @@ class CollectSettings(Section):
     sources: list[str] = Field(
         default_factory=lambda: ["."],
         description="files, folders, URLs, object stores (s3://bucket/prefix), datasets of the "
-        "Hugging Face Hub (hf:owner/name), or python-docs; paths are relative to this file. "
+        "Hugging Face Hub (hf:owner/name), what was asked and answered here with consent "
+        "(traffic:), or python-docs; paths are relative to this file. "
         "Tables (JSONL, CSV, Parquet, Arrow) and archives (zip, tar, WARC; gz, bz2, xz, zst) "
         "give a document a row or member",
     )

@@ -91,7 +91,7 @@ def test_models_are_listed_and_found_by_route_and_by_ref(client):
 
 
 def test_the_answer_is_recorded_sealed_with_everything_about_it(served, client):
-    answer = ask(client, max_tokens=5, seed=11, user="ada@example.org")
+    answer = ask(client, max_tokens=5, seed=11, user="ada@example.org", store=True)
     (row,) = served.rows("requests", f"id = '{answer.id}'")
     assert row["status"] == "ok"
     assert (row["route"], row["model"]) == ("route:docs@1", "model:docs-q4_1@1")
@@ -99,6 +99,7 @@ def test_the_answer_is_recorded_sealed_with_everything_about_it(served, client):
     assert row["energy_wh"] > 0
     assert 0 < row["ttft_ms"] <= row["total_ms"]
     assert row["subject"] == "ada@example.org"
+    assert row["consent"] == "store"
     assert b"hello" not in row["question_sealed"]
     assert served.opened(row, "question") == SAY[0]["content"].encode()
     assert served.opened(row, "answer").decode() == answer.choices[0].message.content

@@ -31,6 +31,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "lineage": ("undercroft.cli.lineage", "What something was made from, and what came of it."),
     "key": ("undercroft.cli.key", "Create, list and revoke API keys."),
     "audit": ("undercroft.cli.audit", "Read and verify the audit log."),
+    "consent": ("undercroft.cli.consent", "Whose exchanges may be learnt from."),
     "forget": ("undercroft.cli.forget", "Erase a document and list everything it reached."),
     "rollback": ("undercroft.cli.artifacts", "Serve the previous route again."),
     "worker": ("undercroft.cli.worker", "Carry out queued stages in this process."),

@@ -12,10 +12,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
-from urllib.parse import parse_qs
 
 from undercroft.collect.content import addressed, ground_of
 from undercroft.collect.documents import Collected, Gathering, Unchanged
+from undercroft.collect.options import options_of
 from undercroft.collect.readers import record, text_field
 from undercroft.errors import BadSource, MissingExtra
 from undercroft.settings import CollectSettings
@@ -126,17 +126,7 @@ class HubDataset:
 
     @property
     def _options(self) -> dict[str, str]:
-        options = {
-            name: values[-1] for name, values in parse_qs(self.spec.partition("?")[2]).items()
-        }
-        unknown = sorted(options.keys() - _KNOWN)
-        if unknown:
-            raise BadSource(
-                f"{self.spec} says {', '.join(unknown)}, which means nothing here.",
-                f"What can be said: {', '.join(sorted(_KNOWN))}.",
-                "Correct `sources` under [collect].",
-            )
-        return options
+        return options_of(self.spec, self.spec.partition("?")[2], _KNOWN)
 
     def _unreadable(self, error: Exception) -> BadSource:
         reason = str(error).partition("\n")[0]

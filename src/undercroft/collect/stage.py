@@ -27,7 +27,7 @@ _DIGESTED_ROWS: Final = 8_192
 
 def fingerprint(project: Project, params: CollectSettings) -> str:
     """What the sources look like from outside, so that an unchanged world is not read again."""
-    prints = [source_of(each, project.root, params).fingerprint() for each in params.sources]
+    prints = [source_of(each, project, params).fingerprint() for each in params.sources]
     erased = sorted(forgotten(project))
     return hashlib.sha256("\n".join([*params.sources, *prints, *erased]).encode()).hexdigest()
 
@@ -47,7 +47,7 @@ def collect(run: StageRun, params: CollectSettings) -> Made:
     writer = Writer(table, held, project.trust.vault, params, forgotten(project))
     for spec in params.sources:
         earlier = OfSource(held, spec, params.consent)
-        source = source_of(spec, project.root, params)
+        source = source_of(spec, project, params)
         for item in source.collect(_gathering(run, params, earlier)):
             if isinstance(item, Unchanged):
                 earlier.mark(item)

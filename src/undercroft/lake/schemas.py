@@ -182,6 +182,7 @@ REQUESTS = pa.schema(
         ("completion_tokens", pa.int32()),
         ("cost", pa.float64()),
         ("energy_wh", pa.float64()),
+        ("consent", pa.string()),  # store, where the client agreed that it be learnt from
     ]
 )
 

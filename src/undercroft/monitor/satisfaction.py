@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from undercroft.monitor.sealed import opened
+from undercroft.trust.sealed import opened
 
 if TYPE_CHECKING:
     from undercroft.project import Project
@@ -71,5 +71,5 @@ def _rows(project: Project, where: str | None = None) -> list[dict[str, Any]]:
 
 
 def _opinion(project: Project, row: Mapping[str, Any]) -> Opinion:
-    comment = opened(project, row, "comment")
+    comment = opened(project.trust.vault, row, "comment")
     return Opinion(row["answer"], row["at"], row["key"], row["rating"], comment)

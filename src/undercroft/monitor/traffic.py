@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from undercroft.errors import NotFound
 from undercroft.monitor.satisfaction import Opinion, opinions_of
-from undercroft.monitor.sealed import opened
 from undercroft.records import Finding, Passage
+from undercroft.trust.sealed import opened
 
 if TYPE_CHECKING:
     from undercroft.lake import Table
@@ -91,8 +91,8 @@ def answer(project: Project, answer_id: str) -> AnswerTrace:
     return AnswerTrace(
         summary=_summary(row),
         subject=row["subject"],
-        question=opened(project, row, "question"),
-        answer=opened(project, row, "answer"),
+        question=opened(project.trust.vault, row, "question"),
+        answer=opened(project.trust.vault, row, "answer"),
         passages=tuple(Passage(**passage, text="") for passage in row["passages"] or ()),
         findings=tuple(Finding(**finding) for finding in row["findings"] or ()),
         feedback=tuple(opinions_of(project, answer_id)),

@@ -83,6 +83,7 @@ def _begin(ask: Ask, who: Principal, route: Route, arm: Arm) -> RequestRow:
         route=route.ref,
         model=arm.model,
         kind=ask.kind,
+        consent="store" if ask.store else "",
     )
 
 

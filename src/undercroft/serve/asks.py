@@ -51,6 +51,7 @@ class _Generation(msgspec.Struct):
     repeat_penalty: float | None = None
     logit_bias: dict[str, float] | None = None
     user: str | None = None
+    store: bool | None = None
     service_tier: str | None = None
     logprobs: Any = None
 
@@ -94,7 +95,10 @@ class Turn(msgspec.Struct, frozen=True):
 
 
 class Ask(msgspec.Struct, frozen=True, kw_only=True):
-    """What one client wants generated. ``sampling`` holds only what the client set."""
+    """What one client wants generated. ``sampling`` holds only what the client set.
+
+    ``store`` is the client's consent to learning from the exchange, as in the OpenAI API.
+    """
 
     kind: Kind
     model: str
@@ -107,6 +111,7 @@ class Ask(msgspec.Struct, frozen=True, kw_only=True):
     retrieve: bool
     deterministic: bool
     user: str
+    store: bool
     lane: Lane
 
     @property
@@ -277,5 +282,6 @@ def _ask(
         retrieve=retrieve is not False,
         deterministic=temperature == 0 or said.seed is not None,
         user=(said.user or "")[:128],
+        store=bool(said.store),
         lane="batch" if said.service_tier == "flex" else "interactive",
     )

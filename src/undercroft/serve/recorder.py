@@ -34,6 +34,7 @@ class Recorder:
         self._spool = Spool(folder)
         self._recent: OrderedDict[str, str] = OrderedDict()  # answer id -> its subject
         self._held: deque[Row] = deque(maxlen=HELD_AT_MOST)
+        self._fitting: set[str] = set()  # tables known to have every column
         self._attempted = set(self._spool.closed_segments())  # a crash may have moved them
         self._tasks: list[asyncio.Task[None]] = []
         self._moving = threading.Lock()  # a cancelled task's thread may still be moving
@@ -125,6 +126,9 @@ class Recorder:
         schema = schemas.REQUESTS if name == "requests" else schemas.FEEDBACK
         data = pa.Table.from_pylist([rows.as_columns(row) for row in found], schema=schema)
         table = self._lake.table(name)
+        if name not in self._fitting and table.exists():
+            table.widen(schema)  # it may have been made when there were fewer columns
+        self._fitting.add(name)
         # Feedback that was changed replaces itself; answers are new unless a crash intervened.
         if again or name == "feedback":
             table.upsert(data)

@@ -34,7 +34,10 @@ class FindingRow(msgspec.Struct, frozen=True):
 
 
 class RequestRow(msgspec.Struct, tag="requests", tag_field="table"):
-    """One request. Times are milliseconds since it arrived, cost in the currency of the meter."""
+    """One request. Times are milliseconds since it arrived, cost in the currency of the meter.
+
+    ``consent`` is ``store`` where the client agreed that the exchange be learnt from.
+    """
 
     id: str
     at: datetime
@@ -59,6 +62,7 @@ class RequestRow(msgspec.Struct, tag="requests", tag_field="table"):
     completion_tokens: int = 0
     cost: float = 0.0
     energy_wh: float = 0.0
+    consent: str = ""
 
     def degrade(self, what: str) -> None:
         """Note that a step fell back to its lesser form."""

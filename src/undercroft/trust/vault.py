@@ -113,7 +113,7 @@ class Vault:
                 "Everything it keeps would be lost.",
                 "Name a person, or delete the project's folder.",
             )
-        hashed = self._hash(subject)
+        hashed = self.hashed(subject)
         gone = update(subject_keys).where(
             subject_keys.c.subject_hash == hashed, subject_keys.c.wrapped.is_not(None)
         )
@@ -132,6 +132,12 @@ class Vault:
         if self._audit is not None:
             self._audit.seal()
         return bool(done.rowcount)
+
+    def num_shredded(self) -> int:
+        """How many keys were destroyed so far; what is made of sealed data changes with it."""
+        query = select(func.count()).where(subject_keys.c.wrapped.is_(None))
+        with reading(self._engine) as connection:
+            return int(connection.scalar(query) or 0)
 
     def _scrub(self) -> None:
         """Take the destroyed key out of SQLite's write-ahead log too (in the file itself its bytes
@@ -153,7 +159,7 @@ class Vault:
 
     def _key_to_seal(self, subject: str) -> tuple[int, AESGCM]:
         """The subject's newest key, made when there is none."""
-        hashed = self._hash(subject)
+        hashed = self.hashed(subject)
         with reading(self._engine) as connection:
             found = self._live_key(connection, hashed)
         if found is None:
@@ -168,7 +174,7 @@ class Vault:
         return generation, cipher
 
     def _key_to_open(self, subject: str, generation: int) -> AESGCM:
-        hashed = self._hash(subject)
+        hashed = self.hashed(subject)
         query = select(subject_keys.c.wrapped).where(
             subject_keys.c.subject_hash == hashed, subject_keys.c.generation == generation
         )
@@ -263,7 +269,8 @@ class Vault:
         except FileNotFoundError:
             return 0
 
-    def _hash(self, subject: str) -> str:
+    def hashed(self, subject: str) -> str:
+        """The keyed hash by which ledger and audit log speak of ``subject``."""
         return hmac.new(self._hash_key, subject.encode(), hashlib.sha256).hexdigest()
 
 

@@ -14,9 +14,9 @@ from undercroft.console.views.lists import PAGE_SIZE, Paged
 from undercroft.errors import Tampered
 from undercroft.lake import any_of, equals
 from undercroft.monitor import AnswerTrace, Overview, RequestSummary
-from undercroft.monitor.sealed import opened
 from undercroft.project import Project
 from undercroft.retrieve.prompt import citations
+from undercroft.trust.sealed import opened
 
 if TYPE_CHECKING:
     from undercroft.lake import Table
@@ -120,7 +120,7 @@ def last_question(transcript: str | None) -> str | None:
 
 def _asked(project: Project, row: Mapping[str, Any]) -> str | None:
     try:
-        return last_question(opened(project, row, "question"))
+        return last_question(opened(project.trust.vault, row, "question"))
     except Tampered:
         return "(this is not what was written; see: undercroft audit verify)"
 

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 from undercroft.errors import NotFound
 
 if TYPE_CHECKING:
-    from undercroft.project import Project
+    from undercroft.trust.vault import Vault
 
 
-def opened(project: Project, row: Mapping[str, Any], what: str) -> str | None:
+def opened(vault: Vault, row: Mapping[str, Any], what: str) -> str | None:
     """The text of a row's ``<what>_sealed``; None when its subject's key was destroyed.
 
     Raises `Tampered` when the bytes are not what was sealed.
@@ -20,7 +20,7 @@ def opened(project: Project, row: Mapping[str, Any], what: str) -> str | None:
     if not sealed:
         return ""
     try:
-        text = project.trust.vault.open(row["subject"], sealed, f"{what}:{row['id']}".encode())
+        text = vault.open(row["subject"], sealed, f"{what}:{row['id']}".encode())
     except NotFound:
         return None
     return text.decode("utf-8", "replace")
