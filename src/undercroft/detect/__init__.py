@@ -1,4 +1,4 @@
-"""Text in, findings out: personal data, secrets, identity papers, prompt injection, language.
+"""Text in, findings out: personal data, secrets, orders to the model, harmful code, language, ….
 
 `find` runs the detectors of `DETECTORS` and gives `Finding`s: kind, span, score and rule, never
 the value. `mask` replaces what was found by typed placeholders, and `StreamScreen` does the same
@@ -7,9 +7,9 @@ to text that is still being written, giving exactly what `mask` would give at th
 """
 
 from undercroft.detect.detectors import DETECTORS, SCREENED, Detector, find
-from undercroft.detect.injection import score as injection_score
 from undercroft.detect.language import identify, language
 from undercroft.detect.masking import Span, label_of, mask, spans
+from undercroft.detect.patterns import score
 from undercroft.detect.stream import StreamScreen
 
 __all__ = [
@@ -20,9 +20,9 @@ __all__ = [
     "StreamScreen",
     "find",
     "identify",
-    "injection_score",
     "label_of",
     "language",
     "mask",
+    "score",
     "spans",
 ]

@@ -6,7 +6,17 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Final, Protocol
 
-from undercroft.detect import identity, injection, pii, rules, secrets
+from undercroft.detect import (
+    generated,
+    identity,
+    injection,
+    malware,
+    patterns,
+    pii,
+    rules,
+    secrets,
+    spam,
+)
 from undercroft.detect.language import language
 from undercroft.records import Finding
 
@@ -27,6 +37,16 @@ class RuleDetector:
 
     def find(self, text: str) -> list[Finding]:
         return rules.find(text, self.rules)
+
+
+@dataclass(frozen=True)
+class PatternDetector:
+    """Looks for signs in running text; not for streams."""
+
+    patterns: tuple[patterns.Pattern, ...]
+
+    def find(self, text: str) -> list[Finding]:
+        return patterns.find(text, self.patterns)
 
 
 class InjectionDetector:
@@ -58,6 +78,9 @@ DETECTORS: Final[dict[str, Detector]] = {
     "secret": RuleDetector(secrets.RULES),
     "identity": IdentityDetector(),
     "injection": InjectionDetector(),
+    "malware": PatternDetector(malware.PATTERNS),
+    "spam": PatternDetector(spam.PATTERNS),
+    "generated": PatternDetector(generated.PATTERNS),
     "language": LanguageDetector(),
 }
 

@@ -13,15 +13,13 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Sequence
-from dataclasses import dataclass
-from functools import lru_cache
+from dataclasses import replace
+from functools import lru_cache, partial
 from typing import Final
 
+from undercroft.detect import patterns
+from undercroft.detect.patterns import MAX_CHARS, pattern
 from undercroft.records import Finding
-
-#: Requests are short; of a long document only this much is read.
-MAX_CHARS: Final = 200_000
-_REACH: Final = 400  # characters from a pattern's sign to either of its ends, at most
 
 _OWNER: Final = (
     r"(?:(?:all|any|every|the|your|my|its|these|those|of|previous|prior|above|earlier|preceding"
@@ -31,29 +29,13 @@ _ORDERS: Final = (
     r"(?:instruction|direction|directive|prompt|guideline|guardrail|rule|command|order|message"
     r"|programming|restriction|constraint|context)s?"
 )
-
-
-@dataclass(frozen=True, slots=True)
-class Pattern:
-    """One way of taking over; ``signs``, of which the text must hold one, are in lower case."""
-
-    kind: str
-    name: str
-    signs: tuple[str, ...]
-    pattern: re.Pattern[str]
-    score: float
-
-
-def _pattern(kind: str, name: str, signs: str, expression: str, score: float) -> Pattern:
-    compiled = re.compile(expression, re.I)
-    return Pattern(f"injection.{kind}", name, tuple(signs.split()), compiled, score)
-
+_pattern = partial(pattern, "injection")
 
 PATTERNS: Final = (
     _pattern(
         "override",
         "ignore-instructions",
-        "ignore disregard forget override overrule bypass follow neglect drop",
+        "ignore, disregard, forget, override, overrule, bypass, follow, neglect, drop",
         r"\b(?:ignore|disregard|forget|override|overrule|bypass|neglect|drop|do not follow"
         rf"|stop following)\s+(?:about\s+)?{_OWNER}{_ORDERS}\b",
         0.9,
@@ -61,7 +43,7 @@ PATTERNS: Final = (
     _pattern(
         "override",
         "ignore-everything",
-        "ignore disregard forget",
+        "ignore, disregard, forget",
         r"\b(?:ignore|disregard|forget)\s+(?:everything|anything|all)\s+(?:\w+\s+){0,3}"
         r"(?:above|before|previously|prior|so far|told|said|learned)\b",
         0.85,
@@ -77,7 +59,7 @@ PATTERNS: Final = (
     _pattern(
         "override",
         "authority-claim",
-        "admin developer maintenance debug god root",
+        "admin, developer, maintenance, debug, god, root",
         r"\b(?:admin(?:istrator)?|developer|maintenance|debug|god|root)\s+(?:override|mode)\s+"
         r"(?:is\s+)?(?:enabled|activated|active|on|engaged|granted|code)\b",
         0.75,
@@ -85,7 +67,7 @@ PATTERNS: Final = (
     _pattern(
         "role",
         "chat-markup",
-        "<| [inst] [/inst] <<sys>> <</sys>>",
+        "<|, [inst], [/inst], <<sys>>, <</sys>>",
         r"<\|(?:im_start|im_end|system|user|assistant|endoftext|eot_id|start_header_id)\|?>?"
         r"|\[/?INST\]|<</?SYS>>",
         0.8,
@@ -93,7 +75,7 @@ PATTERNS: Final = (
     _pattern(
         "role",
         "forged-turn",
-        "system assistant",
+        "system, assistant",
         r"(?:^|\n)[ \t]*(?:#{2,4}[ \t]*|\[|<)(?:system|assistant)(?:\s+(?:message|prompt))?"
         r"(?:\]|>|[ \t]*:)",
         0.5,
@@ -101,7 +83,7 @@ PATTERNS: Final = (
     _pattern(
         "role",
         "persona",
-        "now pretend act role",
+        "now, pretend, act, role",
         r"\b(?:you are now|from now on,? you(?:'re| are| will| must)|pretend (?:to be|you are"
         r"|that you)|act as|role-?play as)\b[^.\n]{0,60}\b(?:DAN|unrestricted|unfiltered"
         r"|uncensored|jailbroken|evil|developer mode|do anything now"
@@ -111,14 +93,14 @@ PATTERNS: Final = (
     _pattern(
         "role",
         "do-anything-now",
-        "now jailbr",
+        "now, jailbr",
         r"\bdo anything now\b|\bjailbr(?:eak|oken)\s+(?:mode|prompt|yourself|the model)\b",
         0.7,
     ),
     _pattern(
         "exfiltrate",
         "reveal-prompt",
-        "prompt instruction rules",
+        "prompt, instruction, rules",
         r"\b(?:reveal|show|print|repeat|output|display|tell me|give me|leak|expose|recite|dump"
         r"|what (?:is|are|was|were))\s+(?:(?:me|the|your|all|of|full|entire|complete|exact"
         r"|verbatim)\s+){0,6}(?:(?:your|hidden|secret|initial|original)\s+(?:system\s+)?"
@@ -128,7 +110,7 @@ PATTERNS: Final = (
     _pattern(
         "exfiltrate",
         "repeat-above",
-        "above before",
+        "above, before",
         r"\b(?:repeat|print|output|copy|translate|summari[sz]e)\s+(?:all\s+)?(?:of\s+)?"
         r"(?:the\s+)?(?:words|text|everything|content|lines|sentences|instructions)\s+"
         r"(?:\w+\s+){0,2}(?:above|before this)(?=\s*(?:[.!?,:;\n]|$))",
@@ -137,7 +119,7 @@ PATTERNS: Final = (
     _pattern(
         "exfiltrate",
         "send-out",
-        "send post forward mail upload transmit exfiltrate",
+        "send, post, forward, mail, upload, transmit, exfiltrate",
         r"\b(?:send|post|forward|e-?mail|upload|transmit|exfiltrate)\b[^.\n]{0,60}\b(?:password"
         r"|api[ _-]?key|credential|secret|conversation|chat history|system prompt|user'?s? data)s?"
         r"\b[^.\n]{0,60}\b(?:to|at)\b\s*(?:https?://|[\w.+-]+@|the (?:following|attacker))",
@@ -214,37 +196,14 @@ def find(text: str) -> list[Finding]:
     """Signs of prompt injection in ``text``, by position; offsets are those of ``text``."""
     text = text[:MAX_CHARS]
     read, origin = normalise(text)
-    lowered = read.lower()
     findings: list[Finding] = []
-    for pattern in PATTERNS:
-        for first, last in _windows(lowered, pattern.signs, len(read)):
-            for match in pattern.pattern.finditer(read, first, last):
-                start, end = origin[match.start()], origin[match.end() - 1] + 1
-                findings.append(Finding(pattern.kind, start, end, pattern.score, pattern.name))
+    for found in patterns.find(read, PATTERNS):
+        start, end = origin[found.start], origin[found.end - 1] + 1
+        findings.append(replace(found, start=start, end=end))
     if not text.isascii():
         findings += _hidden(text)
     findings.sort(key=lambda finding: (finding.start, finding.end, finding.rule))
     return findings
-
-
-def _windows(lowered: str, signs: Sequence[str], length: int) -> list[tuple[int, int]]:
-    """The stretches around ``signs`` in which a pattern can lie, in order, none overlapping."""
-    if len(lowered) != length:  # a few capitals grow when lowered; positions would be off
-        return [(0, length)] if any(sign in lowered for sign in signs) else []
-    places: list[int] = []
-    for sign in signs:
-        at = lowered.find(sign)
-        while at >= 0:
-            places.append(at)
-            at = lowered.find(sign, at + _REACH // 4)
-    windows: list[tuple[int, int]] = []
-    for at in sorted(places):
-        first, last = max(0, at - _REACH), min(length, at + _REACH)
-        if windows and first <= windows[-1][1]:
-            windows[-1] = (windows[-1][0], last)
-        else:
-            windows.append((first, last))
-    return windows
 
 
 #: Flags such as that of Wales are spelled with tags too, after a black flag (UTS 51).
@@ -277,16 +236,3 @@ def _hidden(text: str) -> list[Finding]:
 def _is_inside_a_word(text: str, at: int) -> bool:
     before, after = text[at - 1 : at], text[at + 1 : at + 2]
     return before.isascii() and before.isalpha() and after.isascii() and after.isalpha()
-
-
-def score(findings: Sequence[Finding]) -> float:
-    """How sure one is that a text with ``findings`` attacks, 0 to 1: a noisy-or over the rules,
-    each counted once."""
-    best: dict[str, float] = {}
-    for finding in findings:
-        if finding.kind.startswith("injection."):
-            best[finding.rule] = max(best.get(finding.rule, 0.0), finding.score)
-    missed = 1.0
-    for value in best.values():
-        missed *= 1.0 - value
-    return 1.0 - missed

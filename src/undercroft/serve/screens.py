@@ -11,7 +11,7 @@ from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from typing import Protocol
 
-from undercroft.detect import StreamScreen, find, injection_score
+from undercroft.detect import StreamScreen, find, score
 from undercroft.records import Finding
 from undercroft.serve.citations import CitationFilter
 from undercroft.serve.failures import HttpError
@@ -40,7 +40,7 @@ def screen_input(text: str) -> list[Finding]:
 
 def refuse_if_certain(findings: Sequence[Finding]) -> None:
     """Raise `HttpError` 400 ``content_filter`` when the findings together leave no doubt."""
-    if injection_score(findings) >= REFUSED_FROM:
+    if score(findings, "injection") >= REFUSED_FROM:
         rules = ", ".join(sorted({found.rule for found in findings}))
         raise HttpError(
             400,
