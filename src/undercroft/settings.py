@@ -86,9 +86,28 @@ class CollectSettings(Section):
     consent: str = Field("operator", description="on what ground the documents are used")
 
 
+class Purpose(Section):
+    """What documents may serve one purpose, and what of them its readers see."""
+
+    where: str = Field(
+        "",
+        description="condition in SQL over the columns of the documents table; empty: every one",
+    )
+    columns: list[str] = Field(default_factory=list, description="readable; empty: every one")
+
+
+Heuristic = Literal["gopher_repetition", "gopher_quality", "c4", "fineweb"]
+HEURISTICS: tuple[Heuristic, ...] = ("gopher_repetition", "gopher_quality", "c4", "fineweb")
+
+
 class CurateSettings(Section):
     """Raw -> signals -> policy -> a dataset version."""
 
+    policy: Literal["default", "datatrove-parity"] = Field(
+        "default",
+        description="datatrove-parity: the published filters as datatrove decides, in the order of "
+        "FineWeb, in place of our own limits on length, symbols and repetition",
+    )
     languages: list[str] = Field(
         default_factory=list, description="ISO 639-1 codes to keep; empty: all"
     )
@@ -103,7 +122,7 @@ class CurateSettings(Section):
     max_top_ngram_ratio: float = Field(
         0.4, gt=0, le=1, description="share of characters in the commonest 3-gram of words"
     )
-    heuristics: list[Literal["gopher_repetition", "gopher_quality", "c4", "fineweb"]] = Field(
+    heuristics: list[Heuristic] = Field(
         default_factory=list,
         description="published filters applied too, as datatrove decides; they are for web text",
     )
@@ -116,6 +135,35 @@ class CurateSettings(Section):
         True,
         description="remove documents whose publisher reserves them against training "
         "(Content-Usage, TDM reservation, noai)",
+    )
+    licences: list[str] = Field(
+        default_factory=list,
+        description="licences to keep (globs, such as cc-by-*, in any case); empty: all",
+    )
+    max_toxicity: float = Field(
+        1.0, gt=0, le=1, description="English documents that are more toxic are removed; 1: never"
+    )
+    max_spam: float = Field(
+        1.0, gt=0, le=1, description="documents that are likelier spam are removed; 1: never"
+    )
+    max_generated: float = Field(
+        1.0,
+        gt=0,
+        le=1,
+        description="documents with likelier traces of a chat model are removed; 1: never",
+    )
+    remove_malicious: bool = Field(
+        False, description="remove documents with code that would harm whoever runs it"
+    )
+    review: list[str] = Field(
+        default_factory=list,
+        description="rules whose documents are put aside until somebody decides: "
+        "`undercroft data review`",
+    )
+    purposes: dict[str, Purpose] = Field(
+        default_factory=lambda: {"retrieval": Purpose(where="coalesce(consent, '') <> 'store'")},
+        description="what may serve which purpose, as [curate.purposes.NAME] with `where` and "
+        "`columns`; retrieval is what the index is made of",
     )
     near_duplicate_jaccard: float = Field(
         0.8, gt=0, le=1, description="verified Jaccard of word 5-grams that counts as a copy"
@@ -135,6 +183,11 @@ class CurateSettings(Section):
     max_secrets: int = Field(
         20, ge=0, description="documents with more secrets than this are removed whole"
     )
+
+    @property
+    def filters(self) -> tuple[Heuristic, ...]:
+        """The published filters that are asked for."""
+        return HEURISTICS if self.policy == "datatrove-parity" else tuple(self.heuristics)
 
 
 class IndexSettings(Section):

@@ -70,7 +70,8 @@ def examples(
 def _sources(project: Project, dataset: Artifact) -> list[Source]:
     from undercroft.lake import read_dataset
 
-    table = read_dataset(project.lake, dataset, ["id", "uri", "title", "text", "group"])
+    columns = ["id", "uri", "title", "text", "group"]
+    table = read_dataset(project.lake, dataset, columns, "retrieval")  # what can be found
     found = [
         Source(row["id"], row["uri"], row["title"] or "", row["text"], row["group"] or row["uri"])
         for row in table.to_pylist()

@@ -14,14 +14,19 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from undercroft.curate.extract import text_of
-from undercroft.detect import find, identify
+from undercroft.detect import find, identify, score
+from undercroft.detect.generated import excess_words
+from undercroft.records import Finding
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
 #: Columns that a document has from its raw row.
-TAKEN_OVER: Final = ("id", "source", "uri", "title", "group", "mime", "licence", "usage", "subject")
-_DETECTORS: Final = ("pii", "identity", "secret", "injection")
+TAKEN_OVER: Final = (
+    *("id", "source", "uri", "title", "group", "mime", "licence", "consent", "usage", "subject"),
+)
+_DETECTORS: Final = ("pii", "identity", "secret", "injection", "malware", "spam", "generated")
+_MALICIOUS: Final = 0.7  # the score from which a sign of malicious code counts
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +50,8 @@ def document_rows(batch: Sequence[Raw], *, heuristics: bool = False) -> pa.Table
     array = pa.array(texts, pa.large_string())
     measured = _measured(array)
     published = _published(array) if heuristics else [None] * len(batch)
+    read = [_read(text) for text in texts]
+    toxic = _toxicity(texts, [str(each["language"]) for each in read])
     return _table(
         {
             **raw.columns,
@@ -52,7 +59,8 @@ def document_rows(batch: Sequence[Raw], *, heuristics: bool = False) -> pa.Table
             "sha256": hashlib.sha256(text.encode()).hexdigest(),
             "made_from": raw.made_from,
             **{name: column[at] for name, column in measured.items()},
-            **_read(text),
+            **read[at],
+            **toxic[at],
             "measures": published[at],
         }
         for at, (raw, text) in enumerate(zip(batch, texts, strict=True))
@@ -61,8 +69,10 @@ def document_rows(batch: Sequence[Raw], *, heuristics: bool = False) -> pa.Table
 
 def quarantined_row(raw: Raw, reason: str) -> pa.Table:
     """The row of a document that no worker got through, without text and with the ``reason``."""
+    from undercroft.lake.schemas import DOCUMENTS
+
     empty = {
-        **dict.fromkeys(("num_chars", "num_words", "num_pii", "num_secrets", "num_injections"), 0),
+        **dict.fromkeys([name for name in DOCUMENTS.names if name.startswith("num_")], 0),
         "text": "",
         "sha256": hashlib.sha256(b"").hexdigest(),
         "findings": [],
@@ -104,6 +114,7 @@ def _read(text: str) -> dict[str, Any]:
     code, confidence, segments = identify(text)
     findings = find(text, _DETECTORS)
     families = Counter(finding.kind.partition(".")[0] for finding in findings)
+    words = max(len(text.split()), 1)
     return {
         "language": code,
         "language_score": confidence,
@@ -111,5 +122,25 @@ def _read(text: str) -> dict[str, Any]:
         "num_pii": families["pii"] + families["identity"],
         "num_secrets": families["secret"],
         "num_injections": families["injection"],
+        "num_malicious": sum(_is_malicious(finding) for finding in findings),
+        "spam": score(findings, "spam"),
+        "generated": score(findings, "generated"),
+        "excess_words": 1000 * excess_words(text) / words,
         "findings": [asdict(finding) for finding in findings],
     }
+
+
+def _is_malicious(finding: Finding) -> bool:
+    return finding.kind.startswith("malware.") and finding.score >= _MALICIOUS
+
+
+def _toxicity(texts: Sequence[str], languages: Sequence[str]) -> list[dict[str, float]]:
+    """The columns about toxicity of every text; none for languages it is not known of."""
+    from undercroft.curate.toxicity import LANGUAGE, toxicity
+
+    known = [at for at, language in enumerate(languages) if language == LANGUAGE and texts[at]]
+    columns: list[dict[str, float]] = [{} for _ in texts]
+    scores = toxicity([texts[at] for at in known]) if known else []
+    for at, found in zip(known, scores, strict=True):
+        columns[at] = {"toxicity": found.mean, "worst_toxicity": found.worst}
+    return columns

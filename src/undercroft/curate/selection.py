@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -14,10 +14,12 @@ import pyarrow.compute as pc
 
 from undercroft.curate import policy
 from undercroft.curate.policy import Rule, Verdict
+from undercroft.curate.purposes import allowed, listed
 from undercroft.detect import Span, spans
 from undercroft.lake import Table
 from undercroft.lake.schemas import DUPLICATES, MEASURES, SELECTION
 from undercroft.records import Finding
+from undercroft.settings import CurateSettings
 
 _BATCH_ROWS: Final = 2_000
 _SEPARATORS: Final = re.compile(r"[ \t().-]")
@@ -44,8 +46,9 @@ def select(
     rules: Sequence[Rule],
     copies: pa.Table,
     *,
-    mask: Sequence[str],
+    settings: CurateSettings,
     pseudonym: Pseudonym | None = None,
+    released: Collection[str] = (),
     more: Mapping[str, pa.Array] | None = None,
 ) -> Selected:
     """Judge every document of ``version`` of the documents table.
@@ -56,23 +59,31 @@ def select(
     something to mask.
     """
     signals = _signals(table, version, rules, more or {})
-    removed = policy.judge(signals, rules)
+    removed = policy.judge(signals, rules, released)
     removed |= policy.judge_copies(copies, rules, removed)
     ids = signals["id"].to_pylist()
     verdicts = [removed.get(document, _KEPT) for document in ids]
-    masks = _masks(table, version, removed, mask, pseudonym)
+    kept = np.array([verdict.kept for verdict in verdicts], np.bool_)
+    fits = allowed(table, version, settings.purposes)
+    masks = _masks(table, version, removed, settings.mask, pseudonym)
     columns = {
         "id": signals["id"],
-        "kept": pa.array([verdict.kept for verdict in verdicts]),
+        "kept": pa.array(kept),
         "rule": pa.array([verdict.rule for verdict in verdicts], pa.string()),
         "value": pa.array([verdict.value for verdict in verdicts], pa.string()),
         "digest": signals["digest"],
+        "purposes": listed(fits, kept),
         **{name: copies[name] for name, _ in DUPLICATES},
         "mask": pa.array([masks.get(each, ()) for each in ids], SELECTION.field("mask").type),
     }
     rows = pa.table(columns, schema=SELECTION)
     by_address = pc.sort_indices(signals["uri"])
-    return Selected(rows.take(by_address), _counts(signals, rows), removed)
+    counts = _counts(signals, rows)
+    counts["purposes"] = {
+        name: {"documents": int(np.sum(fits[name] & kept)), "columns": purpose.columns}
+        for name, purpose in settings.purposes.items()
+    }
+    return Selected(rows.take(by_address), counts, removed)
 
 
 _KEPT: Final = Verdict(kept=True)

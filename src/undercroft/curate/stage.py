@@ -13,6 +13,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 from undercroft.curate import policy
+from undercroft.curate.review import released
 from undercroft.errors import BadSource
 from undercroft.project import Project
 from undercroft.records import Artifact
@@ -26,21 +27,23 @@ if TYPE_CHECKING:
     from undercroft.lake import Table
 
 
-def _exam_files(project: Project, params: CurateSettings) -> str:
-    """What the evaluation files that documents are held against say; empty without any."""
-    if not params.decontaminate:
-        return ""
-    from undercroft.curate.contamination import read_items
+def fingerprint(project: Project, params: CurateSettings) -> str:
+    """What evaluation files and people's decisions say; empty where there is neither."""
+    passed = sorted(released(project)) if params.review else []
+    items: list[tuple[str, str]] = []
+    if params.decontaminate:
+        from undercroft.curate.contamination import read_items
 
-    items = read_items(params.decontaminate, project.root)
-    return hashlib.sha256(repr(items).encode()).hexdigest()
+        items = read_items(params.decontaminate, project.root)
+    said = [*items, *passed]
+    return hashlib.sha256(repr(said).encode()).hexdigest() if said else ""
 
 
 @stage(
     "curate",
     version=2,
     params=CurateSettings,
-    fingerprint=_exam_files,
+    fingerprint=fingerprint,
     code=("undercroft.detect",),
 )
 def curate(run: StageRun, params: CurateSettings, *, raw: Artifact) -> Made:
@@ -62,8 +65,9 @@ def curate(run: StageRun, params: CurateSettings, *, raw: Artifact) -> Made:
         updated.version,
         rules,
         copies.columns,
-        mask=params.mask,
+        settings=params,
         pseudonym=pseudonym,
+        released=released(run.project),
         more=_exams(run, params, table, updated.version),
     )
     if not selected.counts["kept"]:

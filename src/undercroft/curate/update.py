@@ -59,14 +59,14 @@ def update(run: StageRun, params: CurateSettings, raw: Artifact) -> Updated:
     """
     source, version = run.project.table(raw)
     table = run.project.lake.table(TABLE)
-    wanted = _wanted(source, version, bool(params.heuristics))
+    wanted = _wanted(source, version, bool(params.filters))
     stale, gone = _compared(wanted, table)
     writer = _Writer(table)
     total = stale.num_rows
     small = _is_small(stale)
     reading = _Reading(run, source, version, stale)
     run.progress(0, total, "documents", "read and measure")
-    work = partial(document_rows, heuristics=bool(params.heuristics))
+    work = partial(document_rows, heuristics=bool(params.filters))
     with hired(run.project.settings.cluster, is_small=small) as workers:
         tries = run.project.settings.cluster.tries
         for found in spread(workers, work, reading.batches(), tries):

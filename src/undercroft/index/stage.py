@@ -47,7 +47,8 @@ def index(run: StageRun, params: IndexSettings, *, dataset: Artifact, embedding:
     from undercroft.retrieve import Embedder, build
 
     project = run.project
-    documents = read_dataset(project.lake, dataset, ["id", "uri", "title", "text"])
+    columns = ["id", "uri", "title", "text"]
+    documents = read_dataset(project.lake, dataset, columns, "retrieval")
     version = build(
         project.lake,
         documents,

@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from undercroft.errors import Denied
 from undercroft.lake.lake import Lake
 from undercroft.records import Artifact
 
@@ -20,15 +21,23 @@ COLUMNS = ("id", "source", "uri", "title", "text", "group", "mime", "licence", "
 SELECTION_FILE = "selection.parquet"
 
 
-def read_dataset(lake: Lake, artifact: Artifact, columns: Sequence[str] | None = None) -> pa.Table:
+def read_dataset(
+    lake: Lake, artifact: Artifact, columns: Sequence[str] | None = None, purpose: str = ""
+) -> pa.Table:
     """The kept documents of ``artifact`` with ``columns`` (default `COLUMNS`), masks applied.
 
-    Documents are in the order of the selection. One that was erased since the dataset was made is
-    left out. Raises `NotFound` when the selection or the table's version is gone.
+    Documents are in the order of the selection; with a ``purpose`` that was declared for the
+    dataset, those that may serve it. One that was erased since the dataset was made is left out.
+    Raises `NotFound` when the selection or the table's version is gone, and `Denied` for a column
+    that the purpose does not show.
     """
     selection = read_selection(lake, artifact)
     kept = selection.filter(selection["kept"])
     wanted = list(COLUMNS if columns is None else columns)
+    declared = artifact.meta.get("purposes", {})
+    if purpose in declared:
+        kept = kept.filter(_serves(kept["purposes"], purpose))
+        wanted = _shown(purpose, declared[purpose]["columns"], columns)
     documents = lake.table(str(artifact.meta["table"])).read(
         columns=list(dict.fromkeys(["id", *wanted])), version=int(artifact.meta["version"])
     )
@@ -40,6 +49,27 @@ def read_dataset(lake: Lake, artifact: Artifact, columns: Sequence[str] | None =
         position = documents.column_names.index("text")
         documents = documents.set_column(position, "text", _masked(documents["text"], masks))
     return documents.select(wanted)
+
+
+def _serves(purposes: pa.ChunkedArray, purpose: str) -> pa.Array:
+    """Which documents serve ``purpose``, bool [n]."""
+    lists = purposes.combine_chunks()
+    parents = pc.list_parent_indices(lists)
+    chosen = parents.filter(pc.equal(pc.list_flatten(lists), purpose))
+    return pc.is_in(pa.array(range(len(lists)), parents.type), value_set=chosen)
+
+
+def _shown(purpose: str, shown: Sequence[str], columns: Sequence[str] | None) -> list[str]:
+    """The columns that a reader for ``purpose`` gets: those asked for, else those it shows."""
+    wanted = list(columns or shown or COLUMNS)
+    hidden = [name for name in wanted if shown and name not in shown]
+    if hidden:
+        raise Denied(
+            f"The purpose {purpose} does not show the column {hidden[0]}.",
+            f"It shows {', '.join(shown)}.",
+            f"Ask for those, or add it to `columns` under [curate.purposes.{purpose}].",
+        )
+    return wanted
 
 
 def read_selection(lake: Lake, artifact: Artifact) -> pa.Table:

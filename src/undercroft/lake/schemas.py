@@ -72,6 +72,7 @@ DOCUMENTS = pa.schema(
         ("group", pa.string()),
         ("mime", pa.string()),
         ("licence", pa.string()),
+        ("consent", pa.string()),
         ("usage", pa.string()),
         ("subject", pa.string()),
         ("text", pa.large_string()),
@@ -88,6 +89,12 @@ DOCUMENTS = pa.schema(
         ("num_pii", pa.int32()),
         ("num_secrets", pa.int32()),
         ("num_injections", pa.int32()),
+        ("num_malicious", pa.int32()),
+        ("toxicity", pa.float32()),  # English only, as the next
+        ("worst_toxicity", pa.float32()),  # of a passage
+        ("spam", pa.float32()),
+        ("generated", pa.float32()),
+        ("excess_words", pa.float32()),  # in a thousand: `detect.generated`
         ("measures", pa.struct([(name, pa.float64()) for name in MEASURES])),
         ("findings", pa.list_(FINDING)),
         ("quarantined", pa.string()),  # why no worker got through it
@@ -115,6 +122,7 @@ SELECTION = pa.schema(
         ("rule", pa.string()),
         ("value", pa.string()),
         ("digest", DIGEST),  # of the document's row
+        ("purposes", pa.list_(pa.string())),  # that it may serve, of those declared
         *DUPLICATES,
         (
             "mask",
