@@ -12,7 +12,7 @@ import pytest
 import yaml
 
 from tests.curate.test_stage import TEXTS
-from undercroft.errors import BadInput, StorageFull
+from undercroft.errors import BadInput, NotFound, StorageFull
 from undercroft.lake import read_dataset
 from undercroft.project import Project
 from undercroft.records import Artifact
@@ -98,3 +98,14 @@ def test_an_export_that_fails_leaves_nothing_at_its_place(
         export(project, dataset, tmp_path / "out")
     assert not (tmp_path / "out").exists()
     assert not list(tmp_path.glob(".out*"))
+
+
+def test_an_export_for_a_purpose_has_its_rows_and_columns(made: Made, tmp_path: Path) -> None:
+    purposes = {"personal": {"where": "num_pii > 0", "columns": ["uri", "text"]}}
+    project, dataset = made(TEXTS, purposes=purposes)
+    export(project, dataset, tmp_path / "out", "jsonl", purpose="personal")
+    rows = rows_in(tmp_path / "out", "jsonl")
+    assert [set(row) for row in rows] == [{"uri", "text"}]
+    assert str(rows[0]["uri"]).endswith("#personal")
+    with pytest.raises(NotFound, match="persnal"):
+        export(project, dataset, tmp_path / "other", purpose="persnal")

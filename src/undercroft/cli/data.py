@@ -12,6 +12,7 @@ import click
 
 from undercroft.cli.artifacts import size
 from undercroft.cli.main import State, print_json
+from undercroft.cli.review import reject, release, review
 from undercroft.errors import BadInput, Tampered
 
 as_json_option = click.option("--json", "as_json", is_flag=True, help="Print as JSON.")
@@ -26,6 +27,10 @@ def data() -> None:
 
     DATASET is a name, NAME@VERSION or NAME@TAG; without one the project's own.
     """
+
+
+for command in (review, release, reject):
+    data.add_command(command)
 
 
 @data.command("ls", short_help="List the datasets.", epilog="Example:  undercroft data ls --json")
@@ -169,9 +174,10 @@ def restore(state: State, name: str, newest: bool, reason: str) -> None:
     "--format", "form", type=click.Choice(["parquet", "jsonl"]), default="parquet",
     show_default=True, help="Of the data; card and Croissant description come with both.",
 )  # fmt: skip
+@click.option("--purpose", default="", help="Only the rows and columns that this one may see.")
 @as_json_option
 @click.pass_obj
-def export(state: State, name: str, folder: Path, form: Any, as_json: bool) -> None:
+def export(state: State, name: str, folder: Path, form: Any, purpose: str, as_json: bool) -> None:
     """Write the kept documents as files for `datasets`, pandas, DuckDB and Croissant loaders."""
     from undercroft.versions.export import export as write
     from undercroft.versions.names import dataset_of
@@ -179,7 +185,7 @@ def export(state: State, name: str, folder: Path, form: Any, as_json: bool) -> N
     project = state.project()
     artifact = dataset_of(project, name)
     with _progress("export", as_json) as tell:
-        files = write(project, artifact, folder, form, tell)
+        files = write(project, artifact, folder, form, tell, purpose=purpose)
     if as_json:
         print_json({"dataset": str(artifact.ref), "files": [asdict(file) for file in files]})
         return

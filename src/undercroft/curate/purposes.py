@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from undercroft.errors import BadConfig
+from undercroft.errors import BadConfig, BadInput
 from undercroft.settings import Purpose
 
 if TYPE_CHECKING:
@@ -53,10 +53,10 @@ def _fits(
         return np.ones(len(ids), np.bool_)
     try:
         found = table.read(["id"], where=purpose.where, version=version)["id"]
-    except (OSError, ValueError) as error:
+    except BadInput as error:
         raise BadConfig(
             f"[curate.purposes.{name}] where = {purpose.where!r} cannot be understood.",
-            str(error).partition("\n")[0].partition(", rust")[0],
+            error.why,
             "Write a condition such as: toxicity < 0.5 AND licence LIKE 'cc-%'",
         ) from None
     fits: NDArray[np.bool_] = pc.is_in(ids, value_set=found.combine_chunks()).to_numpy()

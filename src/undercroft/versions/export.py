@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from undercroft.errors import BadInput
+from undercroft.errors import BadInput, NotFound
 from undercroft.lake.blobs import digest_of
 from undercroft.lake.faults import told
 from undercroft.project import Project
@@ -49,12 +49,21 @@ def export(
     folder: Path,
     form: Format = "parquet",
     tell: Tell = lambda *_: None,
+    *,
+    purpose: str = "",
 ) -> list[File]:
     """Write the kept documents of ``artifact`` into the new ``folder``; the files with digests.
 
-    ``tell`` hears of (rows written, rows in all). Raises `BadInput` when ``folder`` holds
-    something, which is left as it is, and `StorageFull`.
+    With a ``purpose``, those that may serve it, and the columns that it shows. ``tell`` hears of
+    (rows written, rows in all). Raises `NotFound` for a purpose that the dataset does not have,
+    `BadInput` when ``folder`` holds something, which is left as it is, and `StorageFull`.
     """
+    purposes = artifact.meta.get("purposes", {})
+    if purpose and purpose not in purposes:
+        raise NotFound(
+            f"{artifact} has no purpose {purpose!r}.", purpose, list(purposes),
+            "Declare it as [curate.purposes.NAME], and make the dataset again with: undercroft up",
+        )  # fmt: skip
     folder = folder.resolve()
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise BadInput(
@@ -63,7 +72,7 @@ def export(
     making = folder.with_name(f".{folder.name}.making")
     with told(f"export {artifact} to {folder}"):
         try:
-            files = _make(project, artifact, making, form, tell)
+            files = _make(project, artifact, making, form, tell, purpose=purpose)
             if folder.exists():
                 folder.rmdir()
             making.rename(folder)
@@ -73,11 +82,11 @@ def export(
 
 
 def _make(
-    project: Project, artifact: Artifact, folder: Path, form: Format, tell: Tell
+    project: Project, artifact: Artifact, folder: Path, form: Format, tell: Tell, *, purpose: str
 ) -> list[File]:
     from undercroft.lake import read_dataset
 
-    documents = read_dataset(project.lake, artifact)
+    documents = read_dataset(project.lake, artifact, purpose=purpose)
     shutil.rmtree(folder, ignore_errors=True)
     (folder / "data").mkdir(parents=True)
     files: list[File] = []
