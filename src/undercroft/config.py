@@ -153,4 +153,17 @@ def describe() -> Iterator[tuple[str, str, str, Any, str]]:
         assert issubclass(model, Section)
         for key, item in model.model_fields.items():
             default = item.get_default(call_default_factory=True)
-            yield section, (model.__doc__ or "").strip(), key, default, item.description or ""
+            yield (
+                section,
+                (model.__doc__ or "").strip(),
+                key,
+                _plain(default),
+                item.description or "",
+            )
+
+
+def _plain(value: Any) -> Any:
+    """``value`` with the tables in it as they are written in the file."""
+    if isinstance(value, Section):
+        return value.model_dump(exclude_defaults=True)
+    return {k: _plain(each) for k, each in value.items()} if isinstance(value, dict) else value

@@ -56,6 +56,8 @@ def commented_settings(name: str) -> str:
 def _toml(value: Any) -> str:
     import json
 
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{name} = {_toml(each)}" for name, each in value.items()) + "}"
     return json.dumps(value, ensure_ascii=False)  # TOML and JSON agree on these scalars and lists
 
 
