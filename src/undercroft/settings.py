@@ -161,9 +161,10 @@ class CurateSettings(Section):
         "`undercroft data review`",
     )
     purposes: dict[str, Purpose] = Field(
-        default_factory=lambda: {"retrieval": Purpose(where="coalesce(consent, '') <> 'store'")},
+        default_factory=dict,
         description="what may serve which purpose, as [curate.purposes.NAME] with `where` and "
-        "`columns`; retrieval is what the index is made of",
+        "`columns`; the index is made of what serves `retrieval`: unless that is declared too, "
+        "everything but what people asked and were answered",
     )
     near_duplicate_jaccard: float = Field(
         0.8, gt=0, le=1, description="verified Jaccard of word 5-grams that counts as a copy"
@@ -183,6 +184,11 @@ class CurateSettings(Section):
     max_secrets: int = Field(
         20, ge=0, description="documents with more secrets than this are removed whole"
     )
+
+    @property
+    def all_purposes(self) -> dict[str, Purpose]:
+        """Those that are declared, and the one that the index is made for."""
+        return {"retrieval": Purpose(where="coalesce(consent, '') <> 'store'"), **self.purposes}
 
     @property
     def filters(self) -> tuple[Heuristic, ...]:

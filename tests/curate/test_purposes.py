@@ -106,7 +106,7 @@ def test_one_dataset_serves_purposes_that_exclude_each_other(project: Opened) ->
     assert names(opened, dataset, "safety_classifier") == {"rude"}
     assert names(opened, dataset, "anything") == set(TEXTS)
     counts = {name: each["documents"] for name, each in dataset.meta["purposes"].items()}
-    assert counts == {"pretraining": 1, "safety_classifier": 1, "anything": 4}
+    assert counts == {"retrieval": 4, "pretraining": 1, "safety_classifier": 1, "anything": 4}
 
 
 def test_a_purpose_shows_its_columns_and_no_others(project: Opened) -> None:

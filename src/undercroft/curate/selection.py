@@ -64,7 +64,7 @@ def select(
     ids = signals["id"].to_pylist()
     verdicts = [removed.get(document, _KEPT) for document in ids]
     kept = np.array([verdict.kept for verdict in verdicts], np.bool_)
-    fits = allowed(table, version, settings.purposes)
+    fits = allowed(table, version, settings.all_purposes)
     masks = _masks(table, version, removed, settings.mask, pseudonym)
     columns = {
         "id": signals["id"],
@@ -81,7 +81,7 @@ def select(
     counts = _counts(signals, rows)
     counts["purposes"] = {
         name: {"documents": int(np.sum(fits[name] & kept)), "columns": purpose.columns}
-        for name, purpose in settings.purposes.items()
+        for name, purpose in settings.all_purposes.items()
     }
     return Selected(rows.take(by_address), counts, removed)
 
