@@ -169,6 +169,13 @@ class CurateSettings(Section):
     near_duplicate_jaccard: float = Field(
         0.8, gt=0, le=1, description="verified Jaccard of word 5-grams that counts as a copy"
     )
+    cut_repeated: Literal["nothing", "lines", "paragraphs"] = Field(
+        "nothing",
+        description="what is cut from all documents but one where many share it, such as notices",
+    )
+    cut_repeated_from: int = Field(
+        10, ge=2, description="documents that must share a line or paragraph for it to be cut"
+    )
     mask: list[str] = Field(
         default_factory=lambda: ["pii", "identity", "secret"],
         description="kinds of finding that are replaced by a placeholder",

@@ -39,10 +39,12 @@ class Raw:
     made_from: bytes
 
 
-def document_rows(batch: Sequence[Raw], *, heuristics: bool = False) -> pa.Table:
+def document_rows(
+    batch: Sequence[Raw], *, heuristics: bool = False, lines: bool = False
+) -> pa.Table:
     """The rows of ``batch`` (`lake.schemas.DOCUMENTS`), in its order.
 
-    ``heuristics`` adds the measures of the published filters.
+    ``heuristics`` adds the measures of the published filters, ``lines`` the numbers of the lines.
     """
     import pyarrow as pa
 
@@ -50,6 +52,7 @@ def document_rows(batch: Sequence[Raw], *, heuristics: bool = False) -> pa.Table
     array = pa.array(texts, pa.large_string())
     measured = _measured(array)
     published = _published(array) if heuristics else [None] * len(batch)
+    numbered = _numbered(array) if lines else [None] * len(batch)
     read = [_read(text) for text in texts]
     toxic = _toxicity(texts, [str(each["language"]) for each in read])
     return _table(
@@ -62,6 +65,7 @@ def document_rows(batch: Sequence[Raw], *, heuristics: bool = False) -> pa.Table
             **read[at],
             **toxic[at],
             "measures": published[at],
+            "lines": numbered[at],
         }
         for at, (raw, text) in enumerate(zip(batch, texts, strict=True))
     )
@@ -107,6 +111,12 @@ def _published(texts: pa.LargeStringArray) -> list[Mapping[str, float]]:
 
     found = measures_of(texts, threads=1).tolist()
     return [dict(zip(MEASURES, row, strict=True)) for row in found]
+
+
+def _numbered(texts: pa.LargeStringArray) -> list[bytes]:
+    from undercroft.curate.lines import line_numbers
+
+    return line_numbers(texts)
 
 
 def _read(text: str) -> dict[str, Any]:

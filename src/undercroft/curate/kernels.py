@@ -26,6 +26,8 @@ _SPACE, _NEWLINE, _SYMBOL, _INSIDE, _LETTER, _DIGIT, _IDEOGRAPH = range(7)
 _OFFSET = U64(0xCBF29CE484222325)  # FNV-1a
 _PRIME = U64(0x100000001B3)
 
+_LINE_SIZE = U64(0xFF)  # of the number of a line: how many letters and digits it has
+
 
 def _kind_table() -> NDArray[np.uint8]:
     """Kind of a character by its first two bytes, uint8 [256, 256], block by block of Unicode."""
@@ -292,3 +294,56 @@ def fingerprints(ids, digests, groups, salt):  # type: ignore[no-untyped-def]
     for at in range(len(ids)):
         out[at] = _mix(sums[groups[at]] + salt)
     return out
+
+
+@njit(cache=True, nogil=True)
+def number_lines(data, offsets, numbers, starts):  # type: ignore[no-untyped-def]
+    """The numbers of the lines of each text (`curate.lines`), text after text."""
+    used = 0
+    for doc in range(len(offsets) - 1):
+        text = data[offsets[doc] : offsets[doc + 1]]
+        kinds = _classify(text)
+        line, size, before = _OFFSET, 0, _SPACE
+        for at in range(len(text)):
+            if kinds[at] == _NEWLINE:
+                numbers[used] = _numbered(line, size)
+                used += 1
+                line, size, before = _OFFSET, 0, _SPACE
+                continue
+            if kinds[at] != _INSIDE:
+                before = kinds[at]
+                size += before >= _LETTER
+            if before >= _LETTER:
+                line = (line ^ U64(_FOLDED[text[at]])) * _PRIME
+        if len(text) > 0 and kinds[-1] != _NEWLINE:
+            numbers[used] = _numbered(line, size)
+            used += 1
+        starts[doc + 1] = used
+
+
+@njit(cache=True, nogil=True)
+def _numbered(line, size):  # type: ignore[no-untyped-def]
+    if size == 0:
+        return U64(0)
+    return (_mix(line) & ~_LINE_SIZE) | U64(min(size, 255))
+
+
+@njit(cache=True, nogil=True)
+def join_lines(numbers, ends, found, documents, firsts, lasts):  # type: ignore[no-untyped-def]  # noqa: PLR0917
+    """Paragraphs out of the numbers of lines (`lines.paragraphs`); how many there are."""
+    used, first = 0, 0
+    for doc in range(len(ends)):
+        value, size, begin = _OFFSET, 0, first
+        for at in range(first, ends[doc] + 1):
+            number = numbers[at] if at < ends[doc] else U64(0)
+            if number != U64(0):
+                value = _mix(value * _PRIME + (number & ~_LINE_SIZE))
+                size += int(number & _LINE_SIZE)
+                continue
+            if at > begin:
+                found[used] = (value & ~_LINE_SIZE) | U64(min(size, 255))
+                documents[used], firsts[used], lasts[used] = doc, begin - first, at - first
+                used += 1
+            value, size, begin = _OFFSET, 0, at + 1
+        first = ends[doc]
+    return used

@@ -15,6 +15,7 @@ import pyarrow.compute as pc
 from undercroft.curate import policy
 from undercroft.curate.policy import Rule, Verdict
 from undercroft.curate.purposes import allowed, listed
+from undercroft.curate.repeats import Cuts, cuts
 from undercroft.detect import Span, spans
 from undercroft.lake import Table
 from undercroft.lake.schemas import DUPLICATES, MEASURES, SELECTION
@@ -61,11 +62,15 @@ def select(
     signals = _signals(table, version, rules, more or {})
     removed = policy.judge(signals, rules, released)
     removed |= policy.judge_copies(copies, rules, removed)
+    cut = _cut(table, version, signals["id"], removed, settings)
+    removed |= dict.fromkeys(cut.emptied, _EMPTIED)
     ids = signals["id"].to_pylist()
     verdicts = [removed.get(document, _KEPT) for document in ids]
     kept = np.array([verdict.kept for verdict in verdicts], np.bool_)
     fits = allowed(table, version, settings.all_purposes)
     masks = _masks(table, version, removed, settings.mask, pseudonym)
+    for document, spans_cut in cut.spans.items():
+        masks.setdefault(document, []).extend(Span(*span, "")._asdict() for span in spans_cut)
     columns = {
         "id": signals["id"],
         "kept": pa.array(kept),
@@ -79,6 +84,7 @@ def select(
     rows = pa.table(columns, schema=SELECTION)
     by_address = pc.sort_indices(signals["uri"])
     counts = _counts(signals, rows)
+    counts["cut"] = {"documents": len(cut.spans), "chars": cut.chars}
     counts["purposes"] = {
         name: {"documents": int(np.sum(fits[name] & kept)), "columns": purpose.columns}
         for name, purpose in settings.all_purposes.items()
@@ -87,6 +93,22 @@ def select(
 
 
 _KEPT: Final = Verdict(kept=True)
+_EMPTIED: Final = Verdict(False, "only_repeated", "0")
+
+
+def _cut(
+    table: Table,
+    version: int,
+    ids: pa.ChunkedArray,
+    removed: Mapping[str, Verdict],
+    settings: CurateSettings,
+) -> Cuts:
+    """What is cut of the documents that are kept so far."""
+    if settings.cut_repeated == "nothing":
+        return Cuts({}, frozenset())
+    gone = pc.is_in(ids, value_set=pa.array(list(removed), ids.type))
+    kept = pc.invert(gone).to_numpy()
+    return cuts(table, version, kept, settings.cut_repeated, settings.cut_repeated_from)
 
 
 def _signals(
@@ -140,7 +162,7 @@ def _counts(signals: pa.Table, rows: pa.Table) -> dict[str, Any]:
     kept = signals.filter(rows["kept"])
     rules = Counter(rows["rule"].filter(pc.invert(rows["kept"])).to_pylist())
     labels = pc.struct_field(pc.list_flatten(rows["mask"]), "label").to_pylist()
-    masked = Counter(_CODE.sub("", label.strip("[]")).lower() for label in labels)
+    masked = Counter(_CODE.sub("", label.strip("[]")).lower() for label in labels if label)
     return {
         "documents": rows.num_rows,
         "kept": kept.num_rows,

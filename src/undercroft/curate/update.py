@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Final
@@ -59,14 +59,15 @@ def update(run: StageRun, params: CurateSettings, raw: Artifact) -> Updated:
     """
     source, version = run.project.table(raw)
     table = run.project.lake.table(TABLE)
-    wanted = _wanted(source, version, bool(params.filters))
+    more = {"heuristics": bool(params.filters), "lines": params.cut_repeated != "nothing"}
+    wanted = _wanted(source, version, more)
     stale, gone = _compared(wanted, table)
     writer = _Writer(table)
     total = stale.num_rows
     small = _is_small(stale)
     reading = _Reading(run, source, version, stale)
     run.progress(0, total, "documents", "read and measure")
-    work = partial(document_rows, heuristics=bool(params.filters))
+    work = partial(document_rows, heuristics=more["heuristics"], lines=more["lines"])
     with hired(run.project.settings.cluster, is_small=small) as workers:
         tries = run.project.settings.cluster.tries
         for found in spread(workers, work, reading.batches(), tries):
@@ -84,9 +85,9 @@ def update(run: StageRun, params: CurateSettings, raw: Artifact) -> Updated:
     return Updated(table.version, writer.made, len(gone), writer.quarantined)
 
 
-def _wanted(source: Table, version: int, heuristics: bool) -> pa.Table:
+def _wanted(source: Table, version: int, more: Mapping[str, bool]) -> pa.Table:
     """What the documents table is to hold: id, made_from, and where its raw row is."""
-    code = f"{code_digest(_CODE)} {heuristics}"
+    code = f"{code_digest(_CODE)} {sorted(more.items())}"
     columns = [*TAKEN_OVER, "sha256", "size_bytes", "status"]
     parts, at = [], 0
     for batch in source.batches(columns, version=version):

@@ -99,6 +99,7 @@ DOCUMENTS = pa.schema(
         ("findings", pa.list_(FINDING)),
         ("quarantined", pa.string()),  # why no worker got through it
         ("bands", pa.binary(112)),  # 14 MinHash keys of 64 bits
+        ("lines", pa.large_binary()),  # `curate.lines`, where repeated ones are to be cut
         ("made_from", DIGEST),  # of the raw row, and of the code that read it
         ("digest", DIGEST),
     ]
