@@ -127,9 +127,9 @@ class CurateSettings(Section):
         description="published filters applied too, as datatrove decides; they are for web text",
     )
     decontaminate: list[str] = Field(
-        default_factory=list,
-        description="files of evaluation items (globs; JSONL, CSV, Parquet, text): documents that "
-        "hold 13 words of one in a row are removed",
+        default_factory=lambda: ["suite:*"],
+        description="evaluation suites (registered ones as suite:NAME; files as globs; JSONL, CSV, "
+        "Parquet, text): documents that hold 13 words of an item in a row are removed",
     )
     respect_usage: bool = Field(
         True,
@@ -168,6 +168,18 @@ class CurateSettings(Section):
     )
     near_duplicate_jaccard: float = Field(
         0.8, gt=0, le=1, description="verified Jaccard of word 5-grams that counts as a copy"
+    )
+    semantics: bool = Field(
+        False,
+        description="find for each document the one nearest in meaning (needs the part `train` "
+        "once, to distil the embedding)",
+    )
+    max_semantic_cosine: float = Field(
+        1.0,
+        gt=0,
+        le=1,
+        description="with `semantics`, documents nearer in meaning to one that stays are removed; "
+        "1: never",
     )
     cut_repeated: Literal["nothing", "lines", "paragraphs"] = Field(
         "nothing",

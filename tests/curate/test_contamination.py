@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 from pyarrow import parquet
 
 from undercroft.collect.stage import collect
-from undercroft.curate.contamination import LONGEST, Items, read_items
+from undercroft.curate.contamination import LONGEST, Items
+from undercroft.curate.exams import SuiteFiles, read_items, register
 from undercroft.curate.stage import curate
 from undercroft.errors import BadSource
 from undercroft.lake import read_selection
@@ -87,16 +88,46 @@ def test_contaminated_documents_are_removed_and_say_by_what(
     assert curate(opened, raw=raw)[0].meta["kept"] == 2, "the changed exam was not read"
 
 
+def test_every_registered_suite_is_kept_out_without_being_named(
+    project: Callable[..., Project], tmp_path: Path
+) -> None:
+    texts = {"clean": some("c", 60), "exam": f"{some('e', 30)}. {QUESTION} {some('f', 30)}"}
+    opened = project(texts)
+    (raw,) = collect(opened)
+    assert curate(opened, raw=raw)[0].meta["kept"] == 2
+    exam = tmp_path / "maths.jsonl"
+    exam.write_text(json.dumps({"question": QUESTION}) + "\n")
+    (suite,) = register(opened, SuiteFiles(name="maths", files=[str(exam)]))
+    (dataset,) = curate(opened, raw=raw)
+    rows = read_selection(opened.lake, dataset).select(["rule", "value"]).to_pylist()
+    assert {"rule": "contaminated", "value": f"{suite.ref}/1"} in rows
+    assert register(opened, SuiteFiles(name="maths", files=[str(exam)])) == (suite,)
+
+
+def test_a_suite_that_is_not_there_or_empty_is_refused(
+    project: Callable[..., Project], tmp_path: Path
+) -> None:
+    opened = project({"clean": some("c", 60)}, decontaminate=["suite:maths"])
+    (raw,) = collect(opened)
+    with pytest.raises(BadSource, match="undercroft suite add maths"):
+        curate(opened, raw=raw)
+    (tmp_path / "empty.jsonl").write_text("")
+    for name in ("empty.jsonl", "missing.jsonl"):
+        with pytest.raises(BadSource, match=name):
+            register(opened, SuiteFiles(name="maths", files=[str(tmp_path / name)]))
+
+
 def test_items_are_read_from_every_kind_of_file(tmp_path: Path) -> None:
+    opened = Project.open(tmp_path)
     rows = [{"q": "one", "n": 1, "options": ["two", "three"]}]
     (tmp_path / "a.jsonl").write_text(json.dumps(rows[0]) + "\n")
     parquet.write_table(pa.Table.from_pylist(rows), tmp_path / "b.parquet")
     (tmp_path / "c.csv").write_text("q,n\none,1\n")
     (tmp_path / "d.txt").write_text("one\ntwo\n")
-    assert {name for name, _ in read_items(["a.jsonl"], tmp_path)} == {"a.jsonl#1"}
+    assert {name for name, _ in read_items(["a.jsonl"], opened)} == {"a.jsonl#1"}
     for name, count in (("a.jsonl", 3), ("b.parquet", 3), ("c.csv", 1), ("d.txt", 2)):
-        assert len(read_items([name], tmp_path)) == count
+        assert len(read_items([name], opened)) == count
     (tmp_path / "e.jsonl").write_text("not json")
     for name in ("e.jsonl", "missing.jsonl"):
         with pytest.raises(BadSource, match=name):
-            read_items([name], tmp_path)
+            read_items([name], opened)

@@ -151,3 +151,15 @@ def test_texts_too_short_to_compare_are_left_to_exact_comparison() -> None:
     assert near({"a": "only four words here", "b": "only four words here"}) == {}
     assert copies({"long-name": "x", "b": "y", "c": "x"}) == [2, -1, -1]
     assert copies({"a": "", "b": ""}) == [-1, -1]
+
+
+def test_of_a_page_in_several_archives_the_longest_take_stays() -> None:
+    takes = {
+        "a.warc.gz!/https://example.org/page": "Short now.",
+        "b.warc.gz!/https://example.org/page": "It was longer once.",
+        "b.warc.gz!/https://example.org/page~2": "Short once more.",
+        "a.warc.gz!/https://example.org/page2": "Another page.",
+        "folder/page": "No page of the web.",
+        "folder/page~2": "Nor this.",
+    }
+    assert duplicates.same_url(Corpus.of(takes)).tolist() == [1, -1, 1, -1, -1, -1]

@@ -27,6 +27,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "ls": ("undercroft.cli.artifacts", "List artifacts."),
     "show": ("undercroft.cli.artifacts", "Show an artifact, a document or an answer."),
     "data": ("undercroft.cli.data", "Versions of a dataset: history, diff, export, proof."),
+    "suite": ("undercroft.cli.suite", "Register evaluation suites that no dataset may hold."),
     "runs": ("undercroft.cli.runs", "List runs, or show one."),
     "lineage": ("undercroft.cli.lineage", "What something was made from, and what came of it."),
     "key": ("undercroft.cli.key", "Create, list and revoke API keys."),

@@ -7,17 +7,15 @@ items say too little, and are counted but not looked for.
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from undercroft.curate.signals import measure
-from undercroft.errors import BadSource, StageFailed
+from undercroft.errors import StageFailed
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -94,59 +92,6 @@ def contaminated(table: Table, version: int, items: Items) -> list[str]:
     for batch in table.batches(["text"], version=version, rows=_BATCH_ROWS):
         found += items.in_texts(batch["text"].cast("large_string"))
     return found
-
-
-def read_items(files: Sequence[str], root: Path) -> list[tuple[str, str]]:
-    """The texts in evaluation files, each named by its file and number.
-
-    Every string of a row (JSON Lines, CSV, Parquet) is one, those in lists too; of other files
-    every line. Raises `BadSource` for a file that is not there or cannot be read.
-    """
-    found: list[tuple[str, str]] = []
-    for pattern in files:
-        paths = sorted(root.glob(pattern)) if not Path(pattern).is_absolute() else [Path(pattern)]
-        if not paths:
-            raise BadSource(
-                f"There is no evaluation file {pattern}.",
-                "`decontaminate` under [curate] names files of evaluation items.",
-                "Correct the path, which is relative to the project's folder.",
-            )
-        for path in paths:
-            try:
-                rows = enumerate(_rows(path), 1)
-                found += [(f"{path.name}#{n}", text) for n, row in rows for text in _strings(row)]
-            except (OSError, ValueError) as error:
-                raise BadSource(
-                    f"The evaluation file {path} cannot be read.",
-                    str(error).partition("\n")[0],
-                    "Give JSON Lines, CSV, Parquet or text.",
-                ) from None
-    return found
-
-
-def _rows(path: Path) -> Iterator[Any]:
-    suffix = path.suffix.lower()
-    if suffix in (".jsonl", ".ndjson"):
-        with path.open(encoding="utf-8") as file:
-            yield from (json.loads(line) for line in file if line.strip())
-    elif suffix == ".parquet":
-        from pyarrow import parquet
-
-        yield from parquet.read_table(path).to_pylist()
-    elif suffix == ".csv":
-        from pyarrow import csv
-
-        yield from csv.read_csv(path).to_pylist()
-    else:
-        yield from path.read_text(encoding="utf-8").splitlines()
-
-
-def _strings(value: Any) -> Iterator[str]:
-    if isinstance(value, str):
-        yield value
-    elif isinstance(value, dict | list):
-        for inner in value.values() if isinstance(value, dict) else value:
-            yield from _strings(inner)
 
 
 def _runs(words: NDArray[np.uint64], length: int) -> NDArray[np.uint64]:

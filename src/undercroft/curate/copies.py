@@ -53,7 +53,7 @@ def find_copies(run: StageRun, version: int, threshold: float) -> Copies:
     )
     planted.check(found)
     run.progress(rows.num_rows, rows.num_rows, "documents", "duplicates")
-    columns = _columns(rows["id"], originals, found)
+    columns = _columns(rows["id"], originals, duplicates.same_url(corpus), found)
     return Copies(columns, _counts(columns, found))
 
 
@@ -129,7 +129,12 @@ def _before(project: Project) -> Before:
     return before
 
 
-def _columns(ids: pa.ChunkedArray, originals: NDArray[np.int64], found: Found) -> pa.Table:
+def _columns(
+    ids: pa.ChunkedArray,
+    originals: NDArray[np.int64],
+    pages: NDArray[np.int64],
+    found: Found,
+) -> pa.Table:
     """One row for each of ``ids``, in their order; what was planted is left off."""
     count = len(ids)
     names = ids.combine_chunks()
@@ -143,11 +148,14 @@ def _columns(ids: pa.ChunkedArray, originals: NDArray[np.int64], found: Found) -
     alone = sizes == 1
     arrays = [
         _named(names, originals[:count]),
+        _named(names, pages[:count]),
         _named(names, near),
         pa.array(jaccard, mask=np.isnan(jaccard)),
         pa.array(containment, mask=np.isnan(containment)),
         pa.array(found.groups.fingerprints[:count], mask=alone),
         pa.array(sizes.astype(np.int32), mask=alone),
+        pa.nulls(count, pa.string()),
+        pa.nulls(count, pa.float32()),
     ]
     return pa.table([names, *arrays], schema=pa.schema([("id", pa.string()), *DUPLICATES]))
 

@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 MAX_COMPARED: Final = 64
 _CHUNK_CHARS: Final = 16_000_000  # of texts compared together: bounds the memory this takes
 _TASK_WORDS: Final = 100_000
+#: The address of a page within that of an archive, without the number of a further take.
+_PAGE: Final = r"(?P<page>https?://.*?)(?:~[0-9]+)?$"
 
 Texts = Callable[[NDArray[np.int64]], "pa.LargeStringArray"]
 
@@ -68,12 +70,33 @@ def exact(corpus: Corpus) -> NDArray[np.int64]:
 
     Empty texts are no copies of each other.
     """
-    originals = np.full(len(corpus), -1, np.int64)
     codes = corpus.sha256.dictionary_encode().indices.to_numpy()
-    copied = np.flatnonzero((np.bincount(codes)[codes] > 1) & (corpus.num_chars > 0))
+    return _alike(corpus, codes, corpus.num_chars > 0)
+
+
+def same_url(corpus: Corpus) -> NDArray[np.int64]:
+    """For each page that was taken more than once, as in several archives, the index of the take
+    that stays: the longest; -1 for all others, int64 [n]."""
+    import pyarrow.compute as pc
+
+    pages = pc.struct_field(pc.extract_regex(corpus.names, _PAGE), "page")
+    is_page = pc.is_valid(pages).to_numpy(zero_copy_only=False)
+    codes = pc.fill_null(pages, "").dictionary_encode().indices.to_numpy()
+    return _alike(corpus, codes, is_page)
+
+
+def _alike(
+    corpus: Corpus, codes: NDArray[np.int32], chosen: NDArray[np.bool_]
+) -> NDArray[np.int64]:
+    """Of the ``chosen`` with equal codes the index of the one that stays; -1 for that one itself
+    and for all others."""
+    originals = np.full(len(corpus), -1, np.int64)
+    counts = np.bincount(codes[chosen], minlength=int(codes.max(initial=0)) + 1)
+    copied = np.flatnonzero(chosen & (counts[codes] > 1))
     names = _names(corpus, copied)
     first: dict[int, int] = {}
-    for index in sorted(copied.tolist(), key=lambda each: _rank(names[each])):
+    ranked = sorted(copied.tolist(), key=lambda i: (-corpus.num_chars[i], _rank(names[i])))
+    for index in ranked:
         first.setdefault(int(codes[index]), index)
     for index in copied.tolist():
         stays = first[int(codes[index])]

@@ -139,6 +139,10 @@ def _of_copies(settings: CurateSettings) -> Iterator[Rule]:
     yield Rule("near_duplicate", "near_duplicate_jaccard", ">=", limit, "near_duplicate_of")
     yield Rule("contained", "near_duplicate_containment", ">=", 1.0, "near_duplicate_of")
     yield Rule("exact_duplicate", "exact_duplicate_of", ">", "", "exact_duplicate_of")
+    yield Rule("same_url", "same_url_as", ">", "", "same_url_as")
+    if settings.semantics and settings.max_semantic_cosine < 1:
+        most = settings.max_semantic_cosine
+        yield Rule("semantic_duplicate", "semantic_cosine", ">", most, "semantic_duplicate_of")
 
 
 def _published(name: str) -> Iterator[Rule]:
@@ -214,7 +218,7 @@ def judge_copies(
 
 
 #: Whoever repeats one of these repeats what that one went for, too.
-_COPIES: Final = frozenset({"near_duplicate", "contained"})
+_COPIES: Final = frozenset({"near_duplicate", "contained", "same_url", "semantic_duplicate"})
 
 
 def _shown(value: Any) -> str:

@@ -9,8 +9,14 @@ if TYPE_CHECKING:
     from undercroft.project import Project
     from undercroft.records import Artifact
 
-_ORIGINALS: Final = ("near_duplicate_of", "exact_duplicate_of")
-_COPIES: Final = ("near_duplicate", "contained", "exact_duplicate")
+#: By the rules about copies, the column with the document that stays.
+_ORIGINALS: Final = {
+    "near_duplicate": "near_duplicate_of",
+    "contained": "near_duplicate_of",
+    "exact_duplicate": "exact_duplicate_of",
+    "same_url": "same_url_as",
+    "semantic_duplicate": "semantic_duplicate_of",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,9 +51,10 @@ def removed(
     gone = selection.filter(pc.invert(selection["kept"]))
     if rule is not None:
         gone = gone.filter(pc.equal(gone["rule"], rule))
-    page = gone.select(["id", "rule", "value", *_ORIGINALS]).slice(offset, limit).to_pylist()
+    held = [name for name in set(_ORIGINALS.values()) if name in gone.column_names]
+    page = gone.select(["id", "rule", "value", *held]).slice(offset, limit).to_pylist()
     for row in page:
-        row["original"] = next((row[name] for name in _ORIGINALS if row[name]), "")
+        row["original"] = row.get(_ORIGINALS.get(row["rule"], "")) or ""
     named = {row["id"] for row in page} | {row["original"] for row in page if row["original"]}
     documents = {
         row["id"]: row
@@ -60,7 +67,7 @@ def removed(
 
 def _removed(row: dict[str, Any], documents: dict[str, dict[str, Any]]) -> Removed:
     document = documents[row["id"]]
-    original = documents.get(row["original"], {}) if row["rule"] in _COPIES else {}
+    original = documents.get(row["original"], {})
     return Removed(
         row["id"],
         document["uri"],

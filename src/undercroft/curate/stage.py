@@ -28,14 +28,15 @@ if TYPE_CHECKING:
 
 
 def fingerprint(project: Project, params: CurateSettings) -> str:
-    """What evaluation files and people's decisions say; empty where there is neither."""
+    """What else a dataset depends on: evaluation suites, people's decisions, the embedding."""
     passed = sorted(released(project)) if params.review else []
     items: list[tuple[str, str]] = []
     if params.decontaminate:
-        from undercroft.curate.contamination import read_items
+        from undercroft.curate.exams import read_items
 
-        items = read_items(params.decontaminate, project.root)
-    said = [*items, *passed]
+        items = read_items(params.decontaminate, project)
+    model = [project.settings.index.embedding] if params.semantics else []
+    said = [*items, *passed, *model]
     return hashlib.sha256(repr(said).encode()).hexdigest() if said else ""
 
 
@@ -44,7 +45,7 @@ def fingerprint(project: Project, params: CurateSettings) -> str:
     version=2,
     params=CurateSettings,
     fingerprint=fingerprint,
-    code=("undercroft.detect",),
+    code=("undercroft.detect", "undercroft.retrieve.embed"),
 )
 def curate(run: StageRun, params: CurateSettings, *, raw: Artifact) -> Made:
     """Make a dataset of the documents of ``raw``. Raises `BadSource` when none is left."""
@@ -57,6 +58,11 @@ def curate(run: StageRun, params: CurateSettings, *, raw: Artifact) -> Made:
 
     updated = update(run, params, raw)
     copies = find_copies(run, updated.version, params.near_duplicate_jaccard)
+    columns = copies.columns
+    if params.semantics:
+        from undercroft.curate.meanings import with_meanings
+
+        columns = with_meanings(run, updated.version, columns)
     rules = policy.rules_of(params)
     table = run.project.lake.table(TABLE)
     pseudonym = run.project.trust.vault.pseudonym if params.pseudonymise else None
@@ -64,7 +70,7 @@ def curate(run: StageRun, params: CurateSettings, *, raw: Artifact) -> Made:
         table,
         updated.version,
         rules,
-        copies.columns,
+        columns,
         settings=params,
         pseudonym=pseudonym,
         released=released(run.project),
@@ -99,11 +105,15 @@ def _exams(
     """The signal ``contaminated_by``, where evaluation files are given."""
     import pyarrow as pa
 
-    from undercroft.curate.contamination import Items, contaminated, read_items
+    from undercroft.curate.contamination import Items, contaminated
+    from undercroft.curate.exams import read_items
 
     if not params.decontaminate:
         return {}
-    items = Items.of(read_items(params.decontaminate, run.project.root))
+    read = read_items(params.decontaminate, run.project)
+    if not read:
+        return {"contaminated_by": pa.array([""] * table.count(version=version))}
+    items = Items.of(read)
     run.event("decontamination", items=len(items.names) - 1, too_short=items.num_short)
     return {"contaminated_by": pa.array(contaminated(table, version, items), pa.string())}
 

@@ -18,7 +18,7 @@ FORGET = "forget"
 QUOTING = ("examples", "suite", "scorecard")
 """Kinds of artifact that hold passages of documents word for word."""
 
-TABLES = {"raw": "id", "documents": "id", "vectors": "document"}
+TABLES = {"raw": "id", "documents": "id", "meanings": "id", "vectors": "document"}
 
 
 @dataclass(frozen=True, slots=True)

@@ -108,11 +108,19 @@ DOCUMENTS = pa.schema(
 #: What a document has to do with the others of its dataset.
 DUPLICATES: Final = (
     ("exact_duplicate_of", pa.string()),
+    ("same_url_as", pa.string()),
     ("near_duplicate_of", pa.string()),
     ("near_duplicate_jaccard", pa.float64()),
     ("near_duplicate_containment", pa.float64()),
     ("near_group", pa.uint64()),  # fingerprint of those it was compared with; null when none
     ("near_group_size", pa.int32()),
+    ("semantic_duplicate_of", pa.string()),  # the document nearest in meaning, where asked for
+    ("semantic_cosine", pa.float32()),
+)
+
+#: What documents mean, as vectors of float16; kept for as long as the text and the model stay.
+MEANINGS: Final = pa.schema(
+    [("id", pa.string()), ("made_from", DIGEST), ("vector", pa.large_binary())]
 )
 
 #: One row per document of a dataset artifact, in its ``selection.parquet``.
