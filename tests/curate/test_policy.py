@@ -19,6 +19,7 @@ FINE: dict[str, Any] = {
     "top_ngram_ratio": 0.0,
     "num_secrets": 0,
     "usage": "search=y; train-ai=y",
+    "contaminated_by": "",
     "quarantined": None,
 }
 COPIES = pa.schema([("id", pa.string()), *DUPLICATES])
