@@ -138,10 +138,8 @@ def _ibans(unit: str) -> Iterator[tuple[int, int]]:
 
 # --- addresses of machines ---------------------------------------------------------------------
 
-_IPV4: Final = re.compile(
-    r"(?<![\w.+-])(?:(?:25[0-5]|2[0-4][0-9]|1?[0-9]?[0-9])\.){3}"
-    r"(?:25[0-5]|2[0-4][0-9]|1?[0-9]?[0-9])(?![\w+-]|\.\w)"
-)
+_OCTET: Final = "(?:25[0-5]|2[0-4][0-9]|1[0-9]{2}|[1-9]?[0-9])"  # a leading zero may mean octal
+_IPV4: Final = re.compile(rf"(?<![\w.+-])(?:{_OCTET}\.){{3}}{_OCTET}(?![\w+-]|\.\w)")
 #: 2000::/3 is the only part of the address space given out to hosts (RFC 4291, IANA registry).
 _IPV6: Final = re.compile(
     r"(?<![\w:.])[23][0-9A-Fa-f]{3}:(?:[0-9A-Fa-f]{0,4}:){1,6}[0-9A-Fa-f]{0,4}(?![\w:]|\.[0-9])"

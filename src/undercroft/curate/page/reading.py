@@ -31,6 +31,7 @@ _LONG: Final = 80
 _SHORT: Final = 25
 _END_MARKS: Final = tuple(".!?:;…\u3002\uff01\uff1f\u061f\u0964")
 _BREAK: Final = "\ue000"
+_NAMELESS: Final = "-instruction"  # ``<?…>``, which the parser gives no name
 
 
 def read(html: str) -> Page:
@@ -77,7 +78,7 @@ class _Walk:
                 self._leave(tag)
                 self.element = before
             else:
-                tag, before = node.tag, self.element
+                tag, before = node.tag or _NAMELESS, self.element
                 if tag == "-text":
                     self._add(node.text_content)
                 elif tag[0] != "-" and tag not in SKIPPED and self._enter(node, tag):
