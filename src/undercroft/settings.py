@@ -192,6 +192,11 @@ class CurateSettings(Section):
         default_factory=lambda: ["pii", "identity", "secret"],
         description="kinds of finding that are replaced by a placeholder",
     )
+    names: str = Field(
+        "",
+        description="spaCy pipeline that finds names of people and places, such as "
+        "en_core_web_sm; slow; with `name` among `mask` they are masked; empty: none",
+    )
     pseudonymise: bool = Field(
         False,
         description="give equal values equal placeholders, such as [EMAIL 3f9a1c02], "

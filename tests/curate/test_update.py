@@ -194,6 +194,6 @@ def test_rows_do_not_depend_on_what_they_are_made_with() -> None:
         documents.Raw(columns, text.encode(), b"0123456789abcdef")
         for text in {**FAMILY, **OTHERS}.values()
     ]
-    whole = documents.document_rows(batch)
-    parts = [documents.document_rows([each]) for each in batch]
+    whole = documents.document_rows(batch, documents.Wanted())
+    parts = [documents.document_rows([each], documents.Wanted()) for each in batch]
     assert pa.concat_tables(parts).equals(whole)

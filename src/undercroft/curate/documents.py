@@ -21,6 +21,8 @@ from undercroft.records import Finding
 if TYPE_CHECKING:
     import pyarrow as pa
 
+    from undercroft.settings import CurateSettings
+
 #: Columns that a document has from its raw row.
 TAKEN_OVER: Final = (
     *("id", "source", "uri", "title", "group", "mime", "licence", "consent", "usage", "subject"),
@@ -39,21 +41,30 @@ class Raw:
     made_from: bytes
 
 
-def document_rows(
-    batch: Sequence[Raw], *, heuristics: bool = False, lines: bool = False
-) -> pa.Table:
-    """The rows of ``batch`` (`lake.schemas.DOCUMENTS`), in its order.
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What rows have only when it is asked for: the measures of the published filters, the numbers
+    of the lines, the names that a spaCy pipeline finds."""
 
-    ``heuristics`` adds the measures of the published filters, ``lines`` the numbers of the lines.
-    """
+    heuristics: bool = False
+    lines: bool = False
+    names: str = ""
+
+    @classmethod
+    def by(cls, settings: CurateSettings) -> Wanted:
+        return cls(bool(settings.filters), settings.cut_repeated != "nothing", settings.names)
+
+
+def document_rows(batch: Sequence[Raw], wanted: Wanted) -> pa.Table:
+    """The rows of ``batch`` (`lake.schemas.DOCUMENTS`), in its order."""
     import pyarrow as pa
 
     texts = [text_of(raw.payload, raw.columns["mime"]) for raw in batch]
     array = pa.array(texts, pa.large_string())
     measured = _measured(array)
-    published = _published(array) if heuristics else [None] * len(batch)
-    numbered = _numbered(array) if lines else [None] * len(batch)
-    read = [_read(text) for text in texts]
+    published = _published(array) if wanted.heuristics else [None] * len(batch)
+    numbered = _numbered(array) if wanted.lines else [None] * len(batch)
+    read = [_read(text, wanted.names) for text in texts]
     toxic = _toxicity(texts, [str(each["language"]) for each in read])
     return _table(
         {
@@ -119,10 +130,14 @@ def _numbered(texts: pa.LargeStringArray) -> list[bytes]:
     return line_numbers(texts)
 
 
-def _read(text: str) -> dict[str, Any]:
+def _read(text: str, pipeline: str) -> dict[str, Any]:
     """What the detectors say of ``text``."""
     code, confidence, segments = identify(text)
     findings = find(text, _DETECTORS)
+    if pipeline:
+        from undercroft.curate.names import names
+
+        findings = sorted([*findings, *names(text, pipeline)], key=lambda each: each.start)
     families = Counter(finding.kind.partition(".")[0] for finding in findings)
     words = max(len(text.split()), 1)
     return {
@@ -132,6 +147,7 @@ def _read(text: str) -> dict[str, Any]:
         "num_pii": families["pii"] + families["identity"],
         "num_secrets": families["secret"],
         "num_injections": families["injection"],
+        "num_names": families["name"],
         "num_malicious": sum(_is_malicious(finding) for finding in findings),
         "spam": score(findings, "spam"),
         "generated": score(findings, "generated"),

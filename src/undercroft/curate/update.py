@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Final
@@ -19,7 +19,14 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from undercroft.curate.documents import TAKEN_OVER, Raw, document_rows, quarantined_row
+from undercroft.curate.documents import (
+    TAKEN_OVER,
+    Raw,
+    Wanted,
+    document_rows,
+    quarantined_row,
+)
+from undercroft.curate.names import pipeline
 from undercroft.curate.signals import batches
 from undercroft.errors import StageFailed
 from undercroft.lake import Table, any_of
@@ -59,15 +66,17 @@ def update(run: StageRun, params: CurateSettings, raw: Artifact) -> Updated:
     """
     source, version = run.project.table(raw)
     table = run.project.lake.table(TABLE)
-    more = {"heuristics": bool(params.filters), "lines": params.cut_repeated != "nothing"}
-    wanted = _wanted(source, version, more)
+    asked = Wanted.by(params)
+    if asked.names:
+        pipeline(asked.names)  # a worker's complaint would be one for each document
+    wanted = _wanted(source, version, asked)
     stale, gone = _compared(wanted, table)
     writer = _Writer(table)
     total = stale.num_rows
     small = _is_small(stale)
     reading = _Reading(run, source, version, stale)
     run.progress(0, total, "documents", "read and measure")
-    work = partial(document_rows, heuristics=more["heuristics"], lines=more["lines"])
+    work = partial(document_rows, wanted=asked)
     with hired(run.project.settings.cluster, is_small=small) as workers:
         tries = run.project.settings.cluster.tries
         for found in spread(workers, work, reading.batches(), tries):
@@ -85,9 +94,9 @@ def update(run: StageRun, params: CurateSettings, raw: Artifact) -> Updated:
     return Updated(table.version, writer.made, len(gone), writer.quarantined)
 
 
-def _wanted(source: Table, version: int, more: Mapping[str, bool]) -> pa.Table:
+def _wanted(source: Table, version: int, asked: Wanted) -> pa.Table:
     """What the documents table is to hold: id, made_from, and where its raw row is."""
-    code = f"{code_digest(_CODE)} {sorted(more.items())}"
+    code = f"{code_digest(_CODE)} {asked}"
     columns = [*TAKEN_OVER, "sha256", "size_bytes", "status"]
     parts, at = [], 0
     for batch in source.batches(columns, version=version):

@@ -128,12 +128,43 @@ def find_in_units(
 
 
 def _in_unit(unit: str, offset: int, rules: tuple[Rule, ...]) -> list[Finding]:
+    """The findings in a unit.
+
+    What lies beside a finding is looked at again by itself: with that masked, a value may begin or
+    end where it could not before, as the second of two addresses without a space between them.
+    """
+    findings: list[Finding] = []
+    waiting = [(0, len(unit))]
+    while waiting:
+        first, last = waiting.pop()
+        found = _in_piece(unit[first:last], offset + first, rules)
+        findings += found
+        if found:
+            for start, end in _beside(found, offset, (first, last)):
+                waiting += [(start + each.start, start + each.end) for each in units.split(unit[start:end])]
+    return findings
+
+
+def _in_piece(piece: str, offset: int, rules: tuple[Rule, ...]) -> list[Finding]:
     return [
         Finding(rule.kind, offset + start, offset + end, rule.score, rule.name)
         for rule in rules
-        if rule.sign.search(unit)
-        for start, end in rule.search(unit)
+        if rule.sign.search(piece)
+        for start, end in rule.search(piece)
     ]
+
+
+def _beside(
+    found: list[Finding], offset: int, whole: tuple[int, int]
+) -> Iterator[tuple[int, int]]:
+    """What of the stretch ``whole`` of a unit at ``offset`` the findings leave."""
+    at, last = whole
+    for start, end in sorted((each.start - offset, each.end - offset) for each in found):
+        if start > at:
+            yield at, start
+        at = max(at, end)
+    if at < last:
+        yield at, last
 
 
 def _marked_lines(text: str) -> Iterator[tuple[int, int]]:

@@ -28,6 +28,7 @@ _TOKEN: Final = re.compile(rf"\(?[{CHARS}]{{1,{MAX_TOKEN}}}\)?")
 _RUN: Final = re.compile(rf"\(?[{CHARS}]+")
 
 _NUMBERISH: Final = re.compile(r"\(?\+?[0-9][0-9./-]*\)?")
+_COUNTRY: Final = re.compile(r"\+[0-9]{1,3}")  # of a phone number right behind something else
 _DIGITS: Final = frozenset("0123456789")
 _ACCOUNT: Final = re.compile(r"[A-Z]{2}[0-9]{2}(?: [A-Z0-9]{4})*")
 
@@ -162,6 +163,9 @@ def _joint(text: str, unit: Unit, keyed: bool) -> Joint | None:
         if end - last_token == 4 and _ACCOUNT.fullmatch(text, start, end):
             return "account"
         if (last in _DIGITS or last == ")") and _NUMBERISH.fullmatch(text, last_token, end):
+            return "number"
+        plus = text.rfind("+", max(last_token, end - 4), end) if last in _DIGITS else -1
+        if plus >= 0 and _COUNTRY.fullmatch(text, plus, end):
             return "number"
     if end - start <= MAX_ASSIGNMENT:
         if last in ":=":

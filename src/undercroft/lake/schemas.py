@@ -90,6 +90,7 @@ DOCUMENTS = pa.schema(
         ("num_secrets", pa.int32()),
         ("num_injections", pa.int32()),
         ("num_malicious", pa.int32()),
+        ("num_names", pa.int32()),
         ("toxicity", pa.float32()),  # English only, as the next
         ("worst_toxicity", pa.float32()),  # of a passage
         ("spam", pa.float32()),
