@@ -267,7 +267,7 @@ def _zip(file: IO[bytes], address: str, limit: int) -> Iterator[Collected]:
     with zipfile.ZipFile(file) as archive:
         members = archive.infolist()
         for member in members[:MOST_MEMBERS]:
-            if member.is_dir() or not _is_wanted(member.filename):
+            if not _is_wanted(member.filename) or member.is_dir():
                 continue
             place = f"{address}!/{member.filename}"
             if _is_archive(member.filename):

@@ -39,9 +39,9 @@ def text_of(payload: bytes, mime: str) -> str:
 def normalise(text: str) -> str:
     """``text`` in NFC with line feeds for line ends, without control characters and with no more
     than two blank lines in a row."""
-    text = unicodedata.normalize("NFC", text)
-    text = _PAGE_ENDS.sub("\n\n", _LINE_ENDS.sub("\n", text))
-    text = _TRAILING.sub("", _CONTROLS.sub("", text))
+    text = _CONTROLS.sub("", _PAGE_ENDS.sub("\n\n", _LINE_ENDS.sub("\n", text)))
+    text = unicodedata.normalize("NFC", text)  # a control may have parted a letter and its accent
+    text = _TRAILING.sub("", text)
     text = _GAPS.sub("\n\n\n", text).strip("\n")
     return text + "\n" if text else ""
 
