@@ -17,6 +17,8 @@ from functools import cache
 from importlib import import_module
 from typing import Any, Final
 
+from undercroft.detect.disguises import reading
+from undercroft.detect.rules import placed
 from undercroft.records import Finding
 
 BEFORE: Final = 60  # characters between the words and the value after them
@@ -43,7 +45,7 @@ class Told:
     score: float = 0.9
 
     def find(self, line: str) -> Iterator[tuple[int, int]]:
-        places = [found.span() for found in self.words.finditer(line)]
+        places = [found.span() for found in self.words.finditer(line) if not _is_label(found)]
         if not places:
             return
         for found in self.pattern.finditer(line):
@@ -55,6 +57,12 @@ class Told:
 
     def _is_valid(self, value: str) -> bool:
         return not self.check or bool(_checker(self.check)(value))
+
+
+def _is_label(found: re.Match[str]) -> bool:
+    """Whether the words are the placeholder of a value that was masked."""
+    start, end = found.span()
+    return found.string[start - 1 : start] == "[" and found.string[end : end + 1] == "]"
 
 
 @cache
@@ -193,8 +201,9 @@ ADDRESSES: Final = (
 def find(text: str) -> list[Finding]:
     """The findings in ``text``, line by line, by position; of one span the surest only."""
     findings: dict[tuple[int, int], Finding] = {}
-    for start, end in _lines(text):
-        line = text[start:end]
+    read = reading(text, letters=False)  # some of the words are in other alphabets
+    for start, end in _lines(read.text):
+        line = read.text[start:end]
         for rule in RULES:
             for first, last in rule.find(line):
                 span = start + first, start + last
@@ -205,7 +214,9 @@ def find(text: str) -> list[Finding]:
             for match in pattern.finditer(line):
                 span = start + match.start(), start + match.end()
                 findings[span] = Finding("identity.address", *span, 0.7, "postal-address")
-    return sorted(findings.values(), key=lambda each: (each.start, -each.end, each.kind))
+    return sorted(
+        placed(findings.values(), read), key=lambda each: (each.start, -each.end, each.kind)
+    )
 
 
 def _lines(text: str) -> Iterator[tuple[int, int]]:

@@ -18,6 +18,7 @@ from functools import lru_cache, partial
 from typing import Final
 
 from undercroft.detect import patterns
+from undercroft.detect.disguises import CONFUSABLE, INVISIBLE
 from undercroft.detect.patterns import MAX_CHARS, pattern
 from undercroft.records import Finding
 
@@ -138,22 +139,6 @@ PATTERNS: Final = (
 # --- reading the text as a model would ---------------------------------------------------------
 
 _TAG_FIRST, _TAG_LAST = 0xE0020, 0xE007E  # Unicode tags that mirror ASCII
-_INVISIBLE: Final = frozenset(
-    "\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180e\u3164\ufeff\uffa0"
-    "\u200b\u200c\u200d\u200e\u200f\u202a\u202b\u202c\u202d\u202e"
-).union(
-    map(chr, range(0x2060, 0x2070)),  # joiners, isolates and invisible operators
-    map(chr, range(0xFE00, 0xFE10)),  # variation selectors
-    map(chr, range(0xE0100, 0xE01F0)),
-)
-#: Cyrillic and Greek letters that look Latin (UTS 39 confusables, the ones met in the wild).
-_CONFUSABLE: Final = dict(
-    zip(
-        "аеорсухіјѕһԁɡԛԝАВЕКМНОРСТХІЈЅαορνικτυΑΒΕΖΗΙΚΜΝΟΡΤΥΧ",
-        "aeopcyxijshdgqwABEKMHOPCTXIJSaopviktuABEZHIKMNOPTYX",
-        strict=True,
-    )
-)
 _LATIN: Final = re.compile(r"[A-Za-z]")
 _FOREIGN: Final = re.compile(r"[^\x00-\x7f]+")
 
@@ -183,12 +168,12 @@ def normalise(text: str) -> tuple[str, Sequence[int]]:
 @lru_cache(4096)
 def _folded(char: str, imitates: bool) -> str:
     """What a character that is not ASCII reads as."""
-    if char in _INVISIBLE:
+    if char in INVISIBLE:
         return ""
     if _TAG_FIRST <= ord(char) <= _TAG_LAST:
         return chr(ord(char) - 0xE0000)
-    if imitates and char in _CONFUSABLE:
-        return _CONFUSABLE[char]
+    if imitates and char in CONFUSABLE:
+        return CONFUSABLE[char]
     return unicodedata.normalize("NFKC", char)
 
 

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from undercroft.detect import units
+from undercroft.detect.disguises import Reading, reading
 from undercroft.detect.units import Unit
 from undercroft.records import Finding
 
@@ -95,13 +96,23 @@ def may_hold(text: str) -> bool:
 
 
 def find(text: str, rules: Iterable[Rule]) -> list[Finding]:
-    """All findings of ``rules`` in ``text``, by position."""
-    chosen = tuple(rules)
+    """All findings of ``rules`` in ``text`` as it reads (`disguises`), by position."""
+    chosen, read = tuple(rules), reading(text)
     findings: list[Finding] = []
-    for start, end in _marked_lines(text):
-        found, _ = find_in_units(text, units.split(text, start, end), chosen)
+    for start, end in _marked_lines(read.text):
+        found, _ = find_in_units(read.text, units.split(read.text, start, end), chosen)
         findings += found
-    return findings
+    return placed(findings, read)
+
+
+def placed(findings: Iterable[Finding], read: Reading) -> list[Finding]:
+    """``findings`` in what was ``read``, at their places in the original text."""
+    if not read.gaps:
+        return list(findings)
+    return [
+        Finding(each.kind, read.start(each.start), read.end(each.end), each.score, each.rule)
+        for each in findings
+    ]
 
 
 def find_in_units(
@@ -141,7 +152,9 @@ def _in_unit(unit: str, offset: int, rules: tuple[Rule, ...]) -> list[Finding]:
         findings += found
         if found:
             for start, end in _beside(found, offset, (first, last)):
-                waiting += [(start + each.start, start + each.end) for each in units.split(unit[start:end])]
+                waiting += [
+                    (start + each.start, start + each.end) for each in units.split(unit[start:end])
+                ]
     return findings
 
 
@@ -154,9 +167,7 @@ def _in_piece(piece: str, offset: int, rules: tuple[Rule, ...]) -> list[Finding]
     ]
 
 
-def _beside(
-    found: list[Finding], offset: int, whole: tuple[int, int]
-) -> Iterator[tuple[int, int]]:
+def _beside(found: list[Finding], offset: int, whole: tuple[int, int]) -> Iterator[tuple[int, int]]:
     """What of the stretch ``whole`` of a unit at ``offset`` the findings leave."""
     at, last = whole
     for start, end in sorted((each.start - offset, each.end - offset) for each in found):

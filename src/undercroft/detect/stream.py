@@ -10,8 +10,9 @@ from __future__ import annotations
 from collections.abc import Collection
 
 from undercroft.detect import pii, secrets, units
+from undercroft.detect.disguises import Reading, reading
 from undercroft.detect.masking import is_of, replace, spans
-from undercroft.detect.rules import Rule, find_in_units, may_hold
+from undercroft.detect.rules import Rule, find_in_units, may_hold, placed
 from undercroft.records import Finding
 
 
@@ -37,25 +38,30 @@ class StreamScreen:
         if not self._rules:
             return piece
         text = self._held + piece
-        pieces, rest = units.settled(text)
+        read = reading(text)
+        pieces, rest = units.settled(read.text)
         if not rest:
             self._held = text
             return ""
-        self._held = text[rest:]
-        return self._screened(text[:rest], pieces)
+        done = read.start(rest)
+        self._held = text[done:]
+        return self._screened(text[:done], read._replace(text=read.text[:rest]), pieces)
 
     def flush(self) -> str:
         """The rest, when the text has ended."""
         text, self._held = self._held, ""
-        return self._screened(text, units.split(text)) if text else ""
+        read = reading(text)
+        return self._screened(text, read, units.split(read.text)) if text else ""
 
-    def _screened(self, text: str, pieces: list[units.Unit]) -> str:
-        if self._going_on is None and not may_hold(text):
+    def _screened(self, text: str, read: Reading, pieces: list[units.Unit]) -> str:
+        """What of ``text``, which ``read`` is how it reads, can be shown."""
+        if self._going_on is None and not may_hold(read.text):
             self._last_label = ""
             self._passed += len(text)
             return text
-        found, going_on = find_in_units(text, pieces, self._rules, self._going_on)
-        self._going_on = going_on if pieces and pieces[-1].end == len(text) else None
+        found, going_on = find_in_units(read.text, pieces, self._rules, self._going_on)
+        self._going_on = going_on if pieces and pieces[-1].end == len(read.text) else None
+        found = placed(found, read)
         masked = spans(found, self._kinds)
         if masked and masked[0].start == 0 and masked[0].label == self._last_label:
             masked[0] = masked[0]._replace(label="")  # the same span goes on: named already

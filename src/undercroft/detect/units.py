@@ -29,7 +29,7 @@ _RUN: Final = re.compile(rf"\(?[{CHARS}]+")
 
 _NUMBERISH: Final = re.compile(r"\(?\+?[0-9][0-9./-]*\)?")
 _COUNTRY: Final = re.compile(r"\+[0-9]{1,3}")  # of a phone number right behind something else
-_DIGITS: Final = frozenset("0123456789")
+_NUMBER_ENDS: Final = frozenset("0123456789)")
 _ACCOUNT: Final = re.compile(r"[A-Z]{2}[0-9]{2}(?: [A-Z0-9]{4})*")
 
 #: Names that a secret is assigned to, in lower case.
@@ -162,10 +162,7 @@ def _joint(text: str, unit: Unit, keyed: bool) -> Joint | None:
     if end - start <= MAX_NUMBER:
         if end - last_token == 4 and _ACCOUNT.fullmatch(text, start, end):
             return "account"
-        if (last in _DIGITS or last == ")") and _NUMBERISH.fullmatch(text, last_token, end):
-            return "number"
-        plus = text.rfind("+", max(last_token, end - 4), end) if last in _DIGITS else -1
-        if plus >= 0 and _COUNTRY.fullmatch(text, plus, end):
+        if last in _NUMBER_ENDS and _is_number(text, last_token, end):
             return "number"
     if end - start <= MAX_ASSIGNMENT:
         if last in ":=":
@@ -173,6 +170,14 @@ def _joint(text: str, unit: Unit, keyed: bool) -> Joint | None:
         if text[max(last_token, end - 12) : end].lower().endswith(KEY_NAMES):
             return "name"
     return None
+
+
+def _is_number(text: str, start: int, end: int) -> bool:
+    """Whether a token is part of a number, or ends with the country's code of one."""
+    if _NUMBERISH.fullmatch(text, start, end):
+        return True
+    plus = text.rfind("+", max(start, end - 4), end)
+    return plus >= 0 and _COUNTRY.fullmatch(text, plus, end) is not None
 
 
 def _key_joint(text: str, begin: int, unit: Unit) -> Joint | None:
