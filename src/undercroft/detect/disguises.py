@@ -36,7 +36,7 @@ _FORMS: Final = ((0x2000, 0x2030), (0x2100, 0x2150), (0x3000, 0x3001), (0xFF01, 
 _ZEROS: Final = (0x660, 0x6F0, 0x7C0, 0x966, 0x9E6, 0xA66, 0xAE6, 0xB66, 0xBE6, 0xC66, 0xCE6,
                  0xD66, 0xE50, 0xED0, 0xF20, 0x1040, 0x17E0, 0x1810)  # fmt: skip
 _HYPHENS: Final = "\u2010\u2011\u2012\u2013\u2212\ufe63"
-_INVISIBLE: Final = re.compile(f"[{''.join(map(re.escape, sorted(INVISIBLE)))}]")
+_INVISIBLE: Final = re.compile(f"[{''.join(sorted(INVISIBLE))}]")
 
 
 def _imitations() -> Iterator[tuple[int, str]]:
@@ -53,6 +53,7 @@ def _imitations() -> Iterator[tuple[int, str]]:
 _GONE: Final[dict[int, str | None]] = dict.fromkeys(map(ord, INVISIBLE))
 _SYMBOLS: Final = {**_GONE, **dict(_imitations())}
 _LETTERS: Final = {**_SYMBOLS, **{ord(char): latin for char, latin in CONFUSABLE.items()}}
+_DISGUISED: Final = frozenset(map(chr, _LETTERS))
 
 
 class Reading(NamedTuple):
@@ -72,7 +73,7 @@ class Reading(NamedTuple):
 
 def reading(text: str, *, letters: bool = True) -> Reading:
     """How ``text`` reads; without ``letters``, other alphabets stay what they are."""
-    if text.isascii():
+    if text.isascii() or _DISGUISED.isdisjoint(text):
         return Reading(text, [])
     places = (found.start() for found in _INVISIBLE.finditer(text))
     gaps = [place - before for before, place in enumerate(places)]
