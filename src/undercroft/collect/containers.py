@@ -21,11 +21,11 @@ import zlib
 from collections.abc import Callable, Iterator, Mapping
 from itertools import chain
 from pathlib import Path, PurePath, PurePosixPath
-from typing import IO, Any, Final
+from typing import IO, Any, Final, Self
 
 from undercroft.collect.documents import Collected
 from undercroft.collect.readers import FIELDS, json_line, read, record, text_field
-from undercroft.collect.text import JSONL, MIME_OF_SUFFIX, Unreadable, decode, encoding_of
+from undercroft.collect.text import MIME_OF_SUFFIX, Unreadable, decode, encoding_of
 from undercroft.collect.warc import responses
 
 #: A member may be this many times as large as it is packed; text reaches about 20.
@@ -33,6 +33,9 @@ MOST_EXPANSION: Final = 200
 MOST_MEMBERS: Final = 1_000_000
 _BATCH_ROWS: Final = 256
 _HEAD_BYTES: Final = 65_536
+_MOST_HEADER: Final = 1_000_000
+_TAR_HEADERS: Final = (tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.SOLARIS_XHDTYPE,
+                       tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK)  # fmt: skip
 _ROW: Final = "application/x-row"
 _NESTED: Final = "nested: archives in archives are not opened; unpack it"
 _DAMAGED: Final = (EOFError, OSError, ValueError, zlib.error, lzma.LZMAError, csv.Error,
@@ -74,8 +77,7 @@ def read_container(path: Path, address: str, limit_bytes: int) -> Iterator[Colle
     name = path.name.lower()
     reader = _reader_of(name)
     assert reader is not None, "ask is_container first"
-    is_packed = not name.endswith(".warc.gz")  # its records are packed one by one
-    opener = _PACKED.get(PurePosixPath(name).suffix if is_packed else "", Path.open)
+    opener = _PACKED.get(PurePosixPath(name).suffix, Path.open)
     file: IO[bytes]
     with opener(path, "rb") as file:
         try:
@@ -112,19 +114,23 @@ def _one(file: IO[bytes], address: str, limit: int) -> Iterator[Collected]:
 
 
 def _json_lines(file: IO[bytes], address: str, limit: int) -> Iterator[Collected]:
-    marks = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
-    if _head(file).startswith(marks):  # lines do not end in one byte
-        yield from read(address, file.read(limit), declared=JSONL)
-        return
-    number = 0
-    while line := file.readline(limit + 1):
+    readline, number = _line_reader(file), 0
+    while line := readline(limit + 1):
         number += 1
         if len(line) > limit:
             while line and not line.endswith(b"\n"):
-                line = file.readline(limit + 1)
+                line = readline(limit + 1)
             yield Collected(f"{address}#L{number}", mime=_ROW, reason=_too_large(limit))
         elif line.strip():
             yield json_line(address, number, line)
+
+
+def _line_reader(file: IO[bytes]) -> Callable[[int], bytes]:
+    """What gives the next line of ``file``, of no more than so many bytes or characters."""
+    if not _head(file).startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        return file.readline
+    lines = io.TextIOWrapper(file, "utf-16", "replace", newline="\n")  # none ends in one byte
+    return lambda size: lines.readline(size).encode("utf-8", "replace")
 
 
 def _head(file: Any) -> bytes:
@@ -288,8 +294,19 @@ def _zip(file: IO[bytes], address: str, limit: int) -> Iterator[Collected]:
             yield _too_many(address)
 
 
+class _TarHeader(tarfile.TarInfo):
+    """Refuses headers that hold more than names do, since they are read whole."""
+
+    @classmethod
+    def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> Self:
+        found = super().frombuf(buf, encoding, errors)
+        if found.size > _MOST_HEADER and found.type in _TAR_HEADERS:
+            raise tarfile.ReadError(f"a header of {found.size / 1e6:.0f} MB")
+        return found
+
+
 def _tar(file: IO[bytes], address: str, limit: int) -> Iterator[Collected]:
-    with tarfile.open(fileobj=file, mode="r|") as archive:
+    with tarfile.open(fileobj=file, mode="r|", tarinfo=_TarHeader) as archive:
         for number, member in enumerate(archive):
             if number >= MOST_MEMBERS:
                 yield _too_many(address)

@@ -7,13 +7,16 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import IO, Any, Final
+from typing import IO, Final
 from urllib.parse import urlsplit
 
 from undercroft.collect.documents import Collected
 from undercroft.collect.readers import read
 from undercroft.collect.usage import of_headers, told
+from undercroft.collect.warc_records import Record, records
 
+_MOST_HEAD: Final = 262_144  # of an answer's own headers
+_WEB: Final = ("http://", "https://")
 _SKIPPED: Final = frozenset({"image", "audio", "video", "font"})
 
 
@@ -21,44 +24,45 @@ def responses(file: IO[bytes], address: str, limit: int) -> Iterator[Collected]:
     """The documents among the answers in an archive, under ``address!/URL``.
 
     Answers other than 200, of pictures and the like, and copies (revisits) are passed over; what
-    cannot be read, or is over ``limit`` bytes, is a refusal. Raises what the gzip and WARC readers
-    raise where the file ends too early.
+    cannot be read, or is over ``limit`` bytes, is a refusal. Raises `EOFError` where the file ends
+    too early.
     """
-    from warcio.archiveiterator import ArchiveIterator
-    from warcio.exceptions import ArchiveLoadFailed
+    for number, found in enumerate(records(file, limit + _MOST_HEAD), 1):
+        if found.trouble:
+            yield Collected(f"{address}#R{number}", reason=found.trouble)
+        elif found.headers.get("warc-type") == "response" and found.url.startswith(_WEB):
+            yield from _documents(found, f"{address}!/{found.url}", limit)
 
+
+def _documents(found: Record, place: str, limit: int) -> Iterator[Collected]:
+    from warcio.recordloader import ArcWarcRecord
+    from warcio.statusandheaders import StatusAndHeadersParser
+
+    content = io.BytesIO(found.content)
     try:
-        for record in ArchiveIterator(file):
-            if record.rec_type == "response" and record.http_headers is not None:
-                yield from _documents(record, address, limit)
-    except ArchiveLoadFailed as error:
-        raise ValueError(f"no WARC record where one begins ({error})") from None
-
-
-def _documents(record: Any, address: str, limit: int) -> Iterator[Collected]:
-    headers = {name.lower(): value for name, value in record.http_headers.headers}
+        answer = StatusAndHeadersParser([], verify=False).parse(content)
+    except EOFError:
+        yield Collected(place, reason="damaged: there is no answer in it")
+        return
+    headers = {name.lower(): value for name, value in answer.headers}
     mime, _, rest = headers.get("content-type", "").partition(";")
     mime = mime.strip().lower()
-    if record.http_headers.get_statuscode() != "200" or mime.partition("/")[0] in _SKIPPED:
+    if answer.get_statuscode() != "200" or mime.partition("/")[0] in _SKIPPED:
         return
-    url = record.rec_headers.get_header("WARC-Target-URI") or ""
-    place = f"{address}!/{url}"
+    record = ArcWarcRecord("warc", "response", None, content, answer, "", None)
     try:
         data = record.content_stream().read(limit + 1)
-    except (OSError, ValueError, EOFError) as error:
-        yield Collected(place, reason=f"damaged: {error}")
+    except Exception as error:  # of whatever unpacks it
+        yield Collected(place, reason=f"damaged: {error or type(error).__name__}")
         return
     if len(data) > limit:
         yield Collected(place, reason=f"too_large: it is over {limit / 1e6:g} MB")
         return
-    if getattr(record.raw_stream, "limit", 0) > 0:  # of what the record says it holds
-        yield Collected(place, reason="damaged: the record ends too early")
-        return
     charset = rest.partition("charset=")[2].strip(" \"';")
-    fetched = record.rec_headers.get_header("WARC-Date") or ""
+    fetched = found.headers.get("warc-date", "")
     usage = told(of_headers(headers))
-    for found in read(place, data, declared=mime, charset=charset):
-        yield replace(found, usage=usage, last_modified=headers.get("last-modified") or fetched)
+    for each in read(place, data, declared=mime, charset=charset):
+        yield replace(each, usage=usage, last_modified=headers.get("last-modified") or fetched)
 
 
 @dataclass(frozen=True)
