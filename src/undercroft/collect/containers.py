@@ -15,6 +15,7 @@ import io
 import json
 import lzma
 import os
+import struct
 import tarfile
 import zipfile
 import zlib
@@ -39,7 +40,8 @@ _TAR_HEADERS: Final = (tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.SOLARIS_XHDTYPE
 _ROW: Final = "application/x-row"
 _NESTED: Final = "nested: archives in archives are not opened; unpack it"
 _DAMAGED: Final = (EOFError, OSError, ValueError, zlib.error, lzma.LZMAError, csv.Error,
-                   tarfile.TarError, zipfile.BadZipFile, NotImplementedError)  # fmt: skip
+                   struct.error, OverflowError, tarfile.TarError, zipfile.BadZipFile,
+                   NotImplementedError)  # fmt: skip
 
 Reader = Callable[[IO[bytes], str, int], Iterator[Collected]]
 

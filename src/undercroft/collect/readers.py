@@ -5,6 +5,7 @@ from __future__ import annotations
 import html
 import json
 import re
+import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from typing import Any, Final
@@ -18,6 +19,8 @@ _TITLE: Final = re.compile(r"<title[^>]*>(.*?)</title>", re.I | re.S)
 _HEADING: Final = re.compile(r"^#[ \t]+(.+?)[ \t]*#*$", re.M)
 _FRONT_TITLE: Final = re.compile(r"\A---\n(?:.*\n)*?title:[ \t]*[\"']?(.+?)[\"']?[ \t]*\n", re.I)
 _MAX_TITLE: Final = 200
+_MOST_PDF_S: Final = 120.0
+_MOST_PDF_CHARS: Final = 100_000_000
 _TEXT_FIELDS: Final = ("text", "content", "body", "markdown", "document")
 #: What is taken over of a record beside its text.
 FIELDS: Final = frozenset(
@@ -116,12 +119,11 @@ def _read_pdf(uri: str, data: bytes, _charset: str) -> Iterator[Collected]:
     try:
         with pypdfium2.PdfDocument(data) as pdf:
             title = pdf.get_metadata_dict().get("Title", "")
-            pages = [_page_text(page) for page in pdf]
+            text = _pages(pdf)
     except pypdfium2.PdfiumError as error:
         is_locked = "password" in str(error).lower()
         code = "encrypted_pdf" if is_locked else "broken_pdf"
         raise Unreadable(f"{code}: {error}") from None
-    text = "\f".join(pages)
     if not text.strip():
         raise Unreadable("no_text: the pages are pictures; they would need OCR")
     yield _document(uri, text, PDF, title)
@@ -132,6 +134,18 @@ def _read_office(uri: str, data: bytes, _charset: str) -> Iterator[Collected]:
     suffix = uri.rpartition(".")[2].lower()
     title, text = HTML_OF[suffix](data)
     yield _document(uri, text, HTML, title)
+
+
+def _pages(pdf: Any) -> str:
+    """The text of the pages. Raises `Unreadable` where a small file makes endless pages."""
+    pages: list[str] = []
+    size, last = 0, time.monotonic() + _MOST_PDF_S
+    for page in pdf:
+        pages.append(_page_text(page))
+        size += len(pages[-1])
+        if size > _MOST_PDF_CHARS or time.monotonic() > last:
+            raise Unreadable(f"bomb: its first {len(pages)} pages take more than documents do")
+    return "\f".join(pages)
 
 
 def _page_text(page: Any) -> str:
