@@ -3,6 +3,7 @@
 Every stage has a thread of its own and works on what the one before it made last, through its own
 durable queue: while one is busy, whatever comes meanwhile waits for it as one newer version. A
 stage that fails is tried again after a while, longer each time, and stops none of the others.
+Data that has moved far enough from what is served calls for a new model, where that is asked for.
 Nothing is done twice: stages know what they have done by their inputs, and documents by their
 digests.
 """
@@ -25,7 +26,7 @@ from undercroft.records import Artifact
 from undercroft.release.live import live_route
 from undercroft.stage import Stage, remembered
 from undercroft.versions import in_use
-from undercroft.versions.freshness import Freshness, freshness, served_dataset
+from undercroft.versions.freshness import Freshness, drift_of, freshness, served_dataset
 
 LONGEST_PAUSE_S: Final = 300.0
 
@@ -46,9 +47,13 @@ STEPS: Final = (
 )
 
 
+#: The step that makes and judges a new model; the whole of the main job.
+RETRAIN: Final = "retrain"
+
+
 @dataclass(frozen=True, slots=True)
 class Event:
-    """Something that happened: a stage made something (``artifact``) or failed (``error``)."""
+    """Something that happened: a step made something (``artifact``) or failed (``error``)."""
 
     step: str
     seconds: float
@@ -64,7 +69,9 @@ Tell = Callable[[Event], None]
 class Watch:
     """Keeps the project's documents, dataset and index as its sources are.
 
-    Sources are looked at every ``interval_s`` seconds.
+    Sources are looked at every ``interval_s`` seconds. ``retrain``, where there is one, makes a new
+    model, judges it and gives the route that came of it; it is called whenever the data has drifted
+    over ``release.retrain_at_drift`` from what is served.
     """
 
     project: Project
@@ -72,6 +79,7 @@ class Watch:
     tell: Tell
     interval_s: float
     steps: Sequence[Step] = STEPS
+    retrain: Callable[[], Artifact] | None = None
     made: dict[str, Artifact] = field(default_factory=dict[str, Artifact])
     _changed: threading.Condition = field(default_factory=threading.Condition)
     _stop: threading.Event = field(default_factory=threading.Event)
@@ -81,11 +89,14 @@ class Watch:
         if once:
             for step in self.steps:
                 self._attempt(step, 0)
+            if self.needs_retraining():
+                self._attempt_retraining(0)
             return
         threads = [
             threading.Thread(target=self._keep, args=(step,), name=step.stage.name, daemon=True)
             for step in self.steps
         ]
+        threads.append(threading.Thread(target=self._keep_trained, name=RETRAIN, daemon=True))
         for thread in threads:
             thread.start()
         for thread in threads:
@@ -105,6 +116,43 @@ class Watch:
             return []
         served = served_dataset(self.project, live_route(self.project))
         return freshness(self.project, dataset, served)
+
+    def needs_retraining(self) -> bool:
+        """Whether there is a way to retrain, and the drift says that it is time."""
+        limit = self.project.settings.release.retrain_at_drift
+        return self.retrain is not None and drift_of(self.drift()) > limit
+
+    def _keep_trained(self) -> None:
+        failures = 0
+        done: Artifact | None = None
+        while self.retrain is not None and not self._stop.is_set():
+            dataset = self.made.get("curate")
+            is_due = dataset is not None and (dataset != done or failures)
+            if is_due and self.needs_retraining():
+                failures = 0 if self._attempt_retraining(failures) else failures + 1
+            done = dataset
+            if failures:
+                self._stop.wait(self._pause(failures))
+            else:
+                self._wait_for_other(done)
+
+    def _wait_for_other(self, dataset: Artifact | None) -> None:
+        """Until there is another dataset, or the end."""
+        with self._changed:
+            self._changed.wait_for(
+                lambda: self._stop.is_set() or self.made.get("curate") != dataset, timeout=60.0
+            )
+
+    def _attempt_retraining(self, failures: int) -> bool:
+        assert self.retrain is not None
+        started = time.monotonic()
+        try:
+            route = self.retrain()
+        except UndercroftError as error:
+            self.tell(Event(RETRAIN, _since(started), None, error, self._pause(failures + 1)))
+            return False
+        self.tell(Event(RETRAIN, _since(started), route))
+        return True
 
     def _keep(self, step: Step) -> None:
         failures = 0

@@ -15,9 +15,12 @@ from pathlib import Path
 
 import pytest
 
+from undercroft.errors import StageFailed
 from undercroft.jobs import Inline
 from undercroft.lake import read_dataset
 from undercroft.project import Project
+from undercroft.records import Artifact
+from undercroft.versions.freshness import Freshness, freshness
 from undercroft.watch import STEPS, Event, Watch
 
 WORDS = [chr(97 + n) + "".join(chr(97 + n * k % 26) for k in (3, 5, 7)) for n in range(26)]
@@ -147,3 +150,44 @@ def test_a_killed_watch_goes_on_where_it_was(project: Project) -> None:
     assert steps["curate"]["sources"][0]["documents"] == 300
     rows = project.lake.table("raw").read(["uri"])["uri"].to_pylist()
     assert len(rows) == len(set(rows)) == 300
+
+
+class Serving(Watch):
+    """A watch over a project that serves ``served``, which no gateway has to for this."""
+
+    served: Artifact | None = None
+
+    def drift(self) -> list[Freshness]:
+        return freshness(self.project, self.made["curate"], self.served)
+
+
+def test_drift_calls_for_a_new_model_once_and_again_after_a_failure(project: Project) -> None:
+    events: list[Event] = []
+    tried: list[Artifact] = []
+
+    def retrain() -> Artifact:
+        """Stands for the main job, which others here run for real."""
+        tried.append(watch.made["curate"])
+        if len(tried) == 1:
+            raise StageFailed("It failed.")
+        watch.served = watch.made["curate"]
+        return watch.made["curate"]
+
+    watch = Serving(project, Inline(), events.append, 0.05, STEPS[:2], retrain)
+    write(project.root, "a")
+    thread = threading.Thread(target=watch.run, daemon=True)
+    thread.start()
+    until(lambda: "curate" in watch.made)
+    assert not tried, "nothing is served, and nothing has drifted from it"
+    watch.served = watch.made["curate"]
+    write(project.root, "b")
+    until(lambda: len(tried) == 2)
+    time.sleep(0.3)
+    assert len(tried) == 2, "the same data called for a model twice"
+    write(project.root, "c")
+    until(lambda: len(tried) == 3)
+    watch.stop()
+    thread.join(20)
+    assert not thread.is_alive()
+    kinds = [each.error is None for each in events if each.step == "retrain"]
+    assert kinds == [False, True, True]

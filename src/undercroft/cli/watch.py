@@ -15,6 +15,7 @@ from undercroft.cli.main import State
 
 if TYPE_CHECKING:
     from undercroft.project import Project
+    from undercroft.records import Progress
     from undercroft.watch import Event, Watch
 
 
@@ -25,16 +26,28 @@ if TYPE_CHECKING:
     help="Seconds between two looks at the sources; sites: see collect.refresh_hours.",
 )  # fmt: skip
 @click.option("--once", is_flag=True, help="Look once, catch up, and stop.")
+@click.option(
+    "--retrain", is_flag=True,
+    help="Make, judge and serve a new model when the data has drifted (release.retrain_at_drift).",
+)  # fmt: skip
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object for each event.")
 @click.pass_obj
-def watch(state: State, target: str | None, interval_s: float, once: bool, as_json: bool) -> None:
+def watch(
+    state: State,
+    target: str | None,
+    *,
+    interval_s: float,
+    once: bool,
+    retrain: bool,
+    as_json: bool,
+) -> None:
     """Take in what is new, changed or gone in the sources, for as long as it runs.
 
     TARGET is a folder, a file or a URL; without one, the project here. New documents reach the
-    dataset and the index; a new model is made and judged by `undercroft up`, which is suggested
-    when the data has moved away from what is served.
+    dataset and the index. A new model is made and judged with --retrain, or by `undercroft up`,
+    which is suggested when the data has moved away from what is served.
     """
-    import undercroft.loop  # noqa: F401  (declares every stage)
+    import undercroft.loop  # declares every stage
     from undercroft.jobs import Queued, only_one
     from undercroft.project import Project
     from undercroft.up import find_target
@@ -45,7 +58,14 @@ def watch(state: State, target: str | None, interval_s: float, once: bool, as_js
     with only_one(project.state / "watch.lock", f"A watch over {project.name}"):
         (project.state / "watch.pid").write_text(str(os.getpid()))
         runner = Queued()
-        watching = Watch(project, runner, says, interval_s)
+        job = undercroft.loop.MainJob(project, runner, _Quiet())
+        watching = Watch(
+            project,
+            runner,
+            says,
+            interval_s,
+            retrain=(lambda: job.run()["route"]) if retrain else None,
+        )
         says.watch = watching
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, lambda *_: watching.stop())
@@ -56,6 +76,14 @@ def watch(state: State, target: str | None, interval_s: float, once: bool, as_js
             (project.state / "watch.pid").unlink(missing_ok=True)
     if says.failed and once:
         raise says.failed
+
+
+class _Quiet:
+    """Sees the main job go and says nothing: the watch tells what comes of it."""
+
+    def started(self, stage: str, number: int) -> None: ...
+    def progressed(self, stage: str, progress: Progress | None) -> None: ...
+    def finished(self, stage: str, seconds: float, reused: bool) -> None: ...
 
 
 class _Says:
@@ -86,6 +114,8 @@ class _Says:
         counts = ", ".join(
             f"{meta[name]:,} {name}" for name in ("collected", "kept", "chunks") if name in meta
         )
+        if "released" in meta:
+            counts = "released" if meta["released"] else f"not released: {meta['reason']}"
         refused = sum(meta.get("rejected", {}).values())
         counts += f", {refused:,} refused" if refused else ""
         return f"{event.artifact.ref}  {counts}  {event.seconds:g} s"
@@ -117,4 +147,9 @@ class _Says:
                     f"{each.gone:,} gone since what is served; drift {each.drift:.0%}"
                 )
         if drift_of(sources) > self._project.settings.release.retrain_at_drift:
-            click.echo("          Make and judge a new model with: undercroft up")
+            do = (
+                "A new model is made and judged."
+                if self.watch.retrain
+                else ("Make and judge a new model with: undercroft up")
+            )
+            click.echo(f"          {do}")
