@@ -11,6 +11,7 @@ that is still being written. Check digits are those of `python-stdnum`; where a 
 from __future__ import annotations
 
 import re
+from bisect import bisect_left
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cache
@@ -48,15 +49,23 @@ class Told:
         places = [found.span() for found in self.words.finditer(line) if not _is_label(found)]
         if not places:
             return
+        firsts, lasts = [first for first, _ in places], [last for _, last in places]
         for found in self.pattern.finditer(line):
             start, end = found.span()
-            before = any(0 <= start - last <= BEFORE for _, last in places)
-            after = self.check and any(0 <= first - end <= AFTER for first, _ in places)
-            if (before or after) and self._is_valid(found[0]):
+            is_near = _holds(lasts, start - BEFORE, start)
+            if not is_near and self.check:
+                is_near = _holds(firsts, end, end + AFTER)
+            if is_near and self._is_valid(found[0]):
                 yield start, end
 
     def _is_valid(self, value: str) -> bool:
         return not self.check or bool(_checker(self.check)(value))
+
+
+def _holds(places: list[int], first: int, last: int) -> bool:
+    """Whether one of ``places``, which are in order, lies between the two."""
+    at = bisect_left(places, first)
+    return at < len(places) and places[at] <= last
 
 
 def _is_label(found: re.Match[str]) -> bool:

@@ -66,22 +66,16 @@ _ASSIGNED: Final = re.compile(
     KEY_PATTERN + r"""["']{0,2}[ \t]{0,2}[:=]{1,3}[ \t"']{0,3}(?P<value>[^\s"'():=][^\s"'()]{7,})"""
 )
 #: Names of variables, modules and paths, such as ``secrets.token_hex`` or ``sha256_digest``.
+_DIGIT: Final = re.compile(r"\d")
 _NAME: Final = re.compile(r"[A-Za-z$]*[0-9]{0,3}(?:[./:_-][A-Za-z$]*[0-9]{0,3})*")
 
 
 def _is_password(value: str) -> bool:
     """Whether ``value`` looks chosen or drawn to be secret: eight characters with a digit, not a
     name, a path, an address or a plain number, and no shorter of surprise than a weak password."""
-    classes = (
-        any(c.islower() for c in value),
-        any(c.isupper() for c in value),
-        any(c.isdigit() for c in value),
-        any(not c.isalnum() for c in value),
-    )
     return (
-        classes[2]
-        and sum(classes) >= 2
-        and (classes[0] or classes[1])
+        _DIGIT.search(value) is not None
+        and any(char.islower() or char.isupper() for char in value)
         and entropy(value) >= 2.75
         and _is_not_an_example(value)
         and _NAME.fullmatch(value.rstrip(".,:!?")) is None
