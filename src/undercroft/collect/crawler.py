@@ -8,8 +8,6 @@ why, and every page is in the journal before the next is asked for.
 from __future__ import annotations
 
 import asyncio
-import re
-import time
 from collections import deque
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field, replace
@@ -17,9 +15,18 @@ from typing import Final
 
 import aiohttp
 
-from undercroft import __version__
 from undercroft.collect.documents import HTML, MARKDOWN, PDF, PLAIN, Earlier, NothingEarlier
 from undercroft.collect.journal import Journal, Visit
+from undercroft.collect.polite import (
+    MAX_REDIRECTS,
+    RETRIED,
+    Pace,
+    body_of,
+    is_transient,
+    of_transport,
+    retry_after_s,
+    session_of,
+)
 from undercroft.collect.robots import Robots, fetch_robots
 from undercroft.collect.text import Unreadable, decode_html
 from undercroft.collect.urls import (
@@ -41,9 +48,6 @@ _LISTING_TYPES: Final = frozenset(
     for name in ("xml", "rss+xml", "atom+xml", "gzip", "x-gzip")
 )
 _TAKEN_TYPES: Final = (*_HTML_TYPES, PLAIN, MARKDOWN, "text/x-markdown", PDF)
-_MAX_REDIRECTS: Final = 5
-_RETRIED: Final = frozenset({429, 500, 502, 503, 504})
-_TRANSIENT: Final = re.compile(r"timeout|unreachable|robots_unreachable|http_(?:429|5)")
 _MAX_RETRY_AFTER_S: Final = 30.0
 _MAX_LINKS: Final = 2_000  # of one page; more are a trap
 _MAX_LISTED: Final = 50_000  # of one sitemap, as sitemaps.org has it
@@ -66,7 +70,7 @@ class Crawl:
     _seen: set[str] = field(default_factory=set[str])
     _waiting: deque[tuple[str, int]] = field(default_factory=deque[tuple[str, int]])
     _robots: Robots = field(default_factory=Robots)
-    _asked_at: float = 0.0
+    _pace: Pace = field(default_factory=Pace)
 
     @property
     def num_waiting(self) -> int:
@@ -80,11 +84,9 @@ class Crawl:
             self._settle(visit)
             fetched += not visit.reason.startswith("robots")
             yield visit
-        timeout = aiohttp.ClientTimeout(total=self.params.timeout_s)
-        headers = {"User-Agent": f"{self.params.user_agent}/{__version__}"}
-        async with aiohttp.ClientSession(headers=headers, timeout=timeout) as session:
+        async with session_of(self.params) as session:
             if self._waiting:
-                self._robots = await fetch_robots(session, self.start, timeout)
+                self._robots = await fetch_robots(session, self.start)
                 for sitemap in self._robots.sitemaps:
                     place = canonical(sitemap, self.start)
                     if place is not None and same_site(place, self.start):
@@ -115,7 +117,7 @@ class Crawl:
         """Fetch ``url`` through its redirects; any failure is a rejected visit."""
         here = url
         try:
-            for _ in range(_MAX_REDIRECTS + 1):
+            for _ in range(MAX_REDIRECTS + 1):
                 refusal = self._robots.refusal(here, self.params.user_agent)
                 if refusal:
                     return Visit(url, depth, "rejected", here, refusal)
@@ -126,18 +128,15 @@ class Crawl:
                     reason = f"redirect_out: it leads to another host, {answer}"
                     return Visit(url, depth, "rejected", here, reason)
                 here = answer
-        except TimeoutError:
-            reason = f"timeout: no answer in {self.params.timeout_s:g} s"
+        except (TimeoutError, aiohttp.ClientError, ValueError) as error:
+            reason = of_transport(error, self.params.timeout_s)
             return Visit(url, depth, "rejected", here, reason)
-        except (aiohttp.ClientError, ValueError) as error:
-            reason = f"unreachable: {str(error) or type(error).__name__}"
-            return Visit(url, depth, "rejected", here, reason)
-        return Visit(url, depth, "rejected", here, f"redirects: more than {_MAX_REDIRECTS}")
+        return Visit(url, depth, "rejected", here, f"redirects: more than {MAX_REDIRECTS}")
 
     def _or_as_before(self, visit: Visit) -> Visit:
         """A page that was taken before is not lost to a server's bad moment."""
         before = self.earlier.get(visit.final_url) or self.earlier.get(visit.url)
-        if before is None or not before.is_ok or not _TRANSIENT.match(visit.reason):
+        if before is None or not before.is_ok or not is_transient(visit.reason):
             return visit
         return self._unchanged(visit.url, visit.depth, before.uri)
 
@@ -160,8 +159,9 @@ class Crawl:
             await self._wait()
             headers = self._conditions(here)
             async with session.get(here, headers=headers, allow_redirects=False) as response:
-                if response.status in _RETRIED and attempt == 1:
-                    pause = _retry_after(response)
+                if response.status in RETRIED and attempt == 1:
+                    asked = retry_after_s(response)
+                    pause = min(1.0 if asked is None else asked, _MAX_RETRY_AFTER_S)
                 elif 300 <= response.status < 400 and response.status != 304:
                     target = canonical(response.headers.get("Location", ""), here)
                     return target or _rejected(response, url, depth, here)
@@ -182,7 +182,7 @@ class Crawl:
         reason, body = "", None
         if response.content_type not in _TAKEN_TYPES:
             reason = f"content_type: {response.content_type} is no document"
-        elif (body := await self._body(response)) is None:
+        elif (body := await body_of(response, self._limit)) is None:
             reason = f"too_large: it is over {self.params.max_file_mb:g} MB"
         if body is None:
             return Visit(url, depth, "rejected", here, reason)
@@ -220,30 +220,21 @@ class Crawl:
         self, response: aiohttp.ClientResponse, url: str, depth: int, here: str
     ) -> Visit:
         """A sitemap or a feed: no document, but where to find some."""
-        body = await self._body(response)
+        body = await body_of(response, self._limit)
         found = links_of_listing(body, here) if body else []
         links = tuple(link for link in found if same_site(link, self.start))[:_MAX_LISTED]
         return Visit(url, depth, "listing", here, links=links)
 
-    async def _body(self, response: aiohttp.ClientResponse) -> bytes | None:
-        """The whole body, or None as soon as it is known to be too large."""
-        limit = int(self.params.max_file_mb * 1e6)
-        if (response.content_length or 0) > limit:
-            return None
-        body = bytearray()
-        async for piece in response.content.iter_chunked(1 << 16):
-            body += piece
-            if len(body) > limit:
-                return None
-        return bytes(body)
+    @property
+    def _limit(self) -> int:
+        return int(self.params.max_file_mb * 1e6)
 
     async def _wait(self) -> None:
         """Keep the distance between requests that the settings and the site ask for."""
         interval = max(
             1.0 / self.params.requests_per_second, self._robots.interval_s(self.params.user_agent)
         )
-        await asyncio.sleep(max(0.0, self._asked_at + interval - time.monotonic()))
-        self._asked_at = time.monotonic()
+        await self._pace.keep(interval)
 
     def _conditions(self, url: str) -> dict[str, str]:
         before = self.earlier.get(url)
@@ -262,8 +253,3 @@ class Crawl:
 def _rejected(response: aiohttp.ClientResponse, url: str, depth: int, here: str) -> Visit:
     reason = f"http_{response.status}: the server answers {response.status} {response.reason}"
     return Visit(url, depth, "rejected", here, reason.rstrip())
-
-
-def _retry_after(response: aiohttp.ClientResponse) -> float:
-    value = response.headers.get("Retry-After", "")
-    return min(float(value), _MAX_RETRY_AFTER_S) if value.isdigit() else 1.0

@@ -48,9 +48,7 @@ class Robots:
         return max(float(self.rules.crawl_delay(agent) or 0.0), spread)
 
 
-async def fetch_robots(
-    session: aiohttp.ClientSession, site: str, timeout: aiohttp.ClientTimeout
-) -> Robots:
+async def fetch_robots(session: aiohttp.ClientSession, site: str) -> Robots:
     """The rules of ``site``.
 
     Any 4xx means that there are none, and everything is allowed; a 5xx, or no answer, means that
@@ -60,7 +58,7 @@ async def fetch_robots(
 
     url = urljoin(site, "/robots.txt")
     try:
-        async with session.get(url, timeout=timeout, max_redirects=_MAX_REDIRECTS) as response:
+        async with session.get(url, max_redirects=_MAX_REDIRECTS) as response:
             if response.status >= 500:
                 return Robots(reason=f"robots_unreachable: robots.txt answers {response.status}")
             if response.status >= 400:

@@ -29,7 +29,7 @@ class Site:
 
     def fingerprint(self) -> str:
         """The time, in steps of ``refresh_hours``."""
-        return f"{datetime.now(UTC).timestamp() // (3600 * self.refresh_hours):.0f}"
+        return step_of(self.refresh_hours)
 
     def collect(self, gathering: Gathering) -> Iterator[Collected | Unchanged]:
         from undercroft.collect.crawler import Crawl
@@ -48,7 +48,7 @@ class Site:
         crawl = Crawl(
             start, gathering.params, journal, gathering.earlier, gathering.payload_of, archive
         )
-        for number, visit in enumerate(_driven(crawl.visits()), 1):
+        for number, visit in enumerate(driven(crawl.visits()), 1):
             total = min(number + crawl.num_waiting, gathering.params.max_pages)
             gathering.report(number, max(total, number), visit.url)
             yield from _documents(visit)
@@ -67,7 +67,7 @@ def _documents(visit: Visit) -> Iterator[Collected | Unchanged]:
     for found in read(url, visit.body, declared=visit.mime, charset=visit.charset):
         yield replace(
             found,
-            title=found.title or _title(url),
+            title=found.title or title_of(url),
             group=url,
             file=url,
             etag=visit.etag,
@@ -76,13 +76,19 @@ def _documents(visit: Visit) -> Iterator[Collected | Unchanged]:
         )
 
 
-def _title(url: str) -> str:
+def step_of(refresh_hours: float) -> str:
+    """The time, in steps of ``refresh_hours``."""
+    return f"{datetime.now(UTC).timestamp() // (3600 * refresh_hours):.0f}"
+
+
+def title_of(url: str) -> str:
+    """What an address is called where nothing else names it."""
     parts = urlsplit(url)
     last = unquote(parts.path.rstrip("/").rpartition("/")[2])
     return last.rpartition(".")[0].replace("-", " ").replace("_", " ") or last or parts.netloc
 
 
-def _driven(items: AsyncIterator[T]) -> Iterator[T]:
+def driven(items: AsyncIterator[T]) -> Iterator[T]:
     """Run an asynchronous iterator from ordinary code, one item at a time."""
     with asyncio.Runner() as runner:
 
