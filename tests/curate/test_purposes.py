@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import numpy as np
+import pyarrow as pa
 import pytest
+from profanity_check import predict_prob
 
 from undercroft.collect.stage import collect
 from undercroft.curate import review
+from undercroft.curate.signals import measure
 from undercroft.curate.stage import curate
 from undercroft.curate.toxicity import toxicity
 from undercroft.errors import BadConfig, Denied, NotFound
@@ -84,8 +88,24 @@ def test_nothing_is_known_of_the_toxicity_of_other_languages(project: Opened) ->
     ],
 )
 def test_naming_people_or_killing_processes_is_not_toxic(text: str) -> None:
-    (found,) = toxicity([text])
-    assert found.worst < 0.3
+    _, worst = toxicity(measure(pa.array([text], pa.large_string())))
+    assert worst[0] < 0.3
+
+
+def test_scores_are_those_of_the_model_where_no_word_is_neutral() -> None:
+    texts = ["You are a stupid idiot, go away", "Thanks a lot for the help", "", "what a damn mess"]
+    mean, worst = toxicity(measure(pa.array(texts, pa.large_string())))
+    expected = predict_prob(texts)
+    assert mean.tolist() == worst.tolist()
+    assert np.allclose(np.delete(mean, 2), np.delete(expected, 2), atol=1e-6)
+    assert mean[2] == 0
+
+
+def test_the_mean_is_of_all_passages_and_the_worst_of_one() -> None:
+    mild = "The recipe asks for flour, water, salt and a little patience in the kitchen. " * 30
+    mean, worst = toxicity(measure(pa.array([f"{mild} {RUDE}", mild], pa.large_string())))
+    assert mean[0] < 0.3 < 0.8 < worst[0]
+    assert worst[1] < 0.3
 
 
 def test_limits_remove_what_is_over_them(project: Opened) -> None:

@@ -91,3 +91,13 @@ def test_batches_give_what_one_piece_gives(monkeypatch: pytest.MonkeyPatch) -> N
 def test_a_slice_of_a_column_is_measured_like_the_texts_in_it() -> None:
     column = pa.array(["skip this", "one two three", "four"], pa.large_string())
     assert signals.measure(column.slice(1, 1)).columns["num_words"].tolist() == [3]
+
+
+def test_the_share_of_certain_words_is_of_each_text_alone() -> None:
+    texts = ["We delve into the REALM; it underscores much.", "", "Nothing of the kind is here."]
+    measured = signals.measure(pa.array(texts, pa.large_string()))
+    assert signals.shares(measured, frozenset({"delve", "realm", "underscores"})).tolist() == [
+        3 / 8,
+        0,
+        0,
+    ]

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import inspect
 import sysconfig
 from pathlib import Path
 
 import pytest
 
 from undercroft.detect import find, score
-from undercroft.detect.generated import excess_words
 
 STDLIB = Path(sysconfig.get_path("stdlib"))
 
@@ -116,8 +114,3 @@ def test_traces_of_chat_models_score_high_and_people_low():
     ]
     assert min(scores[0]) >= 0.7
     assert max(scores[1]) < 0.7
-
-
-def test_excess_words_are_counted():
-    assert excess_words("We delve into the intricate tapestry; this underscores its realm.") == 5
-    assert excess_words(inspect.getdoc(list.sort) or "") == 0

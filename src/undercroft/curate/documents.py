@@ -14,8 +14,10 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from undercroft.curate.extract import text_of
+from undercroft.curate.signals import Measured, measure, shares
+from undercroft.curate.toxicity import LANGUAGE, toxicity
 from undercroft.detect import find, identify, score
-from undercroft.detect.generated import excess_words
+from undercroft.detect.generated import EXCESS
 from undercroft.records import Finding
 
 if TYPE_CHECKING:
@@ -61,20 +63,21 @@ def document_rows(batch: Sequence[Raw], wanted: Wanted) -> pa.Table:
 
     texts = [text_of(raw.payload, raw.columns["mime"]) for raw in batch]
     array = pa.array(texts, pa.large_string())
-    measured = _measured(array)
+    measured = measure(array, threads=1)
+    columns = _columns(measured)
+    toxic = [{"toxicity": a, "worst_toxicity": b} for a, b in zip(*toxicity(measured), strict=True)]
     published = _published(array) if wanted.heuristics else [None] * len(batch)
     numbered = _numbered(array) if wanted.lines else [None] * len(batch)
     read = [_read(text, wanted.names) for text in texts]
-    toxic = _toxicity(texts, [str(each["language"]) for each in read])
     return _table(
         {
             **raw.columns,
             "text": text,
             "sha256": hashlib.sha256(text.encode()).hexdigest(),
             "made_from": raw.made_from,
-            **{name: column[at] for name, column in measured.items()},
+            **{name: column[at] for name, column in columns.items()},
             **read[at],
-            **toxic[at],
+            **(toxic[at] if read[at]["language"] == LANGUAGE else {}),
             "measures": published[at],
             "lines": numbered[at],
         }
@@ -104,15 +107,14 @@ def _table(rows: Any) -> pa.Table:
     return with_digests(pa.Table.from_pylist(list(rows), DOCUMENTS))
 
 
-def _measured(texts: pa.LargeStringArray) -> dict[str, list[Any]]:
+def _columns(measured: Measured) -> dict[str, list[Any]]:
     """The measured columns and the band keys, by row."""
     from undercroft.curate.bands import band_keys
-    from undercroft.curate.signals import measure
 
-    measured = measure(texts, threads=1)
-    keys = band_keys(measured.words, measured.starts, threads=1)
     columns = {name: column.tolist() for name, column in measured.columns.items()}
-    return {**columns, "bands": [row.tobytes() for row in keys]}
+    keys = band_keys(measured.words, measured.starts, threads=1)
+    excess = 1000 * shares(measured, EXCESS)
+    return {**columns, "excess_words": excess.tolist(), "bands": [row.tobytes() for row in keys]}
 
 
 def _published(texts: pa.LargeStringArray) -> list[Mapping[str, float]]:
@@ -139,7 +141,6 @@ def _read(text: str, pipeline: str) -> dict[str, Any]:
 
         findings = sorted([*findings, *names(text, pipeline)], key=lambda each: each.start)
     families = Counter(finding.kind.partition(".")[0] for finding in findings)
-    words = max(len(text.split()), 1)
     return {
         "language": code,
         "language_score": confidence,
@@ -151,22 +152,9 @@ def _read(text: str, pipeline: str) -> dict[str, Any]:
         "num_malicious": sum(_is_malicious(finding) for finding in findings),
         "spam": score(findings, "spam"),
         "generated": score(findings, "generated"),
-        "excess_words": 1000 * excess_words(text) / words,
         "findings": [asdict(finding) for finding in findings],
     }
 
 
 def _is_malicious(finding: Finding) -> bool:
     return finding.kind.startswith("malware.") and finding.score >= _MALICIOUS
-
-
-def _toxicity(texts: Sequence[str], languages: Sequence[str]) -> list[dict[str, float]]:
-    """The columns about toxicity of every text; none for languages it is not known of."""
-    from undercroft.curate.toxicity import LANGUAGE, toxicity
-
-    known = [at for at, language in enumerate(languages) if language == LANGUAGE and texts[at]]
-    columns: list[dict[str, float]] = [{} for _ in texts]
-    scores = toxicity([texts[at] for at in known]) if known else []
-    for at, found in zip(known, scores, strict=True):
-        columns[at] = {"toxicity": found.mean, "worst_toxicity": found.worst}
-    return columns

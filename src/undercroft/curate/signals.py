@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
@@ -61,6 +61,22 @@ def measure(texts: pa.LargeStringArray, threads: int = 0) -> Measured:
     words = [found for found, _ in parts]
     columns = {name: numbers[:, at].astype(kind) for name, at, kind in MEASURED}
     return Measured(columns, np.concatenate(words) if words else np.empty(0, np.uint64), starts)
+
+
+def shares(measured: Measured, words: frozenset[str]) -> NDArray[np.float64]:
+    """The share of each text's words that are among ``words``, float64 [n]; 0 of an empty text."""
+    known = np.sort(hashes_of(words))
+    at = np.minimum(np.searchsorted(known, measured.words), len(known) - 1)
+    sums = np.concatenate([np.zeros(1, np.int64), np.cumsum(known[at] == measured.words)])
+    counts = np.diff(measured.starts)
+    return np.diff(sums[measured.starts]) / np.maximum(counts, 1)
+
+
+def hashes_of(words: Iterable[str]) -> NDArray[np.uint64]:
+    """The hash of each of ``words``, of letters and digits alone, as it has in texts."""
+    import pyarrow as pa
+
+    return measure(pa.array([" ".join(words)], pa.large_string()), threads=1).words
 
 
 def buffers(texts: pa.LargeStringArray) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:

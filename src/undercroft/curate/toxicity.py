@@ -3,27 +3,26 @@
 The model is that of alt-profanity-check: tf-idf and a calibrated linear SVM, trained on some
 200,000 comments of Wikipedia's talk pages and of Twitter. Such data makes words that merely name
 people look toxic (Dixon et al. 2018, "Measuring and mitigating unintended bias in text
-classification"), so those words are given no weight here. Texts are scored in passages, which is
-what it was trained on; of other languages it knows nothing, and nothing is said of them.
+classification"), so those words are given no weight here. It is applied to the hashes of words
+that `signals` has, passage by passage, each about as long as what it was trained on. Of other
+languages it knows nothing, and nothing is said of them.
 """
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
+from undercroft.curate.signals import Measured, hashes_of
+
 #: The language that the model was trained on.
 LANGUAGE: Final = "en"
-_PASSAGE_CHARS: Final = 400  # about as long as the comments it was trained on
-_MOST_CHARS: Final = 200_000
-_SENTENCE_END: Final = re.compile(r"(?<=[.!?])\s+|\n+")
+_PASSAGE_WORDS: Final = 60
 
 #: Words that name people by what they are; they say nothing of whether a text is toxic.
 NEUTRAL: Final = frozenset(
@@ -42,76 +41,73 @@ NEUTRAL: Final = frozenset(
 
 
 @dataclass(frozen=True)
-class Toxicity:
-    """How toxic a text is, 0 to 1: its passages by length, and the worst of them."""
-
-    mean: float
-    worst: float
-
-
-@dataclass(frozen=True)
 class _Model:
-    """``weights`` float32 [k, words], and of each of the k folds intercept, slope and offset."""
+    """V words and k folds: ``hashes`` uint64 [V] sorted, ``idf`` float64 [V], ``weights`` float64
+    [k, V], and of each fold intercept, slope and offset, float64 [k]."""
 
-    vectorizer: Any
-    weights: NDArray[np.float32]
-    intercepts: NDArray[np.float32]
-    slopes: NDArray[np.float32]
-    offsets: NDArray[np.float32]
+    hashes: NDArray[np.uint64]
+    idf: NDArray[np.float64]
+    weights: NDArray[np.float64]
+    intercepts: NDArray[np.float64]
+    slopes: NDArray[np.float64]
+    offsets: NDArray[np.float64]
 
     @classmethod
     @cache
     def load(cls) -> _Model:
-        """The model that its wheel brings."""
+        """The model that its wheel brings, with its words of ASCII letters: those with digits share
+        their hashes."""
         import joblib
         import profanity_check
 
         folder = Path(profanity_check.__file__).parent / "data"
         vectorizer = joblib.load(folder / "vectorizer.joblib")
         folds = joblib.load(folder / "model.joblib").calibrated_classifiers_
-        weights = np.concatenate([fold.estimator.coef_ for fold in folds])
-        weights[:, [at for word, at in vectorizer.vocabulary_.items() if word in NEUTRAL]] = 0.0
+        words = [word for word in vectorizer.vocabulary_ if word.isascii() and word.isalpha()]
+        hashes = hashes_of(words)
+        order = np.argsort(hashes)
+        columns = np.array([vectorizer.vocabulary_[word] for word in words])[order]
+        weights = np.concatenate([fold.estimator.coef_ for fold in folds])[:, columns]
+        weights[:, np.array([word in NEUTRAL for word in words])[order]] = 0.0
         scales = [fold.calibrators[0] for fold in folds]
         return cls(
-            vectorizer,
-            weights.astype(np.float32),
-            np.array([fold.estimator.intercept_[0] for fold in folds], np.float32),
-            np.array([scale.a_ for scale in scales], np.float32),
-            np.array([scale.b_ for scale in scales], np.float32),
+            hashes[order],
+            vectorizer.idf_[columns],
+            weights,
+            np.array([fold.estimator.intercept_[0] for fold in folds]),
+            np.array([scale.a_ for scale in scales]),
+            np.array([scale.b_ for scale in scales]),
         )
 
-    def probabilities(self, passages: Sequence[str]) -> NDArray[np.float64]:
-        """How toxic each passage is, float64 [n]: Platt's sigmoid, averaged over the folds."""
-        words = self.vectorizer.transform(passages)
-        margins = words @ self.weights.T + self.intercepts
-        each = 1 / (1 + np.exp(self.slopes * margins + self.offsets))
-        found: NDArray[np.float64] = each.mean(axis=1)
-        return found
+    def probabilities(
+        self, words: NDArray[np.uint64], passages: NDArray[np.int64], count: int
+    ) -> NDArray[np.float64]:
+        """How toxic each of ``count`` passages is, float64 [count]: Platt's sigmoid, averaged over
+        the folds. ``passages`` says which one each of the ``words`` is in."""
+        at = np.minimum(np.searchsorted(self.hashes, words), len(self.hashes) - 1)
+        known = self.hashes[at] == words
+        keys, times = np.unique(passages[known] * len(self.hashes) + at[known], return_counts=True)
+        rows, columns = np.divmod(keys, len(self.hashes))
+        values = times * self.idf[columns]
+        norms = np.sqrt(np.bincount(rows, values**2, count))
+        values /= norms[rows]
+        total = np.zeros(count)
+        for fold, weights in enumerate(self.weights):
+            margins = np.bincount(rows, values * weights[columns], count) + self.intercepts[fold]
+            total += 1 / (1 + np.exp(self.slopes[fold] * margins + self.offsets[fold]))
+        return total / len(self.weights)
 
 
-def toxicity(texts: Sequence[str]) -> list[Toxicity]:
-    """Of each of the English ``texts``; of a long one its first 200,000 characters."""
-    passages = [list(_passages(text[:_MOST_CHARS])) for text in texts]
-    scores = _Model.load().probabilities([passage for each in passages for passage in each])
-    ends = np.cumsum([len(each) for each in passages])
-    return [
-        _summed(each, own) for each, own in zip(passages, np.split(scores, ends[:-1]), strict=True)
-    ]
-
-
-def _summed(passages: Sequence[str], scores: NDArray[np.float64]) -> Toxicity:
-    lengths = [len(passage) for passage in passages]
-    return Toxicity(float(np.average(scores, weights=lengths)), float(scores.max()))
-
-
-def _passages(text: str) -> Iterator[str]:
-    """Sentences, joined while a passage is short; one at least."""
-    parts: list[str] = []
-    length = 0
-    for sentence in _SENTENCE_END.split(text):
-        if length + len(sentence) > _PASSAGE_CHARS and parts:
-            yield " ".join(parts)
-            parts, length = [], 0
-        parts.append(sentence)
-        length += len(sentence)
-    yield " ".join(parts) or " "
+def toxicity(measured: Measured) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """How toxic each of n texts is, 0 to 1, if it is English: the mean of its passages, and the
+    worst of them, float64 [n]."""
+    counts = np.diff(measured.starts)
+    pieces = np.maximum(-(-counts // _PASSAGE_WORDS), 1)
+    firsts = np.cumsum(pieces) - pieces
+    text = np.repeat(np.arange(len(counts)), counts)
+    place = np.arange(len(measured.words)) - measured.starts[:-1][text]
+    passages = firsts[text] + place // _PASSAGE_WORDS
+    scores = _Model.load().probabilities(measured.words, passages, int(pieces.sum()))
+    sizes = np.bincount(passages, minlength=len(scores)) if len(passages) else np.zeros(len(scores))
+    sums = np.add.reduceat(scores * sizes, firsts)
+    return sums / np.maximum(counts, 1), np.maximum.reduceat(scores, firsts) * (counts > 0)
