@@ -187,6 +187,9 @@ RULES: Final = (
          _form(_DATE), score=0.8),
 )  # fmt: skip
 
+#: Words of any rule: most lines with a number hold none.
+_ANY_WORDS: Final = re.compile("|".join(rule.words.pattern for rule in RULES), re.I)
+
 #: Addresses of buildings: the form is enough.
 ADDRESSES: Final = (
     re.compile(
@@ -213,7 +216,7 @@ def find(text: str) -> list[Finding]:
     read = reading(text, letters=False)  # some of the words are in other alphabets
     for start, end in _lines(read.text):
         line = read.text[start:end]
-        for rule in RULES:
+        for rule in RULES if _ANY_WORDS.search(line) else ():
             for first, last in rule.find(line):
                 span = start + first, start + last
                 found = Finding(rule.kind, *span, rule.score, rule.name)
