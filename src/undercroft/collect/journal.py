@@ -71,6 +71,10 @@ class Journal:
         if good < self._path.stat().st_size:
             os.truncate(self._path, good)
 
+    def discard(self) -> None:
+        """Forget every visit."""
+        self._path.unlink(missing_ok=True)
+
 
 def _parsed(line: bytes) -> dict[str, Any] | None:
     try:

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from undercroft.collect.api import Api
 from undercroft.collect.documents import Source
 from undercroft.collect.files import FileSource
 from undercroft.collect.hub import HubDataset
@@ -37,6 +38,10 @@ def _hub(spec: str, project: Project, params: CollectSettings) -> Source:
     return HubDataset(spec, project.root, params)
 
 
+def _api(spec: str, _project: Project, params: CollectSettings) -> Source:
+    return Api(spec, params)
+
+
 def _traffic(spec: str, project: Project, _params: CollectSettings) -> Source:
     return Traffic(spec, project)
 
@@ -54,6 +59,7 @@ SOURCES: Final[dict[str, Maker]] = {
     "gs": _store,
     "abfs": _store,
     "hf": _hub,
+    "api": _api,
     "traffic": _traffic,
 }
 
