@@ -13,13 +13,12 @@ import json
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from typing import Any, Final
-from urllib.parse import urlsplit
 
 import aiohttp
 
 from undercroft.collect.documents import HTML
 from undercroft.collect.journal import Journal, Visit
-from undercroft.collect.paging import Reading, items_of, next_of, tells_its_end
+from undercroft.collect.paging import Reading, at_home, items_of, next_of, tells_its_end
 from undercroft.collect.polite import (
     MAX_REDIRECTS,
     RETRIED,
@@ -29,7 +28,7 @@ from undercroft.collect.polite import (
     retry_after_s,
     session_of,
 )
-from undercroft.collect.urls import canonical, same_site
+from undercroft.collect.urls import canonical
 from undercroft.collect.usage import of_headers, told
 from undercroft.settings import CollectSettings
 
@@ -121,15 +120,12 @@ class Walk:
 
     def _allowed(self, target: str) -> str:
         """``target`` in its one spelling. Raises `_Refused` where a token must not follow."""
-        url, start = canonical(target), self.reading.start
+        url = canonical(target)
         if url is None:
             raise _Refused(f"next_address: {target} is no http(s) address")
-        is_secret = urlsplit(start).scheme == "https"
-        if is_secret and url.startswith("http:"):  # of a server that stands behind a proxy
-            url = canonical(f"https{url.removeprefix('http')}") or url
-        is_safe = url.startswith("https:") or not is_secret
-        if not same_site(url, start) or not is_safe:
-            raise _Refused(f"next_out: it leads to another host, {url}")
+        url = at_home(url, self.reading.start)
+        if url is None:
+            raise _Refused(f"next_out: it leads to another host, {target}")
         if url in self._asked:
             raise _Refused(f"loop: {url} was read already")
         return url

@@ -12,7 +12,7 @@ from typing import Any, Final
 from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
 from undercroft.collect.options import options_of
-from undercroft.collect.urls import canonical
+from undercroft.collect.urls import canonical, same_site
 from undercroft.errors import BadSource
 
 SCHEME: Final = "api:"
@@ -220,6 +220,16 @@ def _counted(here: str, num_items: int, options: Mapping[str, str]) -> str:
     if "page" in options:
         return with_parameter(here, name, (int(said) if said.isdecimal() else 1) + 1)
     return with_parameter(here, name, (int(said) if said.isdecimal() else 0) + num_items)
+
+
+def at_home(url: str, start: str) -> str | None:
+    """``url`` where it is on the host of ``start``, and no less secret; None where it is not.
+
+    Servers behind a proxy that does TLS for them often say http for what is at https.
+    """
+    if start.startswith("https:") and url.startswith("http:"):
+        url = canonical(f"https{url.removeprefix('http')}") or url
+    return url if same_site(url, start) else None
 
 
 def with_parameter(address: str, name: str, value: str | int) -> str:
