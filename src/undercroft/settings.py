@@ -48,9 +48,10 @@ class CollectSettings(Section):
     sources: list[str] = Field(
         default_factory=lambda: ["."],
         description="files, folders, URLs, object stores (s3://bucket/prefix), datasets of the "
-        "Hugging Face Hub (hf:owner/name), what was asked and answered here with consent "
-        "(traffic:), or python-docs; paths are relative to this file. "
-        "Tables (JSONL, CSV, Parquet, Arrow) and archives (zip, tar, WARC; gz, bz2, xz, zst) "
+        "Hugging Face Hub (hf:owner/name), paged APIs (api:https://host/path, and behind # how to "
+        "read it: items, text, id, title, next, cursor, page, offset, size, token), what was asked "
+        "and answered here with consent (traffic:), or python-docs; paths are relative to this "
+        "file. Tables (JSONL, CSV, Parquet, Arrow) and archives (zip, tar, WARC; gz, bz2, xz, zst) "
         "give a document a row or member",
     )
     include: list[str] = Field(
@@ -64,7 +65,7 @@ class CollectSettings(Section):
         100.0, gt=0, description="larger files, rows and members are recorded as rejected"
     )
     max_pages: int = Field(
-        500, gt=0, description="pages a crawl takes at most from one start address"
+        500, gt=0, description="pages a crawl or an API takes at most from one start address"
     )
     max_depth: int = Field(5, ge=0, description="links a crawl follows away from its start address")
     requests_per_second: float = Field(
@@ -72,7 +73,7 @@ class CollectSettings(Section):
     )
     timeout_s: float = Field(20.0, gt=0, description="time limit for one page")
     refresh_hours: float = Field(
-        24.0, gt=0, description="a site is asked for changes at most once in this time"
+        24.0, gt=0, description="a site or an API is asked for changes at most once in this time"
     )
     user_agent: str = Field("undercroft", description="the name robots.txt rules are looked up by")
     warc_folder: str = Field(

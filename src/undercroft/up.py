@@ -25,15 +25,15 @@ RESTARTS = 3
 
 
 def find_target(target: str) -> Path:
-    """The project folder for a ``FOLDER``, ``FILE``, ``URL``, bucket or dataset of the Hub.
+    """The project folder for a ``FOLDER``, ``FILE``, ``URL``, API, bucket or dataset of the Hub.
 
     A folder is its own project. A file or an address gets a new folder here, named after it, with
     an ``undercroft.toml`` that names it as the source. Raises `BadSource` for what is neither.
     """
     if re.match(r"(?:s3|gs|abfs)://|hf:[^.~/]", target):
         return _project_for(target, target.partition("?")[0].partition(":")[2])
-    if re.match(r"https?://", target):
-        parts = urllib.parse.urlsplit(target)
+    if re.match(r"(?:api:)?https?://", target):
+        parts = urllib.parse.urlsplit(target.removeprefix("api:"))
         return _project_for(target, f"{parts.hostname or ''}{parts.path}")
     path = Path(target).expanduser()
     if path.is_dir():

@@ -15,9 +15,13 @@ from undercroft.collect.office import HTML_OF
 from undercroft.collect.text import JSONL, OFFICE, Unreadable, decode, decode_html, kind_of
 from undercroft.errors import MissingExtra
 
-_TITLE: Final = re.compile(r"<title[^>]*>(.*?)</title>", re.I | re.S)
-_HEADING: Final = re.compile(r"^#[ \t]+(.+?)[ \t]*#*$", re.M)
-_FRONT_TITLE: Final = re.compile(r"\A---\n(?:.*\n)*?title:[ \t]*[\"']?(.+?)[\"']?[ \t]*\n", re.I)
+# Bounded everywhere: what is read here may have been written to take all time there is.
+_TITLE: Final = re.compile(r"<title[^>]{0,200}>(.{0,1000}?)</title>", re.I | re.S)
+_HEADING: Final = re.compile(r"^#[ \t]+(\S.{0,999})", re.M)
+_FRONT_TITLE: Final = re.compile(
+    r"\A---\n(?:.*\n){0,100}?title:[ \t]*[\"']?(.{1,1000}?)[\"']?[ \t]*\n", re.I
+)
+_HEAD_CHARS: Final = 1_000_000  # of a page, in which its title is
 _MAX_TITLE: Final = 200
 _MOST_PDF_S: Final = 120.0
 _MOST_PDF_CHARS: Final = 100_000_000
@@ -50,12 +54,12 @@ def _read_plain(uri: str, data: bytes, charset: str) -> Iterator[Collected]:
 def _read_markdown(uri: str, data: bytes, charset: str) -> Iterator[Collected]:
     text = decode(data, charset)
     match = _FRONT_TITLE.match(text) or _HEADING.search(text)
-    yield _document(uri, text, MARKDOWN, match[1] if match else "")
+    yield _document(uri, text, MARKDOWN, match[1].rstrip().rstrip("#") if match else "")
 
 
 def _read_html(uri: str, data: bytes, charset: str) -> Iterator[Collected]:
     text = decode_html(data, charset)
-    match = _TITLE.search(text)
+    match = _TITLE.search(text, 0, _HEAD_CHARS)
     title = html.unescape(re.sub(r"\s+", " ", match[1])) if match else ""
     yield _document(uri, text, HTML, title)
 

@@ -10,6 +10,7 @@ from typing import Any, Final
 from urllib.parse import quote, urljoin, urlsplit, urlunsplit
 
 from undercroft.collect import usage
+from undercroft.nesting import flattened
 
 _DEFAULT_PORTS: Final = {"http": 80, "https": 443}
 #: Parameters that only say how a visitor came.
@@ -103,7 +104,7 @@ def read_page(html: str, url: str) -> Page:
     """Links (its feeds' too), in order and in their one spelling, and directives of the page."""
     from selectolax.lexbor import LexborHTMLParser
 
-    page, tree = Page(), LexborHTMLParser(html)
+    page, tree = Page(), LexborHTMLParser(flattened(html))
     for meta in tree.css("meta[name]"):
         name, said = _attribute(meta, "name").lower(), _attribute(meta, "content")
         page.usage += usage.of_meta(name, said)
