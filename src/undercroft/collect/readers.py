@@ -16,10 +16,10 @@ from undercroft.collect.text import JSONL, OFFICE, Unreadable, decode, decode_ht
 from undercroft.errors import MissingExtra
 
 # Bounded everywhere: what is read here may have been written to take all time there is.
-_TITLE: Final = re.compile(r"<title[^>]{0,200}>(.{0,1000}?)</title>", re.I | re.S)
+_TITLE: Final = re.compile(r"<title[^>]{0,200}>(.{0,400}?)</title>", re.I | re.S)
 _HEADING: Final = re.compile(r"^#[ \t]+(\S.{0,999})", re.M)
 _FRONT_TITLE: Final = re.compile(
-    r"\A---\n(?:.*\n){0,100}?title:[ \t]*[\"']?(.{1,1000}?)[\"']?[ \t]*\n", re.I
+    r"\A---\n(?:.*\n){0,100}?title:[ \t]*[\"']?(.{1,1000}?)[\"']?[ \t]{0,99}\n", re.I
 )
 _HEAD_CHARS: Final = 1_000_000  # of a page, in which its title is
 _MAX_TITLE: Final = 200

@@ -14,6 +14,7 @@ from typing import Final
 
 from undercroft.curate.page import content_of
 from undercroft.errors import MissingExtra
+from undercroft.nesting import flattened
 
 _HTML_TYPES: Final = ("text/html", "application/xhtml+xml")
 #: All C0 and C1 controls but tab and line feed, byte order marks, soft hyphens, noncharacters.
@@ -22,7 +23,7 @@ _CONTROLS: Final = re.compile(
 )
 _LINE_ENDS: Final = re.compile("\r\n?|\u0085|\u2028")
 _PAGE_ENDS: Final = re.compile("[\f\u2029]")
-_TRAILING: Final = re.compile(r"[ \t\u00a0]+$", re.M)
+_TRAILING: Final = re.compile(r"(?<![ \t\u00a0])[ \t\u00a0]+$", re.M)
 _GAPS: Final = re.compile(r"\n{4,}")
 #: Less than this, and found with less confidence, may not be the main content.
 _MIN_CHARS: Final = 250
@@ -52,6 +53,7 @@ def _main_text(html: str) -> str:
     Where a page seems to hold hardly any, a slower extractor is asked too, and what it finds is
     taken if it is much more.
     """
+    html = flattened(html)
     content = content_of(html)
     if content.confidence >= _CONFIDENT or len(content.text) >= _MIN_CHARS:
         return content.text
