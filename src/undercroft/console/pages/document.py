@@ -26,9 +26,22 @@ _SIGNALS = (
     ("top_ngram_ratio", "Commonest 3-gram"),
     ("near_duplicate_jaccard", "Nearest copy (Jaccard)"),
     ("num_pii", "Personal data found"),
+    ("num_names", "Names found"),
     ("num_secrets", "Secrets found"),
+    ("num_injections", "Orders to the model found"),
+    ("num_malicious", "Malicious code found"),
+    ("toxicity", "Toxicity"),
+    ("worst_toxicity", "Toxicity of its worst passage"),
+    ("spam", "Spam"),
+    ("generated", "Traces of a chat model"),
+    ("semantic_cosine", "Nearest in meaning (cosine)"),
 )
-_COPIES = (("exact_duplicate_of", "Copy of"), ("near_duplicate_of", "Near copy of"))
+_COPIES = (
+    ("exact_duplicate_of", "Copy of"),
+    ("near_duplicate_of", "Near copy of"),
+    ("same_url_as", "Another take of"),
+    ("semantic_duplicate_of", "Nearest in meaning"),
+)
 
 
 def render(data: tuple[documents.DocumentPage, Address]) -> list[Markup]:
@@ -92,6 +105,7 @@ def _signals(page: documents.DocumentPage) -> Markup:
     for key, title in _COPIES:
         other = page.signals.get(key)
         rows.append((title, h("a", other, href=f"/documents/{other}") if other else None))
+    rows.append(("Purposes", ", ".join(page.signals.get("purposes") or ()) or None))
     rows.append(("Chunks in the index", figures.count(page.num_chunks)))
     return section("Signals", h("div", facts(rows), class_="card"))
 

@@ -24,7 +24,7 @@ _LIST_COLUMNS = ("id", "title", "uri", "language", "num_chars", "mime")
 _RAW_COLUMNS = (
     "id", "uri", "source", "fetched_at", "licence", "consent", "status", "reason", "size_bytes",
 )  # fmt: skip
-_NO_SIGNALS = frozenset({"text", "findings", "mask", "bands", "made_from", "digest"})
+_NO_SIGNALS = frozenset({"text", "findings", "mask", "bands", "lines", "made_from", "digest"})
 
 
 @dataclass(frozen=True)
