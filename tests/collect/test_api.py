@@ -261,6 +261,7 @@ def test_bad_items_lose_nothing_else(project: Opened, site: Any) -> None:
     codes = [text for text in found.values() if not text.startswith("What")]
     assert sorted(codes) == ["X?", "empty", "no_text", "no_text", "not_object", "not_object"]
     assert texts(site, 1, 2).items() <= found.items()
+    assert len(found) == len(codes) + 2  # what is on two pages is one document
     assert f"api:{site.url}/items#?" in found
 
 
@@ -294,6 +295,16 @@ def test_the_token_is_sent_and_not_told(
     with pytest.raises(BadSource) as failure:
         collect(project(spec, **{**FAST, "timeout_s": 6.0}))
     assert token not in str(failure.value)
+
+
+def test_a_last_page_that_names_itself_is_the_last(
+    project: Opened, site: Any, again: Callable[..., dict[str, Any]]
+) -> None:
+    for number in (1, 2):
+        page = {"items": [item(number)], "next": "/items"}
+        site.pages = {"/items": answer(text=json.dumps(page), content_type="application/json")}
+        found = gathered(project(f"api:{site.url}/items", **again()))
+        assert found == {**texts(site, number), f"api:{site.url}/items#page-2": "loop"}
 
 
 @pytest.mark.parametrize(

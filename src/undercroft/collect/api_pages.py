@@ -111,7 +111,7 @@ class Walk:
             answer = await self._followed(session, self._allowed(url), number)
             return self._page(answer, url, number)
         except _Refused as refusal:
-            is_past = "http_404" in str(refusal) and number > 1 and self._is_counted
+            is_past = str(refusal).startswith("http_404") and number > 1 and self._is_counted
             return None if is_past else Visit(url, number, "rejected", url, str(refusal))
 
     @property

@@ -64,7 +64,6 @@ _INSIDE: Final = {"href": "", "url": "", "link": "", "after": "after", "cursor":
 class Reading:
     """What a source says about an API: its ``address``, and behind ``#`` how to read it."""
 
-    spec: str
     address: str
     options: Mapping[str, str] = field(default_factory=dict[str, str])
 
@@ -101,7 +100,7 @@ def reading_of(spec: str) -> Reading:
             "It needs an http(s) address, and pages are counted by `page` or by `offset`.",
             "As in: api:https://host/path?query#items=data.articles&text=body&next=links.next",
         )
-    return Reading(spec, start, options)
+    return Reading(start, options)
 
 
 def at(value: Any, path: str) -> Any:
