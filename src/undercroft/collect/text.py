@@ -44,6 +44,9 @@ _OFFICE_STARTS: Final = (b"PK\x03\x04", b"\xd0\xcf\x11\xe0")  # a zip, or an OLE
 _CONTROLS: Final = bytes(set(range(32)) - set(b"\t\n\r\f\x1b\b"))
 _MAX_CONTROL_SHARE: Final = 0.02
 _MAX_REPLACED_SHARE: Final = 0.01
+_LEAST_PAIRS: Final = 8
+_LATIN_SHARE: Final = 0.7  # of UTF-16, for which a Latin text in it is taken
+_FEWER_BROKEN: Final = 4
 _TYPOGRAPHY: Final = frozenset(
     "\u2018\u2019\u201c\u201d\u2013\u2014\u2026\u2022\u20ac\u00a0\u00ab\u00bb\u00b0\u00a7"
 )
@@ -72,7 +75,7 @@ def kind_of(data: bytes, declared: str = "") -> str:
         raise Unreadable("broken_pdf: the file does not begin as a PDF does")
     if declared.startswith(OFFICE) and head.startswith(_OFFICE_STARTS):
         return declared
-    if not any(head.startswith(bom) for bom, _ in _BOMS):
+    if not _unmarked(head) and not any(head.startswith(bom) for bom, _ in _BOMS):
         controls = len(head) - len(head.translate(None, _CONTROLS))
         if b"\0" in head or controls > _MAX_CONTROL_SHARE * len(head):
             raise Unreadable("binary: the content is not text")
@@ -90,17 +93,39 @@ def decode(data: bytes, charset: str = "") -> str:
     for bom, name in _BOMS:
         if data.startswith(bom):
             return _lenient(data, name)
+    if unmarked := _unmarked(data[:_HEAD_BYTES]):
+        return _lenient(data, unmarked)
     try:
         return data.decode("utf-8")
     except UnicodeDecodeError:
         pass
-    for name in (charset, _detected(data), "utf-8"):
+    first = "utf-8" if _is_mostly_utf8(data) else charset
+    for name in (first, charset, _detected(data), "utf-8"):
         if name:
             try:
                 return _lenient(data, name)
             except (Unreadable, LookupError):
                 continue
     raise Unreadable("undecodable: the bytes fit no known text encoding")
+
+
+def _unmarked(head: bytes) -> str:
+    """UTF-16 without a byte order mark, where ``head`` is that: mostly Latin letters, the other
+    byte of each being zero."""
+    pairs = len(head) // 2
+    low, high = head[: 2 * pairs : 2].count(0), head[1 : 2 * pairs : 2].count(0)
+    if pairs < _LEAST_PAIRS or max(low, high) < _LATIN_SHARE * pairs or min(low, high) > 0:
+        return ""
+    return "utf-16-le" if high else "utf-16-be"
+
+
+def _is_mostly_utf8(data: bytes) -> bool:
+    """Whether far more of what is not ASCII is UTF-8 than is not: another encoding, in which bytes
+    seldom form UTF-8 by chance, does not look so."""
+    text = data[:_DETECT_BYTES].decode("utf-8", "replace")
+    broken = text.count("\ufffd")
+    wide = sum(char > "\x7f" for char in text) - broken
+    return wide > _FEWER_BROKEN * broken
 
 
 def encoding_of(head: bytes) -> str:

@@ -1,8 +1,8 @@
 """Compiled loops over Arrow's string buffers: UTF-8 bytes in, signals and word hashes out.
 
 Every byte is looked up once in a table of kinds; what follows runs over those kinds. A word is a
-run of letters and digits; in scripts without spaces (Han, kana) each character is one. Words are
-hashed with ASCII letters lowered and digits made equal, so that later steps work on numbers alone.
+run of letters and digits; in scripts without spaces (Han, kana, Thai, Lao, Burmese, Khmer) each
+character is one. Words are hashed with ASCII letters lowered and digits made equal, so that later steps work on numbers alone.
 Compiled code is cached on disk; compiling takes 2 to 3 s once.
 """
 
@@ -40,6 +40,8 @@ def _kind_table() -> NDArray[np.uint8]:
     kinds[0xC2, 0xA0] = _SPACE  # no-break space; the rest of 0xC2 is Latin-1 punctuation
     kinds[0xC3:0xE2] = _LETTER
     kinds[0xC3, [0x97, 0xB7]] = _SYMBOL  # the signs of multiplication and division
+    kinds[0xE0, 0xB8:0xBC] = _IDEOGRAPH  # Thai, Lao
+    kinds[0xE1, 0x80:0x82] = kinds[0xE1, 0x9E:0xA0] = _IDEOGRAPH  # Burmese, Khmer
     kinds[0xE2, 0xB0:0xB8] = _LETTER  # Glagolitic, Coptic, …; before them punctuation and symbols
     kinds[0xE3, 0x81:] = kinds[0xE4:0xEA] = _IDEOGRAPH  # kana, Han; 0xE3 0x80 is their punctuation
     kinds[0xEA:0xEE] = _LETTER  # Hangul and others
