@@ -238,3 +238,11 @@ def test_a_table_of_an_earlier_release_is_read_on(project: Opened) -> None:
     (opened.root / "docs/b.txt").write_text("The second document of all.")
     assert set(gathered(opened)) == {"docs/a.txt", "docs/b.txt"}
     assert set(table.read(["file"])["file"].to_pylist()) == {"docs/a.txt", "docs/b.txt"}
+
+
+def test_half_a_character_in_a_row_loses_nothing_else(project: Opened) -> None:
+    opened = project("rows.jsonl")
+    row = '{"id": "a\\ud800", "title": "t\\udfff", "text": "It is told with half a sign \\ud800."}'
+    (opened.root / "rows.jsonl").write_text(f'{row}\n{{"id": "b", "text": "And another row."}}\n')
+    (artifact,) = collect(opened)
+    assert artifact.meta["collected"] == 2

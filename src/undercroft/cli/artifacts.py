@@ -87,7 +87,9 @@ def _print_facts(facts: Any, indent: int) -> None:
     elif isinstance(facts, list):
         for item in facts:
             if isinstance(item, dict):
-                click.echo(pad + "  ".join(f"{value}" for value in item.values() if value != ""))
+                shown = (key if value is True else value for key, value in item.items())
+                said = (f"{value}" for value in shown if value is not False and value != "")
+                click.echo(pad + "  ".join(said))
             else:
                 click.echo(f"{pad}{item}")
 

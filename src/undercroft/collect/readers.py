@@ -110,9 +110,10 @@ def record(uri: str, number: int, value: Any) -> Collected:
 
 
 def _said(fields: dict[str, Any], *names: str) -> str:
-    """The first of the fields that says something; a zero does."""
+    """The first of the fields that says something, a zero too, with lone surrogates replaced."""
     values = (fields.get(name) for name in names)
-    return next((str(value) for value in values if value is not None and value != ""), "")
+    said = next((str(value) for value in values if value is not None and value != ""), "")
+    return said.encode("utf-8", "replace").decode()
 
 
 def _read_pdf(uri: str, data: bytes, _charset: str) -> Iterator[Collected]:
