@@ -1,6 +1,6 @@
 """How the cost of curating grows: time, memory and bytes at several sizes, and for new data.
 
-python -m benchmarks.scale [--sizes 10000 100000] [--chars 2000]
+python -m benchmarks.scale [--sizes 10000 100000] [--chars 2000] [--set curate.semantics=true]
 
 Documents are made by recombining paragraphs of this machine's documentation; a twentieth are near
 copies. Each size is collected and curated from nothing; then a hundredth of it comes in addition
@@ -15,6 +15,7 @@ import random
 import tempfile
 import threading
 import time
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -32,17 +33,21 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="The cost of curating at several sizes.")
     parser.add_argument("--sizes", type=int, nargs="+", default=[10_000, 100_000])
     parser.add_argument("--chars", type=int, default=2000, help="of a document, about")
+    parser.add_argument("--set", nargs="*", default=[], metavar="KEY=VALUE", help="settings, too")
     options = parser.parse_args()
+    settings = dict(each.split("=", 1) for each in options.set)
+    settings = {key: tomllib.loads(f"v = {value}")["v"] for key, value in settings.items()}
     rows = []
     for size in options.sizes:
         with tempfile.TemporaryDirectory() as folder:
-            rows += [[f"{size:,}", *row] for row in measured(Path(folder), size, options.chars)]
+            steps = measured(Path(folder), size, options.chars, settings)
+            rows += [[f"{size:,}", *row] for row in steps]
     heads = ["documents", "step", "seconds", "per second", "peak MB", "text MB", "table MB", "kept"]
     print(table(heads, rows))
     print(json.dumps([dict(zip(heads, row, strict=True)) for row in rows]))
 
 
-def measured(folder: Path, size: int, chars: int) -> Iterator[list[Any]]:
+def measured(folder: Path, size: int, chars: int, settings: dict[str, Any]) -> Iterator[list[Any]]:
     """A row for each step."""
     from undercroft.collect.stage import collect
     from undercroft.curate.stage import curate
@@ -52,7 +57,7 @@ def measured(folder: Path, size: int, chars: int) -> Iterator[list[Any]]:
     for name, new in (("all", size), ("1 % new", size // 100)):
         if name != "all":
             written += write(folder, "more", new, chars, seed=21)
-        project = Project.open(folder, {"collect.sources": ["data"]})
+        project = Project.open(folder, {"collect.sources": ["data"], **settings})
         with Watch() as watch:
             (raw,) = collect(project)
         yield [f"collect, {name}", *watch.row(new), round(written / 1e6), "", ""]
