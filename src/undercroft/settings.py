@@ -6,7 +6,7 @@ and the configuration reference print.
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -221,6 +221,33 @@ class CurateSettings(Section):
         return HEURISTICS if self.policy == "datatrove-parity" else tuple(self.heuristics)
 
 
+class MixtureSettings(Section):
+    """How much of which group a training set takes: `data mix`, `data export --mixed`."""
+
+    by: Literal["source", "language", "licence", "domain"] = Field(
+        "source", description="what makes a group"
+    )
+    temperature: float = Field(
+        1.0,
+        ge=1,
+        allow_inf_nan=False,
+        description="a group's share is that of its characters to the power of 1/temperature "
+        "(as in mT5): 1 leaves the natural proportions, more of it makes them more equal",
+    )
+    weights: dict[str, Annotated[float, Field(ge=0, le=1e9)]] = Field(
+        default_factory=dict,
+        description="group = factor of its share, as [mixture.weights]; 0 leaves a group out",
+    )
+    max_epochs: int = Field(
+        4,
+        ge=1,
+        description="no document is taken more often; up to about 4 times is nearly as good as "
+        "new data. What a group cannot give is shared among the others",
+    )
+    chars: int = Field(0, ge=0, description="size to aim at, in characters; 0: the dataset's")
+    seed: int = Field(20, description="seed of which documents are taken, and in which order")
+
+
 class IndexSettings(Section):
     """A dataset -> chunks with vectors and full text."""
 
@@ -420,6 +447,7 @@ class Settings(Section):
     store: StoreSettings = StoreSettings()
     collect: CollectSettings = CollectSettings()
     curate: CurateSettings = CurateSettings()
+    mixture: MixtureSettings = MixtureSettings()
     index: IndexSettings = IndexSettings()
     retrieve: RetrieveSettings = RetrieveSettings()
     annotate: AnnotateSettings = AnnotateSettings()

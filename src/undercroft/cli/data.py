@@ -12,6 +12,7 @@ import click
 
 from undercroft.cli.artifacts import size
 from undercroft.cli.main import State, print_json
+from undercroft.cli.mix import mix, print_mixture
 from undercroft.cli.review import reject, release, review
 from undercroft.errors import BadInput, Tampered
 
@@ -29,7 +30,7 @@ def data() -> None:
     """
 
 
-for command in (review, release, reject):
+for command in (review, release, reject, mix):
     data.add_command(command)
 
 
@@ -175,20 +176,32 @@ def restore(state: State, name: str, newest: bool, reason: str) -> None:
     show_default=True, help="Of the data; card and Croissant description come with both.",
 )  # fmt: skip
 @click.option("--purpose", default="", help="Only the rows and columns that this one may see.")
+@click.option("--mixed", is_flag=True, help="As [mixture] says; see it with: undercroft data mix")
 @as_json_option
 @click.pass_obj
-def export(state: State, name: str, folder: Path, form: Any, purpose: str, as_json: bool) -> None:
-    """Write the kept documents as files for `datasets`, pandas, DuckDB and Croissant loaders."""
+def export(
+    state: State, name: str, folder: Path, form: Any, purpose: str, mixed: bool, as_json: bool
+) -> None:
+    """Write the kept documents as files for `datasets`, pandas, DuckDB and Croissant loaders.
+
+    With --mixed a group gives as much as [mixture] says; a document that is taken again has a row
+    for each time, counted in the column `epoch`.
+    """
     from undercroft.versions.export import export as write
+    from undercroft.versions.mixture import mixture
     from undercroft.versions.names import dataset_of
 
     project = state.project()
     artifact = dataset_of(project, name)
+    drawn = mixture(project, artifact, project.settings.mixture, purpose) if mixed else None
     with _progress("export", as_json) as tell:
-        files = write(project, artifact, folder, form, tell, purpose=purpose)
+        files = write(project, artifact, folder, form, tell, purpose=purpose, mixed=drawn)
     if as_json:
-        print_json({"dataset": str(artifact.ref), "files": [asdict(file) for file in files]})
+        written = {"dataset": str(artifact.ref), "files": [asdict(file) for file in files]}
+        print_json({**written, "mixture": asdict(drawn.mixture)} if drawn else written)
         return
+    if drawn:
+        print_mixture(drawn.mixture)
     for file in files:
         click.echo(f"{size(file.size_bytes):>9}  {folder / file.name}")
     click.echo(f"{artifact.ref} is in {folder}, with its card and croissant.json")

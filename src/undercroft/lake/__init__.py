@@ -17,7 +17,7 @@ from undercroft.lake.lake import Lake
 from undercroft.lake.where import any_of, equals, quote
 
 if TYPE_CHECKING:
-    from undercroft.lake.dataset import read_dataset, read_selection
+    from undercroft.lake.dataset import read_dataset, read_kept, read_selection, take_kept
     from undercroft.lake.purge import Purged
     from undercroft.lake.rows import with_digests
     from undercroft.lake.table import Table
@@ -31,7 +31,9 @@ __all__ = [
     "equals",
     "quote",
     "read_dataset",
+    "read_kept",
     "read_selection",
+    "take_kept",
     "with_digests",
 ]
 
@@ -44,7 +46,9 @@ def __getattr__(name: str) -> Any:
         "Table": "table",
         "Purged": "purge",
         "read_dataset": "dataset",
+        "read_kept": "dataset",
         "read_selection": "dataset",
+        "take_kept": "dataset",
         "with_digests": "rows",
     }
     if name not in homes:

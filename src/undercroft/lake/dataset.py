@@ -31,24 +31,68 @@ def read_dataset(
     Raises `NotFound` when the selection or the table's version is gone, and `Denied` for a column
     that the purpose does not show.
     """
-    selection = read_selection(lake, artifact)
-    kept = selection.filter(selection["kept"])
-    wanted = list(COLUMNS if columns is None else columns)
-    declared = artifact.meta.get("purposes", {})
-    if purpose in declared:
-        kept = kept.filter(_serves(kept["purposes"], purpose))
-        wanted = _shown(purpose, declared[purpose]["columns"], columns)
+    kept = _kept(lake, artifact, purpose)
+    wanted = columns_for(artifact, purpose, columns)
     documents = lake.table(str(artifact.meta["table"])).read(
         columns=list(dict.fromkeys(["id", *wanted])), version=int(artifact.meta["version"])
     )
     rows = pc.index_in(kept["id"], value_set=documents["id"].combine_chunks())
     present = pc.is_valid(rows)
     documents = documents.take(rows.filter(present))
-    if "text" in wanted:
-        masks = kept["mask"].filter(present)
-        position = documents.column_names.index("text")
-        documents = documents.set_column(position, "text", _masked(documents["text"], masks))
-    return documents.select(wanted)
+    return _with_masks(documents.select(wanted), kept["mask"].filter(present))
+
+
+def _with_masks(documents: pa.Table, masks: pa.ChunkedArray) -> pa.Table:
+    if "text" not in documents.column_names:
+        return documents
+    position = documents.column_names.index("text")
+    return documents.set_column(position, "text", _masked(documents["text"], masks))
+
+
+def read_kept(lake: Lake, artifact: Artifact, purpose: str = "") -> pa.Table:
+    """Which documents `read_dataset` would give, without their texts, for `take_kept`.
+
+    Columns: ``id``; ``place``, the row in the documents table; ``num_chars``, the characters that
+    the masks leave; ``mask``. Raises as `read_dataset` does.
+    """
+    kept = _kept(lake, artifact, purpose).select(["id", "mask"])
+    documents = lake.table(str(artifact.meta["table"])).read(
+        columns=["id", "num_chars"], version=int(artifact.meta["version"])
+    )
+    places = pc.index_in(kept["id"], value_set=documents["id"].combine_chunks())
+    kept = kept.append_column("place", places).filter(pc.is_valid(places))
+    lost = pa.array(
+        [masked_chars(mask) if mask else 0 for mask in kept["mask"].to_pylist()], pa.int32()
+    )
+    left = pc.subtract(pc.fill_null(documents["num_chars"].take(kept["place"]), 0), lost)
+    return kept.append_column("num_chars", left)
+
+
+def take_kept(lake: Lake, artifact: Artifact, kept: pa.Table, columns: Sequence[str]) -> pa.Table:
+    """The documents of rows of `read_kept`, in their order and as often as they are there."""
+    documents = lake.table(str(artifact.meta["table"])).take(
+        kept["place"].to_pylist(), columns, int(artifact.meta["version"])
+    )
+    return _with_masks(documents, kept["mask"])
+
+
+def columns_for(
+    artifact: Artifact, purpose: str = "", columns: Sequence[str] | None = None
+) -> list[str]:
+    """The columns that a reader for ``purpose`` gets; raises `Denied` for one it does not show."""
+    declared = artifact.meta.get("purposes", {})
+    if purpose in declared:
+        return _shown(purpose, declared[purpose]["columns"], columns)
+    return list(COLUMNS if columns is None else columns)
+
+
+def _kept(lake: Lake, artifact: Artifact, purpose: str) -> pa.Table:
+    """The rows of the selection that are kept and may serve ``purpose``."""
+    selection = read_selection(lake, artifact)
+    kept = selection.filter(selection["kept"])
+    if purpose in artifact.meta.get("purposes", {}):
+        kept = kept.filter(_serves(kept["purposes"], purpose))
+    return kept
 
 
 def _serves(purposes: pa.ChunkedArray, purpose: str) -> pa.Array:
@@ -108,3 +152,14 @@ def mask_text(text: str, mask: Sequence[Mapping[str, Any]]) -> str:
             pieces += [text[done : span["start"]], span["label"]]
         done = max(done, span["end"])
     return "".join([*pieces, text[done:]])
+
+
+def masked_chars(mask: Sequence[Mapping[str, Any]]) -> int:
+    """How many characters shorter `mask_text` makes a text."""
+    lost = done = 0
+    for span in sorted(mask, key=lambda each: (each["start"], -each["end"])):
+        if span["start"] >= done:
+            lost -= len(span["label"])
+        lost += max(span["end"] - max(done, span["start"]), 0)
+        done = max(done, span["end"])
+    return lost

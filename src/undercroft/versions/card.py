@@ -8,15 +8,20 @@ from typing import Any
 
 from undercroft.project import Project
 from undercroft.records import Artifact, Run
+from undercroft.versions.mixture import Mixture
 
 #: Hugging Face's size categories: the first bound that is not exceeded.
 _SIZES = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (10**6, "100K<n<1M"))
+_MOST_GROUPS = 50  # of a mixture that are listed
 
 
-def card(project: Project, artifact: Artifact, data_files: str = "") -> str:
+def card(
+    project: Project, artifact: Artifact, data_files: str = "", mixture: Mixture | None = None
+) -> str:
     """A dataset card as Hugging Face reads it: YAML front matter, then Markdown.
 
-    ``data_files`` is the pattern of the files beside it, where there are any.
+    ``data_files`` is the pattern of the files beside it, where there are any, and ``mixture`` what
+    they hold, where that is not every document once.
     """
     meta = artifact.meta
     run = project.ledger.run_of(artifact)
@@ -24,12 +29,13 @@ def card(project: Project, artifact: Artifact, data_files: str = "") -> str:
     licences = _by(project, artifact, "licence")
     return "\n".join(
         [
-            *_front_matter(artifact, licences, data_files),
+            *_front_matter(artifact, licences, data_files, mixture.rows if mixture else kept),
             f"# {project.title}: {artifact.name}, version {artifact.ref.version}",
             "",
             f"{kept:,} of {total:,} documents, {int(meta['chars']):,} characters. "
             f"Selection digest `{artifact.digest}`.",
             "",
+            *(_mixture(mixture) if mixture else ()),
             "## Where it comes from",
             "",
             *_provenance(run),
@@ -59,20 +65,43 @@ def card(project: Project, artifact: Artifact, data_files: str = "") -> str:
 
 
 def _front_matter(
-    artifact: Artifact, licences: Mapping[str, int], data_files: str
+    artifact: Artifact, licences: Mapping[str, int], data_files: str, rows: int
 ) -> Iterable[str]:
-    kept = int(artifact.meta["kept"])
     facts: dict[str, Any] = {
         "pretty_name": artifact.name,
         "license": next(iter(licences)) if len(licences) == 1 else "other",
         "language": [code for code in artifact.meta["languages"] if code != "und"],
-        "size_categories": [next((word for most, word in _SIZES if kept <= most), "n>1M")],
+        "size_categories": [next((word for most, word in _SIZES if rows <= most), "n>1M")],
         "tags": ["undercroft"],
     }
     if data_files:
         facts["configs"] = [{"config_name": "default", "data_files": data_files}]
     lines = [f"{name}: {json.dumps(value)}" for name, value in facts.items()]  # JSON is YAML
     return ("---", *lines, "---")
+
+
+def _mixture(mixture: Mixture) -> list[str]:
+    """What the files hold of each group; shares of characters, asked for and come out."""
+    lines = [
+        f"| {_cell(part.name)} | {part.documents:,} | {part.natural:.2%} | {part.asked:.2%} | "
+        f"{part.share:.2%} | {part.rows:,} | {part.epochs:.2f} |"
+        for part in mixture.parts[:_MOST_GROUPS]
+    ]
+    more = len(mixture.parts) - len(lines)
+    return [
+        "## Mixture",
+        "",
+        f"The files hold a mixture {mixture}: {mixture.rows:,} rows, {mixture.chars:,} characters "
+        f"({mixture.asked_chars:,} were asked for). A document that is taken again has a row for "
+        "each time; the column `epoch` counts them. Rows are shuffled.",
+        "",
+        f"| {mixture.settings['by']} | documents | natural share | asked share | share | rows "
+        "| epochs |",
+        "|---|---:|---:|---:|---:|---:|---:|",
+        *lines,
+        *([f"| … and {more:,} more | | | | | | |"] if more else []),
+        "",
+    ]
 
 
 def _provenance(run: Run) -> list[str]:

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Final
 
 from undercroft.project import Project
 from undercroft.records import Artifact
+from undercroft.versions.groups import NONE, domains
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -88,7 +89,7 @@ def composition(project: Project, artifact: Artifact) -> Composition:
     dimensions = {
         "language": rows["language"],
         "source": rows["source"],
-        "domain": _domains(rows["uri"]),
+        "domain": domains(rows["uri"]),
         "licence": rows["licence"],
         "usage": rows["usage"],
         "media type": rows["mime"],
@@ -140,7 +141,7 @@ def _groups(rows: pa.Table, values: pa.ChunkedArray) -> list[Group]:
     sizes, chars = Counter[str](), Counter[tuple[str, bool]]()
     removed: dict[str, Counter[str]] = {}
     for row in counts.to_pylist():
-        name, rule = str(row["group"] or "(none)"), row["rule"]
+        name, rule = str(row["group"] or NONE), row["rule"]
         sizes[name] += row["count_all"]
         chars[name, not rule] += row["num_chars_sum"] or 0
         removed.setdefault(name, Counter()).update({rule: row["count_all"]} if rule else {})
@@ -187,15 +188,6 @@ def _is_uneven(group: Group, documents: int, kept: int, level: float) -> bool:
     spread = math.sqrt(pooled * (1 - pooled) * (1 / group.documents + 1 / others))
     z = (rate - group.kept_rate) / spread if spread else 0.0
     return math.erfc(z / math.sqrt(2)) < level
-
-
-def _domains(uris: pa.ChunkedArray) -> pa.ChunkedArray:
-    """The host of web addresses, also within archives; else the first folder or file."""
-    import pyarrow.compute as pc
-
-    host = pc.struct_field(pc.extract_regex(uris, r"https?://(?P<host>[^/]+)"), "host")
-    folder = pc.struct_field(pc.extract_regex(uris, r"^(?:file://)?/*(?P<part>[^/#!]+)"), "part")
-    return pc.coalesce(host, folder)
 
 
 def _years(project: Project, artifact: Artifact, ids: pa.ChunkedArray) -> pa.ChunkedArray:

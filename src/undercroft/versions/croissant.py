@@ -60,7 +60,7 @@ class _File(Protocol):
 def croissant(
     artifact: Artifact, schema: pa.Schema, files: Sequence[_File], form: str
 ) -> dict[str, Any]:
-    """The description of ``files``, whose rows have ``schema``; every column is text."""
+    """The description of ``files``, whose rows have ``schema``: texts and whole numbers."""
     created = artifact.created_at.date().isoformat()
     return {
         "@context": dict(CONTEXT),
@@ -97,16 +97,16 @@ def _records(schema: pa.Schema, file: _File, form: str, number: int) -> dict[str
         "field": [
             {
                 "@type": "cr:Field",
-                "@id": f"{name}/{column}",
-                "name": column,
-                "dataType": "sc:Text",
+                "@id": f"{name}/{field.name}",
+                "name": field.name,
+                "dataType": "sc:Integer" if str(field.type).startswith("int") else "sc:Text",
                 "source": {
                     "fileObject": {"@id": file.name},
-                    "extract": {"column": column}
+                    "extract": {"column": field.name}
                     if form == "parquet"
-                    else {"jsonPath": f"$.{column}"},
+                    else {"jsonPath": f"$.{field.name}"},
                 },
             }
-            for column in schema.names
+            for field in schema
         ],
     }
