@@ -7,6 +7,7 @@ better, whichever way the unit counts.
 from __future__ import annotations
 
 import json
+import os
 import statistics
 import subprocess
 import sys
@@ -46,6 +47,12 @@ def peer_environment(name: str, requirements: Sequence[str]) -> Path:
         subprocess.run([*pip, *requirements], check=True, stderr=subprocess.DEVNULL)
         done.write_text(wanted)
     return folder / "bin"
+
+
+def environment() -> dict[str, str]:
+    """The variables that programs of ours run with: as where they are installed, bytecode is kept."""
+    kept = {key: value for key, value in os.environ.items() if key != "PYTHONDONTWRITEBYTECODE"}
+    return {**kept, "PYTHONPYCACHEPREFIX": str(PEERS / "bytecode")}
 
 
 def version_of(binaries: Path, package: str) -> str:
