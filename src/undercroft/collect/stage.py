@@ -7,6 +7,7 @@ source is dropped from the new version, and what cannot be read is a row that sa
 from __future__ import annotations
 
 import hashlib
+import time
 from collections import Counter
 from collections.abc import Iterator
 from typing import Any, Final
@@ -22,6 +23,7 @@ from undercroft.stage import Made, StageRun, stage
 
 TABLE: Final = "raw"
 MOST_ERASURES: Final = 100_000
+RETRY_S: Final = 600.0
 _DIGESTED_ROWS: Final = 8_192
 
 
@@ -29,7 +31,19 @@ def fingerprint(project: Project, params: CollectSettings) -> str:
     """What the sources look like from outside, so that an unchanged world is not read again."""
     prints = [source_of(each, project, params).fingerprint() for each in params.sources]
     erased = sorted(forgotten(project))
-    return hashlib.sha256("\n".join([*params.sources, *prints, *erased]).encode()).hexdigest()
+    said = [*params.sources, *prints, *erased, *_unfinished(project)]
+    return hashlib.sha256("\n".join(said).encode()).hexdigest()
+
+
+def _unfinished(project: Project) -> list[str]:
+    """Says something else every `RETRY_S` while something could not be read for the moment, and
+    something else than before once it can: the sources look the same from outside."""
+    made = project.ledger.artifacts("raw", project.name)
+    lacking = [each for each in made if "unreadable" in each.meta.get("rejected", {})]
+    if not lacking:
+        return []
+    is_due = made[0] in lacking
+    return [f"{len(lacking)}", f"{time.time() // RETRY_S:.0f}" if is_due else ""]
 
 
 def forgotten(project: Project) -> set[str]:

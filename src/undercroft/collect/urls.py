@@ -15,6 +15,11 @@ from undercroft.nesting import flattened
 _DEFAULT_PORTS: Final = {"http": 80, "https": 443}
 #: Parameters that only say how a visitor came.
 _TRACKING: Final = re.compile(r"(?:utm_\w+|gclid|fbclid|mc_[ce]id|ref_src)\Z", re.I)
+#: Parameters that say who visits, which every visit has another of.
+_SESSION: Final = re.compile(
+    r"(?:phpsessid|jsessionid|aspsessionid\w*|session_?id|cfid|cftoken)=|s?sid=\w{16,}\Z", re.I
+)
+_SESSION_IN_PATH: Final = re.compile(r";jsessionid=[\w.!-]*", re.I)
 _ESCAPE: Final = re.compile("%([0-9A-Fa-f]{2})")
 _LONE_PERCENT: Final = re.compile("%(?![0-9A-Fa-f]{2})")
 _LINKS: Final = (
@@ -28,8 +33,8 @@ _SAFE: Final = "-._~!$&'()*+,;=:@/?%"
 def canonical(url: str, base: str = "") -> str | None:
     """``url``, resolved against ``base``, in its one spelling (RFC 3986, section 6.2).
 
-    Scheme and host are lowered, default ports, fragments and tracking parameters left out, dot
-    segments resolved and escapes made uniform. None for what is no http(s) address.
+    Scheme and host are lowered, default ports, fragments, tracking parameters and ids of sessions
+    left out, dot segments resolved and escapes made uniform. None for what is no http(s) address.
     """
     try:
         parts = urlsplit(urljoin(base, url.strip()))
@@ -41,11 +46,15 @@ def canonical(url: str, base: str = "") -> str | None:
     netloc = f"[{host}]" if ":" in host else host
     if port is not None and port != _DEFAULT_PORTS[parts.scheme]:
         netloc += f":{port}"
-    path = _escaped(_without_dots(_escaped(parts.path)))
-    pairs = parts.query.split("&")
-    query = "&".join(pair for pair in pairs if not _TRACKING.match(pair.partition("=")[0]))
+    path = _escaped(_without_dots(_escaped(_SESSION_IN_PATH.sub("", parts.path))))
+    query = "&".join(pair for pair in parts.query.split("&") if not _is_of_the_visit(pair))
     query = _escaped(query.strip("&"))
     return urlunsplit((parts.scheme, netloc, path or "/", query, ""))
+
+
+def _is_of_the_visit(pair: str) -> bool:
+    is_tracking = _TRACKING.match(pair.partition("=")[0]) is not None
+    return is_tracking or _SESSION.match(pair) is not None
 
 
 def _escaped(text: str) -> str:
