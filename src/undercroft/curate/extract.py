@@ -67,13 +67,16 @@ def _second_opinion(html: str) -> str:
     except ImportError:
         raise MissingExtra("trafilatura", "data") from None
     logging.getLogger("trafilatura").setLevel(logging.CRITICAL)
-    found = trafilatura.extract(
-        html,
-        output_format="markdown",
-        include_comments=False,
-        include_tables=True,
-        include_formatting=True,
-        favor_recall=True,
-        deduplicate=False,
-    )
-    return str(found or trafilatura.html2txt(html) or "")
+    try:
+        found = trafilatura.extract(
+            html,
+            output_format="markdown",
+            include_comments=False,
+            include_tables=True,
+            include_formatting=True,
+            favor_recall=True,
+            deduplicate=False,
+        )
+        return str(found or trafilatura.html2txt(html) or "")
+    except Exception:  # such as for control characters: then there is no second opinion
+        return ""
