@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from undercroft.lake import equals, read_dataset
-from undercroft.lake.dataset import mask_text
+from undercroft.lake.dataset import mask_text, masked_chars
 from undercroft.lake.schemas import DOCUMENTS, SELECTION
 from undercroft.records import Artifact, Ref
 
@@ -90,7 +90,9 @@ def test_fifty_thousand_documents_are_read_in_seconds(lake, tmp_path):
 )
 def test_masking_hides_every_masked_character_and_no_other(text, pairs):
     spans = [(min(p), min(max(p), len(text))) for p in pairs if min(p) < min(max(p), len(text))]
-    masked = mask_text(text, [{"start": a, "end": b, "label": "\0"} for a, b in spans])
+    mask = [{"start": a, "end": b, "label": "\0"} for a, b in spans]
+    masked = mask_text(text, mask)
+    assert len(masked) == len(text) - masked_chars(mask)
     hidden = {i for a, b in spans for i in range(a, b)}
     left = "".join(c for i, c in enumerate(text) if i not in hidden)
     assert masked.count("\0") - text.count("\0") <= len(spans)

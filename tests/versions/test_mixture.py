@@ -221,6 +221,14 @@ def test_every_document_is_as_likely_to_be_taken_and_to_come_first() -> None:
     assert 5 < first[True] < 40  # 20 of 400: the order says nothing of the draw
 
 
+def test_each_epoch_begins_with_documents_of_its_own() -> None:
+    documents = {str(n): (5, 0) for n in range(40)}
+    first = {name for name, _ in drawn(documents, 100)}
+    twice = {name for name, epoch in drawn(documents, 300) if epoch == 2}
+    assert len(first) == len(twice) == 20
+    assert 3 < len(first & twice) < 17
+
+
 # --- exports -----------------------------------------------------------------------------------
 
 
@@ -255,6 +263,9 @@ def test_the_card_and_the_description_say_the_mixture(made: Made, tmp_path: Path
     part = found.mixture.parts[0]
     assert f"| large.jsonl | 96 | {part.natural:.2%} | {part.asked:.2%} | {part.share:.2%}" in card
     described = json.loads((tmp_path / "out" / "croissant.json").read_text())
+    assert (
+        f"126 documents, mixed {found.mixture}: {len(found.rows)} rows." in described["description"]
+    )
     kinds = {field["name"]: field["dataType"] for field in described["recordSet"][0]["field"]}
     assert (kinds["epoch"], kinds["text"]) == ("sc:Integer", "sc:Text")
     assert "## Mixture" not in run(made, "card").output

@@ -61,11 +61,11 @@ def read_kept(lake: Lake, artifact: Artifact, purpose: str = "") -> pa.Table:
     )
     places = pc.index_in(kept["id"], value_set=documents["id"].combine_chunks())
     kept = kept.append_column("place", places).filter(pc.is_valid(places))
-    lost = pa.array(
-        [masked_chars(mask) if mask else 0 for mask in kept["mask"].to_pylist()], pa.int32()
-    )
-    left = pc.subtract(pc.fill_null(documents["num_chars"].take(kept["place"]), 0), lost)
-    return kept.append_column("num_chars", left)
+    chars = pc.fill_null(documents["num_chars"].take(kept["place"]), 0).combine_chunks()
+    has_mask = _has_mask(kept["mask"]).combine_chunks()
+    lost = [masked_chars(mask) for mask in kept["mask"].filter(has_mask).to_pylist()]
+    left = pc.subtract(chars.filter(has_mask), pa.array(lost, chars.type))
+    return kept.append_column("num_chars", pc.replace_with_mask(chars, has_mask, left))
 
 
 def take_kept(lake: Lake, artifact: Artifact, kept: pa.Table, columns: Sequence[str]) -> pa.Table:
@@ -126,7 +126,7 @@ def read_selection(lake: Lake, artifact: Artifact) -> pa.Table:
 
 def _masked(texts: pa.ChunkedArray, masks: pa.ChunkedArray) -> pa.ChunkedArray:
     """``texts`` with their masks applied; only texts that have one are touched."""
-    has_mask = pc.greater(pc.fill_null(pc.list_value_length(masks), 0), 0)
+    has_mask = _has_mask(masks)
     if not pc.any(has_mask).as_py():
         return texts
     replaced = [
@@ -138,6 +138,10 @@ def _masked(texts: pa.ChunkedArray, masks: pa.ChunkedArray) -> pa.ChunkedArray:
     return pc.replace_with_mask(
         texts.combine_chunks(), has_mask.combine_chunks(), pa.array(replaced, texts.type)
     )
+
+
+def _has_mask(masks: pa.ChunkedArray) -> pa.ChunkedArray:
+    return pc.greater(pc.fill_null(pc.list_value_length(masks), 0), 0)
 
 
 def mask_text(text: str, mask: Sequence[Mapping[str, Any]]) -> str:

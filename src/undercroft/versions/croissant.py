@@ -58,16 +58,19 @@ class _File(Protocol):
 
 
 def croissant(
-    artifact: Artifact, schema: pa.Schema, files: Sequence[_File], form: str
+    artifact: Artifact, schema: pa.Schema, files: Sequence[_File], form: str, how: str = ""
 ) -> dict[str, Any]:
-    """The description of ``files``, whose rows have ``schema``: texts and whole numbers."""
+    """The description of ``files``, whose rows have ``schema``: texts and whole numbers.
+
+    ``how`` goes on to say what they hold, where that is not every document once.
+    """
     created = artifact.created_at.date().isoformat()
     return {
         "@context": dict(CONTEXT),
         "@type": "sc:Dataset",
         "conformsTo": "http://mlcommons.org/croissant/1.0",
         "name": artifact.name,
-        "description": f"{artifact.ref}: {int(artifact.meta['kept']):,} documents.",
+        "description": f"{artifact.ref}: {int(artifact.meta['kept']):,} documents{how}.",
         "version": f"{artifact.ref.version}.0.0",
         "datePublished": created,
         "license": "See README.md",

@@ -119,7 +119,8 @@ def _make(
         files.append(_file(folder, name))
     text = card(project, artifact, f"data/*.{form}", content.mixture)
     (folder / "README.md").write_text(text, encoding="utf-8")
-    described = json.dumps(croissant(artifact, content.schema, files, form), indent=2)
+    how = f", mixed {content.mixture}: {content.num_rows:,} rows" if content.mixture else ""
+    described = json.dumps(croissant(artifact, content.schema, files, form, how), indent=2)
     (folder / "croissant.json").write_text(described + "\n", encoding="utf-8")
     return files
 

@@ -1,8 +1,8 @@
 """A mixture: how much of which group a training set takes, and the documents that make it.
 
 `mixture` reads sizes, not texts, and gives a `Drawn`: the shares that were asked for and came of
-it, and the rows to write, whose texts `batches` reads piece by piece. About 100 bytes a document
-are held meanwhile. The arithmetic is in `sampling`.
+it, and the rows to write, whose texts `batches` reads piece by piece. A few hundred bytes a
+document are held meanwhile. The arithmetic is in `sampling`.
 """
 
 from __future__ import annotations
@@ -130,7 +130,7 @@ def mixture(
     wanted = sampling.shares(sizes, settings.temperature, settings.weights)
     chars = settings.chars or sum(sizes.values())
     given = sampling.budgets(sizes, wanted, chars, settings.max_epochs)
-    keys = sampling.base_keys(grouped.kept["id"].to_pylist(), settings.seed)
+    keys = sampling.base_keys(_ids(grouped.kept), settings.seed)
     budgets = [given[name] for name in grouped.names]
     rows, epochs = sampling.draw(keys, grouped.chars, grouped.numbers, budgets, settings.max_epochs)
     if not len(rows):
@@ -206,6 +206,11 @@ def _grouped(
     own, numbers = np.unique(ranks[numbers[kept["place"].to_numpy()]], return_inverse=True)
     chars = kept["num_chars"].to_numpy().astype(np.int64)
     return Grouped(kept, chars, [names[by_name[each]] for each in own], numbers)
+
+
+def _ids(kept: pa.Table) -> Iterator[str]:
+    for batch in kept.select(["id"]).to_batches(max_chunksize=8192):
+        yield from batch["id"].to_pylist()
 
 
 def _sizes(grouped: Grouped) -> dict[str, int]:

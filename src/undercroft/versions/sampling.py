@@ -60,8 +60,8 @@ def base_keys(ids: Iterable[str], seed: int) -> NDArray[np.uint64]:
     import numpy as np
 
     key = hashlib.sha256(str(seed).encode()).digest()
-    hashed = (hashlib.blake2b(each.encode(), digest_size=8, key=key).digest() for each in ids)
-    return np.frombuffer(b"".join(hashed), "<u8")
+    digests = (hashlib.blake2b(each.encode(), digest_size=8, key=key).digest() for each in ids)
+    return np.fromiter((int.from_bytes(each, "little") for each in digests), np.uint64)
 
 
 def draw(
