@@ -300,8 +300,8 @@ class ModelSettings(Section):
     context: int = Field(2048, ge=256, description="tokens of context the engine serves")
 
 
-class TrainSettings(Section):
-    """Examples -> a model."""
+class LoopSettings(Section):
+    """What every training run is told; `TrainSettings` and `PretrainSettings` are its forms."""
 
     minutes: float = Field(2.0, gt=0, description="wall-clock budget of training; more is better")
     batch_size: int = Field(8, gt=0, description="examples per optimizer step")
@@ -312,7 +312,59 @@ class TrainSettings(Section):
     )
     weight_decay: float = Field(0.0, ge=0, description="decoupled weight decay")
     max_grad_norm: float = Field(1.0, gt=0, description="gradients are clipped to this norm")
+    max_steps: int = Field(0, ge=0, description="stop after this many steps; 0: the minutes decide")
+    checkpoint_seconds: float = Field(
+        60.0, gt=0, description="a crash loses at most this much training"
+    )
+    precision: Literal["bf16", "fp32"] = Field(
+        "bf16", description="number format of weights and activations"
+    )
+    seed: int = Field(20, description="seed of order and initialisation")
+    mlflow: str = Field("", description="MLflow tracking URI; empty: SQLite under .undercroft/")
+
+
+class PretrainSettings(LoopSettings):
+    """A dataset -> a model from random weights: `undercroft pretrain`."""
+
+    layers: int = Field(6, gt=0, description="blocks of attention and feed-forward")
+    width: int = Field(256, gt=0, description="size of a token's vector; a multiple of 2 * heads")
+    heads: int = Field(4, gt=0, description="attention heads")
+    kv_heads: int = Field(2, gt=0, description="heads of keys and values; a divisor of heads")
+    vocabulary: int = Field(
+        0, ge=0, description="tokens of the tokenizer; 0: as many as the text gives, up to 8192"
+    )
+    context: int = Field(
+        512, ge=8, description="tokens of a sequence; longer documents are cut into several"
+    )
+    batch_size: int = Field(32, gt=0, description="sequences per optimizer step")
+    micro_batch_size: int = Field(8, gt=0, description="sequences per forward pass")
+    learning_rate: float = Field(1e-3, gt=0, description="peak learning rate (AdamW)")
+    weight_decay: float = Field(0.1, ge=0, description="decoupled weight decay")
+
+
+class TuneSettings(LoopSettings):
+    """What training runs are told that start from a model; LoRA is a way of all of them."""
+
     max_tokens: int = Field(1024, ge=64, description="longer examples are left out")
+    lora_rank: int = Field(
+        0, ge=0, description="train adapters of this rank (LoRA), not the weights; 0: the weights"
+    )
+    lora_alpha: float = Field(
+        32.0, gt=0, description="what adapters add is multiplied by this over their rank"
+    )
+    lora_targets: list[str] = Field(
+        default_factory=list,
+        description="names of the linear layers with adapters, such as q_proj; empty: every one "
+        "but the head",
+    )
+    lora_dropout: float = Field(
+        0.0, ge=0, lt=1, description="share of an adapter's inputs dropped in training"
+    )
+
+
+class TrainSettings(TuneSettings):
+    """Examples -> a model."""
+
     unanswerable: float = Field(
         0.04,
         ge=0,
@@ -320,16 +372,25 @@ class TrainSettings(Section):
         description="share of unanswerable examples trained on, of those there are; "
         "in a short run more of them teach refusing before answering",
     )
-    max_steps: int = Field(0, ge=0, description="stop after this many steps; 0: the minutes decide")
-    checkpoint_seconds: float = Field(
-        60.0, gt=0, description="a crash loses at most this much training"
-    )
     objective: str = Field("sft", description="what is minimised")
-    precision: Literal["bf16", "fp32"] = Field(
-        "bf16", description="number format of weights and activations"
+
+
+class AlignSettings(TuneSettings):
+    """A model and preference pairs -> a model: `undercroft align`."""
+
+    objective: Literal["dpo", "ipo", "reward"] = Field(
+        "dpo",
+        description="dpo and ipo: a model that prefers what was chosen; reward: one that tells "
+        "how good an answer is, by a number",
     )
-    seed: int = Field(20, description="seed of order and initialisation")
-    mlflow: str = Field("", description="MLflow tracking URI; empty: SQLite under .undercroft/")
+    beta: float = Field(
+        0.1, gt=0, description="how close dpo and ipo stay to the parent; more is closer"
+    )
+    batch_size: int = Field(8, gt=0, description="pairs per optimizer step")
+    micro_batch_size: int = Field(2, gt=0, description="pairs per forward pass")
+    lora_rank: int = Field(
+        16, ge=0, description="train adapters of this rank (LoRA), not the weights; 0: the weights"
+    )
 
 
 class CompressSettings(Section):
@@ -452,7 +513,9 @@ class Settings(Section):
     retrieve: RetrieveSettings = RetrieveSettings()
     annotate: AnnotateSettings = AnnotateSettings()
     model: ModelSettings = ModelSettings()
+    pretrain: PretrainSettings = PretrainSettings()
     train: TrainSettings = TrainSettings()
+    align: AlignSettings = AlignSettings()
     compress: CompressSettings = CompressSettings()
     evaluate: EvaluateSettings = EvaluateSettings()
     release: ReleaseSettings = ReleaseSettings()

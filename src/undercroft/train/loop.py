@@ -8,18 +8,17 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence, Sized
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import numpy as np
 import torch
 from torch import nn
 
 from undercroft.errors import BadInput, StageFailed
-from undercroft.records import Example
-from undercroft.settings import TrainSettings
+from undercroft.settings import LoopSettings
 from undercroft.train import checkpoint
 from undercroft.train.data import Sampler
 from undercroft.train.objective import Batch, Objective
@@ -27,6 +26,8 @@ from undercroft.train.optimizer import MasterAdamW
 from undercroft.train.schedule import Schedule
 
 MAX_SKIPPED_IN_A_ROW = 5
+
+S = TypeVar("S", bound=Sized)
 
 Report = Callable[["Point", Schedule], None]
 Event = Callable[[str, Mapping[str, Any]], None]
@@ -46,7 +47,11 @@ class Point:
 
 @dataclass
 class Tally:
-    """Sums over the run so far; in the checkpoint."""
+    """Sums over the run so far, and what was read when; in the checkpoint.
+
+    ``positions`` are the sampler's after each step, ``dropped`` the steps that the guard dropped,
+    and ``partly`` names, for samples that were not read whole, the ids of what was.
+    """
 
     tokens: int = 0
     targets: int = 0
@@ -55,36 +60,42 @@ class Tally:
     skipped_in_a_row: int = 0
     left_out: int = 0
     losses: list[float] = field(default_factory=list)
+    positions: list[int] = field(default_factory=list)
+    dropped: list[int] = field(default_factory=list)
+    partly: dict[str, list[str]] = field(default_factory=dict)
 
 
-class Run:
+class Run(Generic[S]):
     """The state of one training run.
 
-    ``packs`` are examples that are read in one forward pass. ``event`` records what deserves
-    notice; ``report`` is told of each step and may raise to stop the run.
+    Each of ``samples`` is read in one forward pass. ``event`` records what deserves notice;
+    ``report`` is told of each step and may raise to stop the run. ``section`` is the one of the
+    settings that ``params`` are, for what errors advise.
     """
 
     def __init__(
         self,
         model: nn.Module,
-        objective: Objective,
-        packs: Sequence[tuple[Example, ...]],
-        params: TrainSettings,
+        objective: Objective[S],
+        samples: Sequence[S],
+        params: LoopSettings,
         *,
         folder: Path,
         config_digest: str,
         event: Event,
+        section: str = "train",
     ) -> None:
         _seed_everything(params.seed)
         self.model = model
         self._objective = objective
-        self._packs = packs
+        self._samples = samples
         self._params = params
+        self._section = section
         self._folder = folder
         self._digest = config_digest
         self._event = event
         self._optimizer = MasterAdamW(model, params.weight_decay)
-        self._sampler = Sampler(len(packs), params.seed)
+        self._sampler = Sampler(len(samples), params.seed)
         self.schedule = Schedule(
             params.learning_rate, params.warmup_fraction, params.minutes * 60, params.max_steps
         )
@@ -135,6 +146,7 @@ class Run:
         """One optimizer step; None when the guard dropped it."""
         started = time.monotonic()
         batches = self._fetch()
+        self.tally.positions.append(self._sampler.position)
         count = sum(batch.count for batch in batches)
         rate = self.schedule.rate()
         loss, right = 0.0, 0.0
@@ -158,16 +170,20 @@ class Run:
         batches: list[Batch] = []
         misses = 0
         while sum(batch.num_examples for batch in batches) < self._params.batch_size:
-            pack = self._packs[next(self._sampler)]
-            batch = self._objective.collate(pack)
-            self.tally.left_out += len(pack) - (batch.num_examples if batch else 0)
+            number = next(self._sampler)
+            sample = self._samples[number]
+            batch = self._objective.collate(sample)
+            left_out = len(sample) - (batch.num_examples if batch else 0)
+            if left_out:
+                self.tally.left_out += left_out
+                self.tally.partly[str(number)] = list(batch.ids) if batch else []
             misses = 0 if batch else misses + 1
             if batch is not None:
                 batches.append(batch)
-            elif misses >= len(self._packs):
+            elif misses >= len(self._samples):
                 raise BadInput(
                     "No example is short enough to train on.",
-                    f"Each is longer than {self._params.max_tokens} tokens.",
+                    "Each is longer than the tokens that are read at once.",
                     "Raise train.max_tokens, or lower index.chunk_chars or retrieve.passages.",
                 )
         return batches
@@ -180,13 +196,14 @@ class Run:
         self._optimizer.discard()
         self.tally.skipped += 1
         self.tally.skipped_in_a_row += 1
+        self.tally.dropped.append(self.schedule.step + 1)
         examples = [name for batch in batches for name in batch.ids]
         self._event("skipped_step", {"step": self.schedule.step + 1, "examples": examples})
         if self.tally.skipped_in_a_row >= MAX_SKIPPED_IN_A_ROW:
             raise StageFailed(
                 f"The loss was not finite in {MAX_SKIPPED_IN_A_ROW} steps in a row.",
                 "Training has diverged.",
-                "Lower train.learning_rate, or set train.precision to fp32.",
+                f"Lower {self._section}.learning_rate, or set {self._section}.precision to fp32.",
             )
         return False
 

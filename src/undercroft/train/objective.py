@@ -6,13 +6,13 @@ target alike however it was cut into micro-batches.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sized
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol, TypeVar
 
 from undercroft.errors import BadConfig, nearest
-from undercroft.records import Example
 
+S_contra = TypeVar("S_contra", bound=Sized, contravariant=True)
 Tensor = Any  # torch.Tensor; torch is heavy and imported only where it is used
 
 
@@ -36,33 +36,51 @@ class Batch:
     ids: tuple[str, ...] = field(default=())
 
 
-class Objective(Protocol):
-    """Turns examples into batches, and a batch into a loss.
+class Objective(Protocol[S_contra]):
+    """Turns samples into batches, and a batch into a loss.
 
-    ``collate`` gets examples that `data.packs` put together, and returns None when none of them
-    fits the limit of tokens. ``batch.count`` is known before the forward pass.
+    A sample is what one forward pass reads, and its length the number of examples in it: `packs` of
+    examples that share passages, or rows of `packing.Packed`. ``collate`` returns None when none of
+    them fits the limit of tokens. ``batch.count`` is known before the forward pass.
     """
 
-    def collate(self, examples: Sequence[Example]) -> Batch | None: ...
+    def collate(self, sample: S_contra, /) -> Batch | None: ...
 
     def terms(self, model: Any, batch: Batch) -> Terms: ...
 
 
-Maker = Callable[[Any, str, int], Objective]
+Maker = Callable[[Any, str, int], Objective[Any]]
 """``(tokenizer, title of the documents, max_tokens) -> Objective``."""
 
+Reads = Literal["examples", "documents"]
 
-def _sft(tokenizer: Any, title: str, max_tokens: int) -> Objective:
+
+def _sft(tokenizer: Any, title: str, max_tokens: int) -> Objective[Any]:
     from undercroft.train.objectives.sft import SupervisedFineTuning
 
     return SupervisedFineTuning(tokenizer, title, max_tokens)
 
 
-OBJECTIVES: dict[str, Maker] = {"sft": _sft}
+def _next_token(tokenizer: Any, title: str, max_tokens: int) -> Objective[Any]:  # noqa: ARG001
+    from undercroft.train.objectives.next_token import NextToken
+
+    return NextToken()
 
 
-def objective(name: str, tokenizer: Any, title: str, max_tokens: int) -> Objective:
-    """The objective called ``name``; raises `BadConfig` with the nearest name."""
+OBJECTIVES: dict[str, tuple[Reads, Maker]] = {
+    "sft": ("examples", _sft),
+    "next_token": ("documents", _next_token),
+}
+"""What each objective reads, and how it is made."""
+
+
+def objective(
+    name: str, tokenizer: Any, title: str, max_tokens: int, reads: Reads = "examples"
+) -> Objective[Any]:
+    """The objective called ``name``.
+
+    Raises `BadConfig` with the nearest name, and for one that is not made for what it would read.
+    """
     if name not in OBJECTIVES:
         near = nearest(name, OBJECTIVES)
         raise BadConfig(
@@ -70,4 +88,12 @@ def objective(name: str, tokenizer: Any, title: str, max_tokens: int) -> Objecti
             f"The nearest is {near!r}." if near else "",
             f"Objectives are {', '.join(OBJECTIVES)}.",
         )
-    return OBJECTIVES[name](tokenizer, title, max_tokens)
+    wanted, make = OBJECTIVES[name]
+    if wanted != reads:
+        others = ", ".join(each for each, (what, _) in OBJECTIVES.items() if what == reads)
+        raise BadConfig(
+            f"The objective {name!r} cannot be trained on {reads}.",
+            f"It reads {wanted}.",
+            f"For {reads} there is {others}; next_token is trained with: undercroft pretrain",
+        )
+    return make(tokenizer, title, max_tokens)

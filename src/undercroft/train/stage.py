@@ -25,6 +25,9 @@ if TYPE_CHECKING:
     from undercroft.train.loop import Point, Run, Tally
     from undercroft.train.schedule import Schedule
 
+ADAPTER = "adapter"
+"""The folder of a model trained with LoRA that holds its adapters alone, for PEFT."""
+
 
 def _base_fingerprint(project: Project, params: ModelSettings) -> str:
     """What the base model is read from: names say little about a folder that may change."""
@@ -66,12 +69,14 @@ def _title(project: Project, params: TrainSettings) -> str:  # noqa: ARG001
 )
 def train(run: StageRun, params: TrainSettings, *, examples: Artifact, base: Artifact) -> Made:
     """Fine-tune ``base`` on ``examples`` for the minutes in ``params``; goes on after a crash."""
+    from undercroft.train import lora
     from undercroft.train.loop import Run
 
     run.progress(0, None, "steps", "loading the base model")
     found = read_examples(run.project.path(examples))
     found = thinned(found, params.unanswerable, params.seed)
     model, tokenizer = models.load(run.project.path(base), params.precision, params.max_tokens)
+    shape = lora.begin(model, params)
     goal = objective(params.objective, tokenizer, run.project.title, params.max_tokens)
     training = Run(
         model,
@@ -88,6 +93,7 @@ def train(run: StageRun, params: TrainSettings, *, examples: Artifact, base: Art
     out = run.workdir / "model"
     shutil.rmtree(out, ignore_errors=True)
     run.progress(training.schedule.step, training.schedule.step, "steps", "saving")
+    lora.end(model, shape, out / ADAPTER, str(base.ref))
     models.save(model, tokenizer, out)
     name = run.project.name
     text = card(name, run.project.title, base.meta, found, params=params, training=facts)
@@ -105,7 +111,7 @@ def _config_digest(params: TrainSettings, title: str, examples: Artifact, base: 
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
 
-def _watched(run: StageRun, training: Run, params: TrainSettings) -> Tally:
+def _watched(run: StageRun, training: Run[Any], params: TrainSettings) -> Tally:
     """Train, telling progress, the run's events and MLflow of every step."""
     uri = params.mlflow or f"sqlite:///{run.project.state / 'mlflow.db'}"
     log = run.project.state / "logs" / "mlflow.log"

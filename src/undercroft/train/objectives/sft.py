@@ -17,6 +17,7 @@ from torch.nn import functional
 
 from undercroft.records import Example
 from undercroft.retrieve.prompt import messages
+from undercroft.train.attention import additive
 from undercroft.train.objective import Batch, Terms
 
 Branch = tuple[list[int], list[int]]  # token ids of prompt and answer
@@ -50,7 +51,7 @@ class SupervisedFineTuning:
         hidden_1td = model.model(
             input_ids=tensors["tokens_1t"],
             position_ids=tensors["positions_1t"],
-            attention_mask=_additive(tensors.get("mask_11tt"), model.dtype),
+            attention_mask=additive(tensors.get("mask_11tt"), model.dtype),
             use_cache=False,
         ).last_hidden_state
         logits_av = model.lm_head(hidden_1td[0, tensors["read_at_a"]]).float()
@@ -118,14 +119,6 @@ def _branch_mask(owner_t: Tensor) -> Tensor:
     causal = torch.ones(size, size, dtype=torch.bool).tril()
     own = owner_t[:, None] == owner_t[None, :]
     return (causal & (own | (owner_t == 0)[None, :]))[None, None]
-
-
-def _additive(mask_11tt: Tensor | None, dtype: Any) -> Tensor | None:
-    """What attention adds to its scores: nothing where a token may look, the least elsewhere."""
-    if mask_11tt is None:
-        return None
-    hidden = torch.zeros(mask_11tt.shape, dtype=dtype)
-    return hidden.masked_fill_(~mask_11tt, torch.finfo(dtype).min)
 
 
 def _common_prefix(prompts: Sequence[list[int]]) -> int:
