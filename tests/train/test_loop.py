@@ -36,6 +36,7 @@ def start(
     tiny: Path, examples: list[Example], folder: Path, params: TrainSettings, **changed: object
 ) -> Run:
     model, tokenizer = models.load(tiny, params.precision)
+    model = changed.pop("model", model)
     goal = changed.pop("objective", SupervisedFineTuning(tokenizer, "tools", params.max_tokens))
     return Run(
         model, goal, packs(examples, params.micro_batch_size), params,

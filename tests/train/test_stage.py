@@ -66,6 +66,19 @@ def test_training_makes_a_model_with_card_curve_and_facts(
     assert again == (model,)
 
 
+def test_a_model_trained_with_adapters_is_whole_and_brings_them_along(
+    project: Project, made: dict[str, Artifact]
+) -> None:
+    params = PARAMS.model_copy(update={"lora_rank": 4, "max_steps": 1})
+    (model,) = train(project, params, examples=made["examples"], base=made["base"])
+    folder = project.path(model)
+    assert {path.name for path in (folder / "adapter").iterdir()} == {
+        "adapter_config.json",
+        "adapter_model.safetensors",
+    }
+    assert model.meta["parameters"] == made["base"].meta["parameters"]
+
+
 def test_a_cancelled_training_goes_on_where_it_stopped(
     project: Project, made: dict[str, Artifact]
 ) -> None:
