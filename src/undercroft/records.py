@@ -20,6 +20,7 @@ ArtifactKind = Literal[
     "embedding",  # a static embedding model
     "index",  # chunks with vectors and full text
     "examples",  # question-passages-answer examples to train on
+    "preferences",  # pairs of answers of which one was chosen
     "suite",  # held-out evaluation cases
     "model",  # weights, tokenizer and card
     "scorecard",  # the result of models on suites
@@ -31,6 +32,7 @@ KINDS: tuple[str, ...] = (
     "embedding",
     "index",
     "examples",
+    "preferences",
     "suite",
     "model",
     "scorecard",
@@ -233,6 +235,28 @@ class Example:
     source_start: int = 0
     source_end: int = 0
     synthetic: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """What one side of a conversation says; ``role`` is system, user, assistant or tool."""
+
+    role: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Preference:
+    """A conversation, and of two answers to its last turn the one that was chosen.
+
+    ``source`` is the file it was read from, or ``traffic:``.
+    """
+
+    id: str
+    prompt: tuple[Turn, ...]
+    chosen: str
+    rejected: str
+    source: str
 
 
 @dataclass(frozen=True, slots=True)

@@ -32,7 +32,7 @@ _BATCH_ROWS: Final = 1_000
 
 
 @dataclass(frozen=True, slots=True)
-class _Opinion:
+class Opinion:
     rating: int
     comment: str
 
@@ -57,9 +57,9 @@ class Traffic:
         table = self._table("requests")
         if not table.exists() or "consent" not in table.schema.names:
             return
-        opinions, barred = self._opinions(), withdrawn(self.project)
+        opinions, barred = self.opinions(), withdrawn(self.project)
         rating = _RATINGS.get(self._options.get("rating", ""))
-        where = self._where()
+        where = self.where()
         total, done = table.count(where), 0
         for batch in table.batches(_COLUMNS, where, rows=_BATCH_ROWS):
             for row in batch.to_pylist():
@@ -70,7 +70,7 @@ class Traffic:
             done += batch.num_rows
             gathering.report(done, total, self.spec)
 
-    def _exchange(self, row: Mapping[str, Any], opinion: _Opinion | None) -> Iterator[Collected]:
+    def _exchange(self, row: Mapping[str, Any], opinion: Opinion | None) -> Iterator[Collected]:
         """The document of one request; none when the key of its person was destroyed."""
         vault = self.project.trust.vault
         question, answer = opened(vault, row, "question"), opened(vault, row, "answer")
@@ -92,18 +92,19 @@ class Traffic:
             last_modified=row["at"].isoformat(),
         )
 
-    def _opinions(self) -> dict[str, _Opinion]:
+    def opinions(self) -> dict[str, Opinion]:
         """The newest opinion of each answer; one whose key was destroyed is passed over."""
         table = self._table("feedback")
         rows = table.read().sort_by("at").to_pylist() if table.exists() else []
-        found: dict[str, _Opinion] = {}
+        found: dict[str, Opinion] = {}
         for row in rows:
             comment = opened(self.project.trust.vault, row, "comment")
             if comment is not None:
-                found[row["answer"]] = _Opinion(row["rating"], comment)
+                found[row["answer"]] = Opinion(row["rating"], comment)
         return found
 
-    def _where(self) -> str:
+    def where(self) -> str:
+        """The condition on requests: answered, with consent, and within the days."""
         from undercroft.lake.where import equals, quote
 
         where = f"{equals('consent', CONSENT)} AND {equals('status', 'ok')} AND kind <> 'embedding'"
