@@ -23,7 +23,7 @@ EXAMPLES = {"us-ssn": ["536-90-4399"], "us-rtn": ["111000025"], "il-idnr": ["039
 
 def word_of(rule: Told) -> str:
     """The first way of saying what ``rule`` looks for."""
-    first = rule.words.pattern.removeprefix(r"(?<!\w)(?:").removesuffix(r")(?!\w)")
+    first = rule.words.pattern.pattern.removeprefix(r"(?<!\w)(?:").removesuffix(r")(?!\w)")
     first = re.sub(r"\[(.)[^]]*\]", r"\1", first)
     return re.split(r"\|", PLAIN.sub("", first))[0]
 
@@ -104,3 +104,13 @@ def test_code_is_free_of_findings() -> None:
 def test_any_text_gives_findings_inside_it(text: str) -> None:
     for found in find(text, ("identity",)):
         assert 0 <= found.start < found.end <= len(text)
+
+
+@pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.name)
+def test_no_way_of_saying_a_rule_s_words_is_without_their_signs(rule: Told) -> None:
+    @settings(max_examples=30, deadline=None)
+    @given(st.from_regex(rule.words.pattern, fullmatch=True))
+    def check(said: str) -> None:
+        assert rule.words.may_be_in(said.lower())
+
+    check()

@@ -25,6 +25,7 @@ from undercroft.records import Finding
 BEFORE: Final = 60  # characters between the words and the value after them
 AFTER: Final = 24
 #: Every value has three digits not far apart, or a street with its number, or is a wallet.
+_DIGIT: Final = re.compile("[0-9]")  # all of them have one, and this is found much quicker
 _SIGN: Final = re.compile(
     r"[0-9](?:.{0,3}[0-9]){2}"
     r"|[1-9][0-9]{0,4}[A-Za-z]?,? (?:[A-Z]|rue|avenue|boulevard|place|chemin|impasse)"
@@ -34,19 +35,32 @@ _SIGN: Final = re.compile(
 
 
 @dataclass(frozen=True, slots=True)
+class Words:
+    """Words in any case; an ASCII line with any of them has one of ``signs``, lower case, in it."""
+
+    pattern: re.Pattern[str]
+    signs: tuple[str, ...]
+
+    def may_be_in(self, lowered: str) -> bool:
+        """Whether they could be in the line that is ``lowered`` in lower case."""
+        return not lowered.isascii() or any(sign in lowered for sign in self.signs)
+
+
+@dataclass(frozen=True, slots=True)
 class Told:
     """A value of the form ``pattern`` is of ``kind`` when ``words`` stand near it and it passes the
     check of the module ``check`` of `stdnum` (empty: the words are enough)."""
 
     kind: str
     name: str
-    words: re.Pattern[str]
+    words: Words
     pattern: re.Pattern[str]
     check: str = ""
     score: float = 0.9
 
     def find(self, line: str) -> Iterator[tuple[int, int]]:
-        places = [found.span() for found in self.words.finditer(line) if not _is_label(found)]
+        words = self.words.pattern.finditer(line)
+        places = [found.span() for found in words if not _is_label(found)]
         if not places:
             return
         firsts, lasts = [first for first, _ in places], [last for _, last in places]
@@ -80,8 +94,15 @@ def _checker(name: str) -> Callable[[str], Any]:
     return checker
 
 
-def _words(*words: str) -> re.Pattern[str]:
-    return re.compile(r"(?<!\w)(?:" + "|".join(words) + r")(?!\w)", re.I)
+#: What of an expression for words is not always there as it is written.
+_VARIABLE: Final = re.compile(
+    r"\(\?:(?:[^()]|\([^()]*\))*\)\??|\[[^\]]*\][?+]?|\\.[?+]?|[^()\[\]\\]\?"
+)
+
+
+def _words(*words: str) -> Words:
+    pattern = re.compile(r"(?<!\w)(?:" + "|".join(words) + r")(?!\w)", re.I)
+    return Words(pattern, tuple(max(_VARIABLE.split(word), key=len).lower() for word in words))
 
 
 def _form(pattern: str) -> re.Pattern[str]:
@@ -187,9 +208,6 @@ RULES: Final = (
          _form(_DATE), score=0.8),
 )  # fmt: skip
 
-#: Words of any rule: most lines with a number hold none.
-_ANY_WORDS: Final = re.compile("|".join(rule.words.pattern for rule in RULES), re.I)
-
 #: Addresses of buildings: the form is enough.
 ADDRESSES: Final = (
     re.compile(
@@ -216,7 +234,10 @@ def find(text: str) -> list[Finding]:
     read = reading(text, letters=False)  # some of the words are in other alphabets
     for start, end in _lines(read.text):
         line = read.text[start:end]
-        for rule in RULES if _ANY_WORDS.search(line) else ():
+        lowered = line.lower()
+        for rule in RULES:
+            if not rule.words.may_be_in(lowered):
+                continue
             for first, last in rule.find(line):
                 span = start + first, start + last
                 found = Finding(rule.kind, *span, rule.score, rule.name)
@@ -234,9 +255,10 @@ def find(text: str) -> list[Finding]:
 def _lines(text: str) -> Iterator[tuple[int, int]]:
     """The lines that may hold a value, and each of them once."""
     at = 0
-    while (found := _SIGN.search(text, at)) is not None:
+    while (found := _DIGIT.search(text, at)) is not None:
         start = text.rfind("\n", 0, found.start()) + 1
         end = text.find("\n", found.start())
         end = len(text) if end < 0 else end
-        yield start, end
+        if _SIGN.search(text, start, end):
+            yield start, end
         at = end + 1

@@ -81,6 +81,9 @@ _NUMERIC: Final = re.compile(
     r"|[0-9A-Fa-f]{2}[:-][0-9A-Fa-f]{2}[:-][0-9A-Fa-f]{2}[:-]"
     r"|[A-Z]{2}[0-9]{2} ?[A-Z0-9]{4} ?[A-Z0-9]{4}"
 )
+#: What `_NUMERIC` finds has a digit, unless it is hex between separators, which this finds.
+_DIGIT: Final = re.compile("[0-9]")
+_HEX: Final = re.compile(r"[:-](?<=[0-9A-Fa-f]{2}.)[0-9A-Fa-f]{2}[:-][0-9A-Fa-f]{2}[:-]")
 _SHORT_CHARS: Final = 64  # below this one pattern is quicker than many substring searches
 _SIGN: Final = re.compile(
     _NUMERIC.pattern + "|(?i:" + "|".join(re.escape(literal) for literal in _LITERALS) + ")"
@@ -205,7 +208,20 @@ def _signs(text: str) -> Iterator[int]:
             yield at
             line_end = lowered.find("\n", at)
             at = lowered.find(literal, line_end) if line_end >= 0 else -1
-    for match in _NUMERIC.finditer(text):
+    yield from _numbers(text)
+
+
+def _numbers(text: str) -> Iterator[int]:
+    """Positions of what `_NUMERIC` finds, one in every line that has any; most lines have no digit,
+    and that is seen much quicker."""
+    at = 0
+    while (found := _DIGIT.search(text, at)) is not None:
+        end = text.find("\n", found.start())
+        end = len(text) if end < 0 else end
+        if _NUMERIC.search(text, text.rfind("\n", 0, found.start()) + 1, end):
+            yield found.start()
+        at = end + 1
+    for match in _HEX.finditer(text):
         yield match.start()
 
 
