@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import re
 from bisect import bisect_left
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib import import_module
@@ -40,10 +40,6 @@ class Words:
 
     pattern: re.Pattern[str]
     signs: tuple[str, ...]
-
-    def may_be_in(self, lowered: str) -> bool:
-        """Whether they could be in the line that is ``lowered`` in lower case."""
-        return not lowered.isascii() or any(sign in lowered for sign in self.signs)
 
 
 @dataclass(frozen=True, slots=True)
@@ -208,6 +204,12 @@ RULES: Final = (
          _form(_DATE), score=0.8),
 )  # fmt: skip
 
+#: The rules, by their numbers, whose words have the sign in them.
+_BY_SIGN: Final = tuple(
+    (sign, tuple(number for number, rule in enumerate(RULES) if sign in rule.words.signs))
+    for sign in sorted({sign for rule in RULES for sign in rule.words.signs})
+)
+
 #: Addresses of buildings: the form is enough.
 ADDRESSES: Final = (
     re.compile(
@@ -234,10 +236,7 @@ def find(text: str) -> list[Finding]:
     read = reading(text, letters=False)  # some of the words are in other alphabets
     for start, end in _lines(read.text):
         line = read.text[start:end]
-        lowered = line.lower()
-        for rule in RULES:
-            if not rule.words.may_be_in(lowered):
-                continue
+        for rule in rules_for(line):
             for first, last in rule.find(line):
                 span = start + first, start + last
                 found = Finding(rule.kind, *span, rule.score, rule.name)
@@ -250,6 +249,15 @@ def find(text: str) -> list[Finding]:
     return sorted(
         placed(findings.values(), read), key=lambda each: (each.start, -each.end, each.kind)
     )
+
+
+def rules_for(line: str) -> Sequence[Told]:
+    """The rules whose words may be in ``line``, in their order; most lines have few or none."""
+    lowered = line.lower()
+    if not lowered.isascii():  # of some letters, the other case has several
+        return RULES
+    numbers = {n for sign, rules in _BY_SIGN if sign in lowered for n in rules}
+    return [RULES[number] for number in sorted(numbers)]
 
 
 def _lines(text: str) -> Iterator[tuple[int, int]]:
