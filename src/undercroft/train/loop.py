@@ -26,6 +26,7 @@ from undercroft.train.optimizer import MasterAdamW
 from undercroft.train.schedule import Schedule
 
 MAX_SKIPPED_IN_A_ROW = 5
+RIGHT = ("token_accuracy", "pair_accuracy")  # an objective counts one of them, of its targets
 
 S = TypeVar("S", bound=Sized)
 
@@ -35,7 +36,11 @@ Event = Callable[[str, Mapping[str, Any]], None]
 
 @dataclass(frozen=True, slots=True)
 class Point:
-    """What one step measured; ``loss`` is the mean over the step's targets, before the update."""
+    """What one step measured, before the update.
+
+    ``loss`` is the mean over the step's targets, and ``token_accuracy`` the share of them that was
+    right: of tokens, or of pairs where those are the targets.
+    """
 
     step: int
     loss: float
@@ -154,7 +159,7 @@ class Run(Generic[S]):
             terms = self._objective.terms(self.model, batch)
             (terms.loss_sum / count).backward()
             loss += float(terms.loss_sum.detach())
-            right += terms.metrics.get("token_accuracy", (0.0, 0))[0]
+            right += sum(terms.metrics.get(name, (0.0, 0))[0] for name in RIGHT)
         norm = self._optimizer.gather(self._params.max_grad_norm)
         if not self._is_sound(loss, norm, batches):
             return None

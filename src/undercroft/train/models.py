@@ -94,27 +94,51 @@ def load(folder: Path, precision: str, max_tokens: int = _PLAIN_TOKENS) -> tuple
 
     Sequences will be at most ``max_tokens`` long, which decides how attention is computed.
     """
-    torch, transformers = _libraries()
+    torch, transformers = libraries()
     dtype = torch.bfloat16 if precision == "bf16" else torch.float32
     tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
     model = transformers.AutoModelForCausalLM.from_pretrained(
         folder,
         dtype=dtype,
-        attn_implementation="eager" if max_tokens <= _PLAIN_TOKENS else "sdpa",
+        attn_implementation=attention_for(max_tokens),
     )
     return model, tokenizer
 
 
+def load_scorer(folder: Path, precision: str, max_tokens: int = _PLAIN_TOKENS) -> tuple[Any, Any]:
+    """As `load`, with a head ``score`` that gives one number; random where the folder has none.
+
+    The number is read at the last token that is no padding, which must not be the end of the turn.
+    """
+    torch, transformers = libraries()
+    tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
+    model = transformers.AutoModelForSequenceClassification.from_pretrained(
+        folder,
+        num_labels=1,
+        dtype=torch.bfloat16 if precision == "bf16" else torch.float32,
+        attn_implementation=attention_for(max_tokens),
+    )
+    if tokenizer.pad_token_id in (None, tokenizer.eos_token_id):
+        tokenizer.pad_token = tokenizer.unk_token or tokenizer.bos_token
+    model.config.pad_token_id = tokenizer.pad_token_id
+    return model, tokenizer
+
+
+def attention_for(max_tokens: int) -> str:
+    """How attention over sequences of at most ``max_tokens`` is computed, as transformers says."""
+    return "eager" if max_tokens <= _PLAIN_TOKENS else "sdpa"
+
+
 def save(model: Any, tokenizer: Any, folder: Path) -> None:
     """Write ``model`` in bf16 and ``tokenizer`` to ``folder``."""
-    torch, _ = _libraries()
+    torch, _ = libraries()
     model.to(torch.bfloat16).save_pretrained(folder)
     tokenizer.save_pretrained(folder)
 
 
 def _fetch_hugging_face(where: str, name: str, out: Path) -> str:
     """Copy a Hugging Face model to ``out``: from its folder, the local cache, or the network."""
-    torch, transformers = _libraries()
+    torch, transformers = libraries()
     local = Path(where).is_dir()
     for offline in (True,) if local else (True, False):
         try:
@@ -178,7 +202,7 @@ def _licence(where: str, offline: bool) -> str:
     return next((value.strip() for key, _, value in lines if key == "license"), "unknown")
 
 
-def _libraries() -> tuple[Any, Any]:
+def libraries() -> tuple[Any, Any]:
     """Torch and transformers, without progress bars of their own."""
     _let_threads_sleep()
     os.environ.setdefault("TRANSFORMERS_NO_ADVISORY_WARNINGS", "1")
