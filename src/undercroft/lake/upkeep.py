@@ -60,7 +60,8 @@ def recipes(dataset: lance.LanceDataset) -> list[Recipe]:
 def tidy(dataset: lance.LanceDataset, keep: timedelta) -> None:
     """Merge small files of ``dataset`` and remove untagged versions as this module says."""
     if len(dataset.get_fragments()) > 1:
-        dataset.optimize.compact_files()
+        # Copied as they are where nothing was deleted: reading them takes their size in memory.
+        dataset.optimize.compact_files(compaction_mode="try_binary_copy")
         if recipes(dataset):
             dataset.optimize.optimize_indices()
     dataset.cleanup_old_versions(older_than=keep, error_if_tagged_old_versions=False)
