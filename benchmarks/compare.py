@@ -50,7 +50,7 @@ def peer_environment(name: str, requirements: Sequence[str]) -> Path:
 
 
 def environment() -> dict[str, str]:
-    """The variables that programs of ours run with: as where they are installed, bytecode is kept."""
+    """The variables to run programs with: as wherever they are installed, bytecode is kept."""
     kept = {key: value for key, value in os.environ.items() if key != "PYTHONDONTWRITEBYTECODE"}
     return {**kept, "PYTHONPYCACHEPREFIX": str(PEERS / "bytecode")}
 

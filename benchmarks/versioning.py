@@ -22,7 +22,7 @@ import time
 from collections import defaultdict
 from pathlib import Path
 
-from benchmarks.compare import Result, peer_environment, table
+from benchmarks.compare import Result, environment, peer_environment, table
 
 REQUIREMENTS = ("dvc==3.67.0",)
 WORDS = ["river", "stone", "bread", "window", "garden", "winter", "engine", "letter", "bridge"]
@@ -44,18 +44,20 @@ def main() -> None:
     options = parser.parse_args()
     dvc = peer_environment("dvc", REQUIREMENTS) / "dvc"
     seconds: dict[str, dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
-    for number in range(options.rounds):
+    for number in range(-1, options.rounds):  # the first, of few files, only warms up
+        count = options.files if number >= 0 else 100
         with tempfile.TemporaryDirectory() as folder:
             sides = {"ours": Ours(Path(folder) / "ours"), "dvc": Dvc(Path(folder) / "dvc", dvc)}
             for side in sides.values():
-                make(side.data, options.files)
+                make(side.data, count)
             for step in ("add", "add 1 %", "status"):
                 for name, side in sides.items():
                     if step == "add 1 %":
-                        change(side.data, options.files // 100, number)
+                        change(side.data, count // 100, number)
                     started = time.monotonic()
                     side.status() if step == "status" else side.add()
-                    seconds[step][name].append(time.monotonic() - started)
+                    if number >= 0:
+                        seconds[step][name].append(time.monotonic() - started)
             assert len(set(sides["ours"].versions)) == 2, "ours did not see the change"
             assert len(set(sides["dvc"].versions)) == 2, "dvc did not see the change"
     ratios = {
@@ -122,7 +124,7 @@ def change(folder: Path, count: int, seed: int) -> None:
 
 
 def run(command: list[str], folder: Path) -> str:
-    done = subprocess.run(command, cwd=folder, capture_output=True, text=True)
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, env=environment())
     if done.returncode != 0:
         sys.exit(f"{command[0]} failed:\n{done.stderr[-2000:]}")
     return done.stdout

@@ -89,7 +89,19 @@ def main() -> None:
             pipeline, tasks=tasks, workers=workers, logging_dir=str(work / "logs" / name)
         ).run()
         parts[name] = time.monotonic() - started
-    print(json.dumps({"seconds": sum(parts.values()), "parts": parts, "fates": fates(work)}))
+    said = {"seconds": sum(parts.values()), "cpu": cpu_seconds(), "parts": parts}
+    print(json.dumps({**said, "fates": fates(work)}))
+
+
+def cpu_seconds() -> float:
+    """Of this process and all that it started; the server that forks workers ends before."""
+    import resource
+
+    from multiprocess.forkserver import _forkserver  # the package that datatrove forks with
+
+    _forkserver._stop()
+    used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+    return sum(each.ru_utime + each.ru_stime for each in used)
 
 
 def fates(work: Path) -> dict[str, str]:
