@@ -23,6 +23,9 @@ TITLES = {
     "examples": "Make examples",
     "base": "Load the base model",
     "train": "Train",
+    "pretrain": "Pretrain",
+    "preferences": "Gather pairs",
+    "align": "Align",
     "compress base": "Quantise the base",
     "compress": "Quantise the model",
     "evaluate": "Evaluate",
@@ -42,7 +45,10 @@ def watcher_for(as_json: bool, project: Project) -> Iterator[Watcher]:
 
 
 class Lines:
-    """One line when a stage starts, every ten seconds while it moves, and when it ends."""
+    """One line when a stage starts, every ten seconds while it moves, and when it ends.
+
+    A stage with the number 0 is not one of the main job's.
+    """
 
     def __init__(self, project: Project) -> None:
         self._since = self._began = 0.0
@@ -51,7 +57,7 @@ class Lines:
 
     def started(self, stage: str, number: int) -> None:
         self._since = self._began = time.monotonic()
-        self._say(stage, f"started ({number} of {NUM_STAGES})")
+        self._say(stage, f"started ({number} of {NUM_STAGES})" if number else "started")
 
     def progressed(self, stage: str, progress: Progress | None) -> None:
         now = time.monotonic()

@@ -28,6 +28,8 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "show": ("undercroft.cli.artifacts", "Show an artifact, a document or an answer."),
     "data": ("undercroft.cli.data", "Versions of a dataset: history, diff, export, proof."),
     "suite": ("undercroft.cli.suite", "Register evaluation suites that no dataset may hold."),
+    "pretrain": ("undercroft.cli.pretrain", "A model and tokenizer from random weights."),
+    "align": ("undercroft.cli.align", "Train a model to prefer what was chosen."),
     "runs": ("undercroft.cli.runs", "List runs, or show one."),
     "lineage": ("undercroft.cli.lineage", "What something was made from, and what came of it."),
     "key": ("undercroft.cli.key", "Create, list and revoke API keys."),

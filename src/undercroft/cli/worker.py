@@ -20,7 +20,10 @@ def worker(state: State, stages: tuple[str, ...]) -> None:
     Any number may run, here or (with Postgres and an object store) on other machines. What a
     killed worker left behind is taken up by the next one that starts.
     """
-    import undercroft.loop  # noqa: F401  (declares every stage)
+    import undercroft.collect.preferences
+    import undercroft.loop
+    import undercroft.train.align
+    import undercroft.train.pretrain  # noqa: F401  (all of them declare stages)
     from undercroft.jobs import announcement, work
     from undercroft.processes import announce, end_with_parent
 

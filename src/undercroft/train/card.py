@@ -1,4 +1,4 @@
-"""The README.md of a trained model, written from facts alone."""
+"""The README.md of a model made here, written from facts alone."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from undercroft.records import Example
-from undercroft.settings import TrainSettings
+from undercroft.settings import PretrainSettings, TrainSettings
 
 
 def card(
@@ -64,4 +64,54 @@ a document. Files held out for evaluation are not among them.
 
 It is a small model that copies from what retrieval gives it: it neither reasons over passages nor
 knows whether they are true. It was not tested for anything but answering with sources.
+"""
+
+
+def pretrained_card(
+    name: str,
+    dataset: str,
+    documents: int,
+    *,
+    params: PretrainSettings,
+    model: Mapping[str, Any],
+    training: Mapping[str, Any],
+) -> str:
+    """The card of a model that was trained from random weights on ``dataset``."""
+    return f"""---
+license: {model["licence"]}
+pipeline_tag: text-generation
+tags: [undercroft, pretrained]
+---
+# {name}
+
+A language model trained from random weights. It goes on from a text; it was not taught to answer.
+
+## What it was made from
+
+{documents:,} documents of `{dataset}`; `documents.parquet` and `training.json` beside this file say
+which was read at which step.
+
+## How it was made
+
+| | |
+|---|---|
+| architecture | {model["architecture"]}, {params.layers} layers, width {params.width}, \
+{params.heads} heads, {params.kv_heads} of keys and values |
+| parameters | {model["parameters"]:,} |
+| vocabulary | {model["vocabulary"]:,} tokens of byte-level BPE, learnt from the same documents |
+| context | {params.context} tokens |
+| objective | next_token |
+| steps | {training["steps"]:,} |
+| tokens read | {training["tokens"]:,} |
+| times through the documents | {training["epochs"]:g} |
+| time | {training["seconds"]:.0f} s |
+| peak learning rate | {params.learning_rate:g} |
+| precision | {params.precision}, with float32 master weights |
+| loss, first and last tenth | {training["first_loss"]:.3f}, {training["last_loss"]:.3f} |
+| seed | {params.seed} |
+
+## Limits
+
+It knows nothing but these documents, repeats what it read, and says wrong things as readily as
+right ones. It was not tested for anything.
 """

@@ -1,0 +1,138 @@
+"""``undercroft pretrain``."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from undercroft.cli.artifacts import as_dict, size
+from undercroft.cli.main import State, print_json
+
+if TYPE_CHECKING:
+    from undercroft.project import Project
+    from undercroft.records import Artifact
+    from undercroft.settings import PretrainSettings
+
+_CURVE = "▁▂▃▄▅▆▇█"
+_CURVE_POINTS = 48
+
+
+@click.command(
+    epilog="Example:  undercroft pretrain handbook --minutes 10 --layers 6 --width 256 --estimate"
+)
+@click.argument("name", metavar="[DATASET]", default="")
+@click.option("--minutes", type=float, help="Wall-clock budget of training.")
+@click.option("--steps", "max_steps", type=int, help="Stop after so many; 0: the minutes decide.")
+@click.option("--layers", type=int, help="Blocks of attention and feed-forward.")
+@click.option("--width", type=int, help="Size of a token's vector.")
+@click.option("--heads", type=int, help="Attention heads.")
+@click.option("--kv-heads", type=int, help="Heads of keys and values.")
+@click.option("--vocabulary", type=int, help="Tokens; 0: as many as the text gives, up to 8192.")
+@click.option("--context", type=int, help="Tokens of a sequence.")
+@click.option("--seed", type=int, help="Of order and first weights.")
+@click.option("--estimate", "only_estimate", is_flag=True, help="Say its size and stop.")
+@click.option("--json", "as_json", is_flag=True, help="Print as JSON.")
+@click.pass_obj
+def pretrain(
+    state: State, /, name: str, only_estimate: bool, as_json: bool, **options: Any
+) -> None:
+    """Train a model and its tokenizer from random weights on a dataset.
+
+    DATASET is a name, NAME@VERSION or NAME@TAG; without one the project's own. Options stand in
+    place of the settings under [pretrain]. A run that was stopped goes on where it was.
+    """
+    from undercroft.train.pretrain import foresee
+    from undercroft.versions.names import dataset_of
+
+    project = state.project()
+    params = _changed(project.settings.pretrain, options)
+    foreseen = foresee(params)
+    if only_estimate:
+        if as_json:
+            print_json(foreseen.as_dict())
+            return
+        most = "at most " if not params.vocabulary else ""
+        click.echo(f"{most}{foreseen.parameters:,} parameters")
+        click.echo(f"{size(foreseen.total_bytes)} of memory to train, of which")
+        click.echo(f"  {size(foreseen.state_bytes)} weights, gradients and optimizer")
+        click.echo(f"  {size(foreseen.activation_bytes)} kept by a forward pass")
+        return
+    model = _train(project, params, dataset_of(project, name), as_json)
+    if as_json:
+        print_json(as_dict(model))
+        return
+    _print_model(project, model)
+
+
+def _train(
+    project: Project, params: PretrainSettings, dataset: Artifact, as_json: bool
+) -> Artifact:
+    """Carry the stage out on its queue, by a worker of our own, with progress."""
+    import time
+
+    from undercroft.cli.live import watcher_for
+    from undercroft.jobs import Queued
+    from undercroft.stage import remembered
+    from undercroft.train.pretrain import pretrain as stage
+
+    started = time.monotonic()
+    plan = stage.plan(project, params, dataset=dataset)
+    found = remembered(project, plan)
+    is_reused = found is not None
+    runner = Queued()
+    try:
+        with watcher_for(as_json, project) as watcher:
+            watcher.started(stage.name, 0)
+            if found is None:
+                found = runner.run(
+                    project, plan, lambda progress: watcher.progressed(stage.name, progress)
+                )
+            watcher.finished(stage.name, time.monotonic() - started, is_reused)
+    finally:
+        runner.close()
+    return found[0]
+
+
+def _changed(settings: PretrainSettings, options: dict[str, Any]) -> PretrainSettings:
+    """``settings`` with the options that were given; raises `BadConfig` for a bad value."""
+    from pydantic import ValidationError
+
+    from undercroft.errors import BadConfig
+
+    given = {key: value for key, value in options.items() if value is not None}
+    try:
+        return type(settings).model_validate({**settings.model_dump(), **given})
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = ".".join(str(part) for part in first["loc"])
+        raise BadConfig(
+            f"pretrain.{key} cannot be {first['input']!r}.",
+            f"{first['msg']}.",
+            "See: undercroft pretrain --help",
+        ) from None
+
+
+def _print_model(project: Project, model: Artifact) -> None:
+    meta = model.meta
+    click.echo(f"{model.ref}  {meta['parameters']:,} parameters, {meta['vocabulary']:,} tokens")
+    click.echo(
+        f"  {meta['steps']:,} steps, {meta['tokens']:,} tokens read "
+        f"({meta['epochs']:.2f} times through {meta['documents']:,} documents), "
+        f"{meta['tokens_per_s']:,.0f} tokens/s"
+    )
+    losses = [detail["loss"] for _, _, detail in project.ledger.events(model.run_id, "metric")]
+    click.echo(f"  loss {meta['first_loss']:.3f} → {meta['last_loss']:.3f}  {curve(losses)}")
+    click.echo(f"  every step: undercroft runs {model.run_id}")
+    click.echo(f"  what it read: undercroft lineage {model.ref} --documents")
+
+
+def curve(values: list[float]) -> str:
+    """``values`` as a line of bars, each the mean of its share of them."""
+    count = min(_CURVE_POINTS, len(values))
+    cuts = [round(part * len(values) / count) for part in range(count + 1)] if count else []
+    means = [sum(values[a:b]) / (b - a) for a, b in pairwise(cuts)]
+    low, high = min(means, default=0.0), max(means, default=0.0)
+    height = (len(_CURVE) - 1) / (high - low) if high > low else 0.0
+    return "".join(_CURVE[round((mean - low) * height)] for mean in means)

@@ -1,0 +1,155 @@
+"""The stage ``pretrain``: a dataset -> a tokenizer and a model, ``model:NAME-pretrained``."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from undercroft.project import Project
+from undercroft.records import Artifact
+from undercroft.settings import PretrainSettings
+from undercroft.stage import Made, StageRun, stage
+from undercroft.train import corpus, models, scratch, tokenizing
+from undercroft.train.card import pretrained_card
+from undercroft.train.objective import objective
+from undercroft.train.packing import Packed, pack
+from undercroft.train.reading import Read
+from undercroft.train.recording import facts_of, keep_record, watched
+
+if TYPE_CHECKING:
+    from undercroft.train.loop import Tally
+
+_CGROUP = Path("/sys/fs/cgroup")
+
+
+def foresee(params: PretrainSettings, free_bytes: int | None = None) -> scratch.Estimate:
+    """Parameters and memory of what ``params`` ask for, before anything is read or allocated.
+
+    Raises `BadConfig` for a shape that is none, and `BadInput` saying what would fit in
+    ``free_bytes`` (default: what is free here).
+    """
+    shape = scratch.shape_of(params, params.vocabulary or tokenizing.MOST_BY_ITSELF)
+    free = free_memory() if free_bytes is None else free_bytes
+    return scratch.check_memory(shape, params.precision, params.micro_batch_size, free)
+
+
+def free_memory() -> int:
+    """Bytes that a new process may take: what the machine has free, or what its group may have."""
+    import psutil
+
+    free = int(psutil.virtual_memory().available)
+    try:
+        most = (_CGROUP / "memory.max").read_text().strip()
+        used = int((_CGROUP / "memory.current").read_text())
+    except (OSError, ValueError):
+        return free
+    return min(free, int(most) - used) if most.isdigit() else free
+
+
+@stage("pretrain", version=1, params=PretrainSettings)
+def pretrain(run: StageRun, params: PretrainSettings, *, dataset: Artifact) -> Made:
+    """Train a model from random weights on ``dataset``; goes on after a crash."""
+    from undercroft.train.loop import Run
+
+    foresee(params)
+    packed, model, tokenizer = _prepare(run, params, dataset)
+    training = Run(
+        model,
+        objective("next_token", tokenizer, run.project.title, params.context, reads="documents"),
+        packed,
+        params,
+        folder=run.workdir / "checkpoints",
+        config_digest=_config_digest(params, dataset),
+        event=lambda kind, detail: run.event(kind, **detail),
+        section="pretrain",
+    )
+    started = time.monotonic()
+    tally = watched(run, training, params)
+    facts = {
+        **facts_of(tally, training.schedule, time.monotonic() - started),
+        "epochs": round(tally.positions[-1] / len(packed), 3) if tally.positions else 0.0,
+    }
+    run.progress(training.schedule.step, training.schedule.step, "steps", "saving")
+    return _saved(run, params, dataset, (packed, model, tokenizer), facts=facts, tally=tally)
+
+
+def _prepare(run: StageRun, params: PretrainSettings, dataset: Artifact) -> tuple[Packed, Any, Any]:
+    """The rows to read, the model with its first weights, and the tokenizer."""
+    folder = run.workdir / "corpus"
+
+    def tell(done: int, total: int, what: str) -> None:
+        run.progress(done, total, "documents", what)
+
+    corpus.prepare(
+        run.project,
+        dataset,
+        folder,
+        vocabulary=params.vocabulary,
+        context=params.context,
+        tell=tell,
+    )
+    read, own, tokenizer = corpus.read(folder)
+    packed = pack(read, params.context, params.micro_batch_size, params.seed)
+    shape = scratch.shape_of(params, own.get_vocab_size())
+    model = scratch.build(shape, params.precision, params.seed, tokenizing.special_ids(own))
+    ends = [own.token_to_id(tokenizing.END_OF_TURN), own.token_to_id(tokenizing.DOCUMENT)]
+    model.generation_config.eos_token_id = ends
+    return packed, model, tokenizer
+
+
+def _saved(
+    run: StageRun,
+    params: PretrainSettings,
+    dataset: Artifact,
+    made: tuple[Packed, Any, Any],
+    *,
+    facts: dict[str, Any],
+    tally: Tally,
+) -> Made:
+    packed, model, tokenizer = made
+    out = run.workdir / "model"
+    shutil.rmtree(out, ignore_errors=True)
+    models.save(model, tokenizer, out)
+    meta = {
+        **models.facts(out, _licence(run.project, dataset)),
+        "base": "random weights",
+        "vocabulary": len(tokenizer),
+        "context": params.context,
+        "documents": len(packed.corpus.documents),
+        **facts,
+    }
+    keep_record(out, params, facts, tally, _held(packed))
+    name = f"{run.project.name}-pretrained"
+    text = pretrained_card(
+        name, str(dataset.ref), meta["documents"], params=params, model=meta, training=facts
+    )
+    (out / "README.md").write_text(text, encoding="utf-8")
+    return Made("model", name, path=out, meta=meta)
+
+
+def _held(packed: Packed) -> Iterator[list[Read]]:
+    """The documents in each sample."""
+    for sample in packed:
+        yield [Read(span.document, span.document) for row in sample for span in row]
+
+
+def _licence(project: Project, dataset: Artifact) -> str:
+    """The licence of all documents if they share one, else ``other``; ``unknown`` if none says."""
+    from undercroft.lake import read_dataset
+
+    found = set(read_dataset(project.lake, dataset, ["licence"])["licence"].to_pylist())
+    known = {each for each in found if each and each != "unknown"}
+    if not known:
+        return "unknown"
+    return known.pop() if len(found) == 1 else "other"
+
+
+def _config_digest(params: PretrainSettings, dataset: Artifact) -> str:
+    """What a checkpoint must have been made with to be gone on from."""
+    parts = [params.model_dump(mode="json"), dataset.digest]
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()

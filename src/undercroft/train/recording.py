@@ -1,0 +1,88 @@
+"""What a training run tells while it goes, and what is kept of it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from undercroft.settings import LoopSettings
+from undercroft.stage import StageRun
+from undercroft.train.reading import Read, write_reading
+from undercroft.train.tracking import Tracker
+
+if TYPE_CHECKING:
+    from undercroft.train.loop import Point, Run, Tally
+    from undercroft.train.schedule import Schedule
+
+
+def watched(run: StageRun, training: Run[Any], params: LoopSettings) -> Tally:
+    """Train, telling progress, the run's events and MLflow of every step."""
+    stage = type(params).__name__.removesuffix("Settings").lower()
+    uri = params.mlflow or f"sqlite:///{run.project.state / 'mlflow.db'}"
+    log = run.project.state / "logs" / "mlflow.log"
+    tracker = Tracker(uri, run.project.name, f"{stage}-{run.id}", log)
+    tracker.params(params.model_dump(mode="json"))
+
+    def report(point: Point, schedule: Schedule) -> None:
+        measured: Mapping[str, Any] = asdict(point)
+        run.event("metric", **{key: _rounded(value) for key, value in measured.items()})
+        tracker.metrics(point.step, {k: float(v) for k, v in measured.items() if k != "step"})
+        run.progress(
+            point.step,
+            schedule.num_steps,
+            "steps",
+            f"loss {point.loss:.3f}, {point.tokens_per_s:,.0f} tokens/s, "
+            f"{schedule.seconds_left:.0f} s left",
+        )
+
+    try:
+        tally = training.train(report)
+    except BaseException:
+        tracker.close(wait_s=0)
+        raise
+    if not tracker.close():
+        run.event("tracking_failed", log=str(log))
+    return tally
+
+
+def facts_of(tally: Tally, schedule: Schedule, seconds: float) -> dict[str, Any]:
+    """The run in numbers, for the model's meta and card."""
+    tenth = max(1, len(tally.losses) // 10)
+    first, last = tally.losses[:tenth], tally.losses[-tenth:]
+    return {
+        "steps": schedule.step,
+        "examples": tally.examples,
+        "tokens": tally.tokens,
+        "targets": tally.targets,
+        "skipped_steps": tally.skipped,
+        "left_out": tally.left_out,
+        "seconds": round(max(seconds, schedule.elapsed_s), 2),
+        "tokens_per_s": round(tally.tokens / max(schedule.elapsed_s, 1e-9), 1),
+        "first_loss": round(sum(first) / max(1, len(first)), 4),
+        "last_loss": round(sum(last) / max(1, len(last)), 4),
+    }
+
+
+def keep_record(
+    folder: Path,
+    params: LoopSettings,
+    facts: Mapping[str, Any],
+    tally: Tally,
+    samples: Iterable[Iterable[Read]],
+) -> None:
+    """Write ``training.json`` and which document each sample holds beside the model."""
+    reading = write_reading(folder, samples, params.seed, tally)
+    record = {
+        "params": params.model_dump(mode="json"),
+        **facts,
+        "losses": tally.losses,
+        "reading": reading,
+    }
+    (folder / "training.json").write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+
+
+def _rounded(value: float) -> float:
+    return float(f"{value:.6g}") if isinstance(value, float) else value

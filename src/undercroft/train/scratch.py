@@ -1,0 +1,197 @@
+"""A Llama-style model with random weights: its size before it is made, then the model.
+
+Each tensor is drawn from a seed of its own, made of the run's seed and the tensor's name, so that
+the same seed and shape give the same model whatever else was drawn before.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+from undercroft.errors import BadConfig, BadInput
+from undercroft.settings import PretrainSettings
+from undercroft.train.models import attention_for, libraries
+
+INIT_STD = 0.02
+_FEED_FORWARD_MULTIPLE = 32
+#: Bytes a parameter: weight, gradient, the gradient in float32, master, two moments.
+_BYTES = {"bf16": 2 + 2 + 4 + 4 + 8, "fp32": 4 + 4 + 0 + 4 + 8}
+#: What a forward pass keeps for the backward pass, in numbers a token and layer: of the width,
+#: of the feed-forward width, and of the context in each head (scores before and after softmax).
+_KEPT_WIDTHS, _KEPT_FEED_FORWARDS, _KEPT_SCORES = 16, 4, 3
+_LOGIT_BYTES = 14  # logits in the model's format and float32, log-probabilities, gradient
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """The model to be made; embeddings of input and output are one. Raises `BadConfig`."""
+
+    layers: int
+    width: int
+    heads: int
+    kv_heads: int
+    vocabulary: int
+    context: int
+
+    def __post_init__(self) -> None:
+        if self.width % (2 * self.heads):
+            raise BadConfig(
+                f"pretrain.width is {self.width}, of which {self.heads} heads get no even share.",
+                "Rotary positions turn pairs of numbers within a head.",
+                f"Set pretrain.width to a multiple of {2 * self.heads}, such as "
+                f"{max(1, round(self.width / (2 * self.heads))) * 2 * self.heads}.",
+            )
+        if self.heads % self.kv_heads:
+            raise BadConfig(
+                f"pretrain.kv_heads is {self.kv_heads}, which does not divide the "
+                f"{self.heads} heads.",
+                do="Set it to a divisor of pretrain.heads; the same number is plain attention.",
+            )
+
+    @property
+    def feed_forward(self) -> int:
+        """8/3 of the width, as in LLaMA (Touvron et al., 2023), rounded up."""
+        least = 8 * self.width / 3
+        return math.ceil(least / _FEED_FORWARD_MULTIPLE) * _FEED_FORWARD_MULTIPLE
+
+    @property
+    def parameters(self) -> int:
+        """Of the whole model, without making it."""
+        keys = self.width // self.heads * self.kv_heads
+        attention = 2 * self.width * (self.width + keys)
+        block = attention + 3 * self.width * self.feed_forward + 2 * self.width
+        return self.vocabulary * self.width + self.layers * block + self.width
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """Memory that training takes, in bytes; activations are estimated from above."""
+
+    parameters: int
+    state_bytes: int
+    activation_bytes: int
+
+    @property
+    def total_bytes(self) -> int:
+        return self.state_bytes + self.activation_bytes
+
+    def as_dict(self) -> dict[str, int]:
+        return {**asdict(self), "total_bytes": self.total_bytes}
+
+
+def shape_of(params: PretrainSettings, vocabulary: int) -> Shape:
+    """The shape that ``params`` ask for, with a tokenizer of ``vocabulary`` tokens."""
+    return Shape(
+        params.layers, params.width, params.heads, params.kv_heads, vocabulary, params.context
+    )
+
+
+def estimate(shape: Shape, precision: str, micro_batch_size: int) -> Estimate:
+    """Parameters and memory of training ``shape``; nothing is allocated."""
+    number = 2 if precision == "bf16" else 4
+    scores = _KEPT_SCORES * shape.heads * shape.context if attention_is_plain(shape) else 0
+    kept = _KEPT_WIDTHS * shape.width + _KEPT_FEED_FORWARDS * shape.feed_forward + scores
+    a_token = number * shape.layers * kept + _LOGIT_BYTES * shape.vocabulary
+    return Estimate(
+        shape.parameters,
+        _BYTES[precision] * shape.parameters,
+        a_token * micro_batch_size * shape.context,
+    )
+
+
+def attention_is_plain(shape: Shape) -> bool:
+    """Whether scores of T x T are kept, which the fused kernel never holds."""
+    return attention_for(shape.context) == "eager"
+
+
+def check_memory(shape: Shape, precision: str, micro_batch_size: int, free_bytes: int) -> Estimate:
+    """The estimate; raises `BadInput` that says what would fit when ``free_bytes`` do not do."""
+    wanted = estimate(shape, precision, micro_batch_size)
+    if wanted.total_bytes <= free_bytes:
+        return wanted
+    fitting = next(
+        (
+            said
+            for said, smaller, rows in _smaller(shape, micro_batch_size)
+            if estimate(smaller, precision, rows).total_bytes <= free_bytes
+        ),
+        "",
+    )
+    raise BadInput(
+        f"A model of {wanted.parameters:,} parameters needs {_size(wanted.total_bytes)} to be "
+        f"trained, and {_size(free_bytes)} are free.",
+        f"{_size(wanted.state_bytes)} are weights, gradients and the optimizer's, "
+        f"{_size(wanted.activation_bytes)} what a forward pass of {micro_batch_size} sequences "
+        "keeps.",
+        f"This would fit: {fitting}." if fitting else "Not even the smallest model would fit.",
+    )
+
+
+def _smaller(shape: Shape, micro_batch_size: int) -> Iterator[tuple[str, Shape, int]]:
+    """What could be asked for instead, in words and numbers, the nearest to ``shape`` first."""
+    rows = micro_batch_size
+    while rows > 1:
+        rows //= 2
+        yield f"pretrain.micro_batch_size = {rows}", shape, rows
+    ones = "pretrain.micro_batch_size = 1"
+    for layers in range(shape.layers - 1, max(0, shape.layers // 2 - 1), -1):
+        yield f"{ones}, pretrain.layers = {layers}", replace(shape, layers=layers), 1
+    layers = max(1, shape.layers // 2)
+    step = 2 * shape.heads
+    for width in range(shape.width - step, 0, -step):
+        said = f"{ones}, pretrain.layers = {layers}, pretrain.width = {width}"
+        yield said, replace(shape, layers=layers, width=width), 1
+
+
+def build(shape: Shape, precision: str, seed: int, special: dict[str, int]) -> Any:
+    """The model with seeded random weights; ``special`` are token ids for its configuration.
+
+    It is laid out on the meta device, which allocates nothing, and then materialised once.
+    """
+    torch, transformers = libraries()
+    config = transformers.LlamaConfig(
+        vocab_size=shape.vocabulary,
+        hidden_size=shape.width,
+        intermediate_size=shape.feed_forward,
+        num_hidden_layers=shape.layers,
+        num_attention_heads=shape.heads,
+        num_key_value_heads=shape.kv_heads,
+        max_position_embeddings=shape.context,
+        tie_word_embeddings=True,
+        **special,
+    )
+    dtype = torch.bfloat16 if precision == "bf16" else torch.float32
+    with torch.device("meta"):
+        model = transformers.AutoModelForCausalLM.from_config(
+            config, dtype=dtype, attn_implementation=attention_for(shape.context)
+        )
+    model = model.to_empty(device="cpu")
+    model.tie_weights()
+    rotary = model.model.rotary_emb  # its tables are no weights: they are computed, not drawn
+    model.model.rotary_emb = type(rotary)(config=config)
+    with torch.no_grad():
+        for name, weight in model.named_parameters():
+            _draw(name, weight, shape.layers, seed)
+    return model
+
+
+def _draw(name: str, weight: Any, layers: int, seed: int) -> None:
+    """Norms begin at 1; what a block adds to the stream begins smaller in a deep model (GPT-2)."""
+    if weight.ndim == 1:
+        weight.fill_(1.0)
+        return
+    import torch
+
+    own = int.from_bytes(hashlib.sha256(f"{seed}:{name}".encode()).digest()[:8], "big") >> 1
+    adds = name.endswith(("o_proj.weight", "down_proj.weight"))
+    std = INIT_STD / math.sqrt(2 * layers) if adds else INIT_STD
+    draw = torch.Generator().manual_seed(own)
+    weight.copy_(torch.empty(weight.shape).normal_(0.0, std, generator=draw))
+
+
+def _size(size_bytes: int) -> str:
+    return f"{size_bytes / 1e9:,.1f} GB" if size_bytes >= 1e9 else f"{size_bytes / 1e6:,.0f} MB"

@@ -1,0 +1,213 @@
+"""A dataset becomes a model of its own, in a real project."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner
+
+from tests.corpus import write_topics
+from undercroft.cli.main import group
+from undercroft.cli.pretrain import curve
+from undercroft.collect.stage import collect
+from undercroft.curate.stage import curate
+from undercroft.errors import BadConfig, BadInput, Cancelled, NotFound
+from undercroft.govern import forget
+from undercroft.lake import read_dataset
+from undercroft.project import Project
+from undercroft.records import Artifact
+from undercroft.settings import CurateSettings, PretrainSettings
+from undercroft.stage import Plan, execute
+from undercroft.train import corpus
+from undercroft.train.pretrain import pretrain
+from undercroft.train.reading import seen
+
+PARAMS = PretrainSettings(
+    layers=2, width=32, heads=4, kv_heads=2, vocabulary=400, context=64, max_steps=6,
+    batch_size=4, micro_batch_size=2, learning_rate=1e-2, checkpoint_seconds=1e-6,
+)  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory: pytest.TempPathFactory) -> Project:
+    return Project.open(write_topics(tmp_path_factory.mktemp("docs"), 8))
+
+
+@pytest.fixture(scope="module")
+def dataset(project: Project) -> Artifact:
+    (raw,) = collect(project)
+    (made,) = curate(project, raw=raw)
+    return made
+
+
+@pytest.fixture(scope="module")
+def model(project: Project, dataset: Artifact) -> Artifact:
+    (made,) = pretrain(project, PARAMS, dataset=dataset)
+    return made
+
+
+def losses(project: Project, model: Artifact) -> list[float]:
+    record = json.loads((project.path(model) / "training.json").read_text(encoding="utf-8"))
+    return list(record["losses"])
+
+
+def test_a_dataset_becomes_a_model_with_tokenizer_card_curve_and_lineage(
+    project: Project, dataset: Artifact, model: Artifact
+) -> None:
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    folder = project.path(model)
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    llama = AutoModelForCausalLM.from_pretrained(folder)
+    assert len(tokenizer) == llama.config.vocab_size == model.meta["vocabulary"] == 400
+    assert llama.num_parameters() == model.meta["parameters"]
+    ids = tokenizer("The with statement", return_tensors="pt")
+    assert llama.generate(**ids, max_new_tokens=3, do_sample=False).shape[1] > 3
+    assert str(dataset.ref) in (folder / "README.md").read_text(encoding="utf-8")
+    points = project.ledger.events(model.run_id, "metric")
+    assert [detail["step"] for _, _, detail in points] == list(range(1, 7))
+    assert points[-1][2]["loss"] < points[0][2]["loss"] < 6.2  # ln 400 is 5.99
+    assert dataset.ref in project.ledger.run_of(model).inputs
+    assert str(dataset.ref) in {node.id for node in project.ledger.lineage(model.ref, "up").nodes}
+
+
+def test_every_character_is_read_though_documents_are_longer_than_the_context(
+    project: Project, dataset: Artifact, tmp_path: Path
+) -> None:
+    corpus.prepare(project, dataset, tmp_path / "c", vocabulary=400, context=64)
+    read, tokenizer, _ = corpus.read(tmp_path / "c")
+    texts = read_dataset(project.lake, dataset, ["id", "text"]).to_pylist()
+    by_id = {row["id"]: row["text"] for row in texts}
+    assert sorted(read.documents) == sorted(by_id)
+    for number, name in enumerate(read.documents):
+        own = read.tokens[read.offsets[number] : read.offsets[number + 1]].tolist()
+        assert len(own) > 64
+        assert tokenizer.decode(own[1:-1], skip_special_tokens=False) == by_id[name]
+
+
+class _StopAfter:
+    """Looks like the event that stops a run; set after it was looked at ``times`` times."""
+
+    def __init__(self, times: int) -> None:
+        self.left = times
+
+    def is_set(self) -> bool:
+        self.left -= 1
+        return self.left < 0
+
+
+def _stopped(project: Project, plan: Plan) -> None:
+    """Start the plan and stop it once a checkpoint is there."""
+    for times in range(2, 40, 3):
+        with pytest.raises(Cancelled):
+            execute(project, plan, stop=_StopAfter(times))
+        if list((plan.workdir(project) / "checkpoints").glob("checkpoint-*")):
+            return
+    raise AssertionError("no checkpoint was written")
+
+
+def test_a_stopped_pretraining_goes_on_with_bit_identical_losses(
+    project: Project, dataset: Artifact, model: Artifact
+) -> None:
+    # The same work under another time between checkpoints, so that it is not remembered.
+    params = PARAMS.model_copy(update={"checkpoint_seconds": 2e-6})
+    plan = pretrain.plan(project, params, dataset=dataset)
+    _stopped(project, plan)
+    (resumed,) = execute(project, plan)
+    assert project.ledger.events(resumed.run_id, "resumed")
+    assert losses(project, resumed) == losses(project, model)
+    weights = "model.safetensors"
+    assert (project.path(resumed) / weights).read_bytes() == (
+        project.path(model) / weights
+    ).read_bytes()
+    assert seen(project, str(resumed.ref))[0].steps == seen(project, str(model.ref))[0].steps
+
+
+def test_bad_input_says_what_to_do(project: Project, dataset: Artifact, tmp_path: Path) -> None:
+    large = PARAMS.model_copy(update={"vocabulary": 60_000})
+    with pytest.raises(BadInput, match=r"Set pretrain\.vocabulary to \d+ or less"):
+        pretrain(project, large, dataset=dataset)
+    (tmp_path / "undercroft.toml").write_text('[project]\nname = "gone"\n')
+    (tmp_path / "a.md").write_text("The one document of a dataset, which is erased later on. " * 3)
+    other = Project.open(tmp_path)
+    (emptied,) = curate(other, CurateSettings(max_top_ngram_ratio=1), raw=collect(other)[0])
+    forget(other, read_dataset(other.lake, emptied, ["id"])["id"][0].as_py(), reason="asked for")
+    with pytest.raises(BadInput, match="undercroft data show gone"):
+        pretrain(other, PARAMS, dataset=emptied)
+
+
+@pytest.fixture
+def command(project: Project) -> Callable[..., Any]:
+    def run(*words: str) -> Any:
+        found = CliRunner().invoke(group, ["-C", str(project.root), *words])
+        if found.exception is not None:
+            raise found.exception
+        return json.loads(found.stdout) if "--json" in words else found.stdout
+
+    return run
+
+
+def test_the_command_tells_the_size_before_anything_is_made(command: Callable[..., Any]) -> None:
+    small = ("--layers", "2", "--width", "32", "--vocabulary", "400", "--estimate")
+    said = command("pretrain", *small, "--json")
+    assert said["parameters"] == 32 * 400 + 2 * (2 * 32 * 48 + 3 * 32 * 96 + 64) + 32
+    assert said["total_bytes"] == said["state_bytes"] + said["activation_bytes"]
+    assert "parameters" in command("pretrain", *small)
+    with pytest.raises(BadInput, match="would fit"):
+        command("pretrain", "--layers", "900", "--width", "8192", "--estimate")
+    with pytest.raises(BadConfig, match=r"pretrain\.layers cannot be 0"):
+        command("pretrain", "--layers", "0")
+    with pytest.raises(NotFound):
+        command("pretrain", "nothing-of-that-name", "--steps", "1")
+
+
+def test_the_command_trains_on_its_queue_and_shows_the_curve(
+    command: Callable[..., Any], dataset: Artifact
+) -> None:
+    words = ("--steps", "4", "--layers", "1", "--width", "32", "--vocabulary", "400",
+             "--context", "64")  # fmt: skip
+    made = command("pretrain", *words, "--json")
+    assert made["meta"]["steps"] == 4
+    said = command("pretrain", *words)  # remembered
+    assert said.startswith(made["ref"])
+    assert "times through 8 documents" in said
+    assert f"undercroft lineage {made['ref']} --documents" in said
+
+
+def test_a_curve_is_a_line_of_means() -> None:
+    assert curve([]) == ""
+    assert curve([2.0, 2.0]) == "▁▁"
+    assert curve([3.0, 2.0, 1.0]) == "█▅▁"
+    assert len(curve([float(n) for n in range(1000)])) == 48
+
+
+def test_what_was_read_at_which_step_is_known_of_every_document(
+    project: Project, dataset: Artifact, model: Artifact, command: Callable[..., Any]
+) -> None:
+    found = seen(project, str(model.ref))
+    record = json.loads((project.path(model) / "training.json").read_text(encoding="utf-8"))
+    assert record["reading"]["positions"] == [2, 4, 6, 8, 10, 12]  # samples of 2 rows, 4 a step
+    assert all(1 <= step <= 6 for each in found for step in each.steps)
+    counted = Counter(step for each in found for step in each.steps)
+    assert set(counted) == set(range(1, 7))
+    listed = command("lineage", str(model.ref), "--documents", "--json")
+    assert [each["document"] for each in listed] == [each.document for each in found]
+    first = found[0]
+    assert command("lineage", str(model.ref), "--document", first.document, "--json") == [
+        {
+            "model": str(model.ref),
+            "document": first.document,
+            "times": first.times,
+            "steps": list(first.steps),
+        }
+    ]
+    assert first.document in command("lineage", str(model.ref), "--documents")
+    with pytest.raises(NotFound, match="No step"):
+        command("lineage", str(model.ref), "--document", "nothing")
+    with pytest.raises(NotFound, match="no record"):
+        command("lineage", str(dataset.ref), "--documents")
