@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import json
+import signal
+import subprocess
+import sys
+import time
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -16,26 +20,38 @@ from undercroft.cli.main import group
 from undercroft.cli.pretrain import curve
 from undercroft.collect.stage import collect
 from undercroft.curate.stage import curate
-from undercroft.errors import BadConfig, BadInput, Cancelled, NotFound
+from undercroft.errors import BadConfig, BadInput, NotFound
 from undercroft.govern import forget
 from undercroft.lake import read_dataset
 from undercroft.project import Project
 from undercroft.records import Artifact
-from undercroft.settings import CurateSettings, PretrainSettings
-from undercroft.stage import Plan, execute
+from undercroft.settings import CurateSettings
+from undercroft.stage import execute
 from undercroft.train import corpus
 from undercroft.train.pretrain import pretrain
 from undercroft.train.reading import seen
 
-PARAMS = PretrainSettings(
-    layers=2, width=32, heads=4, kv_heads=2, vocabulary=400, context=64, max_steps=6,
-    batch_size=4, micro_batch_size=2, learning_rate=1e-2, checkpoint_seconds=1e-6,
-)  # fmt: skip
+SETTINGS = """
+[project]
+name = "docs"
+[pretrain]
+layers = 2
+width = 32
+heads = 4
+vocabulary = 400
+context = 64
+max_steps = 20
+batch_size = 4
+micro_batch_size = 2
+learning_rate = 1e-2
+"""
 
 
 @pytest.fixture(scope="module")
 def project(tmp_path_factory: pytest.TempPathFactory) -> Project:
-    return Project.open(write_topics(tmp_path_factory.mktemp("docs"), 8))
+    folder = write_topics(tmp_path_factory.mktemp("docs"), 8)
+    (folder / "undercroft.toml").write_text(SETTINGS)
+    return Project.open(folder)
 
 
 @pytest.fixture(scope="module")
@@ -46,9 +62,21 @@ def dataset(project: Project) -> Artifact:
 
 
 @pytest.fixture(scope="module")
-def model(project: Project, dataset: Artifact) -> Artifact:
-    (made,) = pretrain(project, PARAMS, dataset=dataset)
-    return made
+def command(project: Project) -> Callable[..., Any]:
+    """Runs ``undercroft …`` on the project as one types it."""
+
+    def run(*words: str) -> Any:
+        found = CliRunner().invoke(group, ["-C", str(project.root), *words])
+        if found.exception is not None:
+            raise found.exception
+        return json.loads(found.stdout) if "--json" in words else found.stdout
+
+    return run
+
+
+@pytest.fixture(scope="module")
+def model(project: Project, dataset: Artifact, command: Callable[..., Any]) -> Artifact:
+    return project.ledger.artifact(command("pretrain", "--json")["ref"])
 
 
 def losses(project: Project, model: Artifact) -> list[float]:
@@ -70,7 +98,7 @@ def test_a_dataset_becomes_a_model_with_tokenizer_card_curve_and_lineage(
     assert llama.generate(**ids, max_new_tokens=3, do_sample=False).shape[1] > 3
     assert str(dataset.ref) in (folder / "README.md").read_text(encoding="utf-8")
     points = project.ledger.events(model.run_id, "metric")
-    assert [detail["step"] for _, _, detail in points] == list(range(1, 7))
+    assert [detail["step"] for _, _, detail in points] == list(range(1, 21))
     assert points[-1][2]["loss"] < points[0][2]["loss"] < 6.2  # ln 400 is 5.99
     assert dataset.ref in project.ledger.run_of(model).inputs
     assert str(dataset.ref) in {node.id for node in project.ledger.lineage(model.ref, "up").nodes}
@@ -90,36 +118,36 @@ def test_every_character_is_read_though_documents_are_longer_than_the_context(
         assert tokenizer.decode(own[1:-1], skip_special_tokens=False) == by_id[name]
 
 
-class _StopAfter:
-    """Looks like the event that stops a run; set after it was looked at ``times`` times."""
-
-    def __init__(self, times: int) -> None:
-        self.left = times
-
-    def is_set(self) -> bool:
-        self.left -= 1
-        return self.left < 0
-
-
-def _stopped(project: Project, plan: Plan) -> None:
-    """Start the plan and stop it once a checkpoint is there."""
-    for times in range(2, 40, 3):
-        with pytest.raises(Cancelled):
-            execute(project, plan, stop=_StopAfter(times))
-        if list((plan.workdir(project) / "checkpoints").glob("checkpoint-*")):
-            return
-    raise AssertionError("no checkpoint was written")
+KILLED = """
+import sys
+from pathlib import Path
+import torch
+from undercroft.project import Project
+from undercroft.settings import PretrainSettings
+from undercroft.train.pretrain import pretrain
+torch.set_num_threads(1)
+params = PretrainSettings.model_validate_json(sys.argv[3])
+pretrain(Project.open(Path(sys.argv[1])), params, dataset=sys.argv[2])
+"""
 
 
-def test_a_stopped_pretraining_goes_on_with_bit_identical_losses(
+def test_a_killed_pretraining_goes_on_with_bit_identical_losses(
     project: Project, dataset: Artifact, model: Artifact
 ) -> None:
-    # The same work under another time between checkpoints, so that it is not remembered.
-    params = PARAMS.model_copy(update={"checkpoint_seconds": 2e-6})
+    # The same work with checkpoints all the time, so that it is not remembered.
+    params = project.settings.pretrain.model_copy(update={"checkpoint_seconds": 1e-6})
     plan = pretrain.plan(project, params, dataset=dataset)
-    _stopped(project, plan)
+    words = [str(project.root), str(dataset.ref), params.model_dump_json()]
+    killed = subprocess.Popen([sys.executable, "-c", KILLED, *words])
+    checkpoints = plan.workdir(project) / "checkpoints"
+    while not list(checkpoints.glob("checkpoint-*")):
+        assert killed.poll() is None
+        time.sleep(0.001)
+    killed.send_signal(signal.SIGKILL)
+    killed.wait()
     (resumed,) = execute(project, plan)
-    assert project.ledger.events(resumed.run_id, "resumed")
+    (event,) = project.ledger.events(resumed.run_id, "resumed")
+    assert 0 < event[2]["step"] <= 20
     assert losses(project, resumed) == losses(project, model)
     weights = "model.safetensors"
     assert (project.path(resumed) / weights).read_bytes() == (
@@ -129,7 +157,7 @@ def test_a_stopped_pretraining_goes_on_with_bit_identical_losses(
 
 
 def test_bad_input_says_what_to_do(project: Project, dataset: Artifact, tmp_path: Path) -> None:
-    large = PARAMS.model_copy(update={"vocabulary": 60_000})
+    large = project.settings.pretrain.model_copy(update={"vocabulary": 60_000})
     with pytest.raises(BadInput, match=r"Set pretrain\.vocabulary to \d+ or less"):
         pretrain(project, large, dataset=dataset)
     (tmp_path / "undercroft.toml").write_text('[project]\nname = "gone"\n')
@@ -138,18 +166,7 @@ def test_bad_input_says_what_to_do(project: Project, dataset: Artifact, tmp_path
     (emptied,) = curate(other, CurateSettings(max_top_ngram_ratio=1), raw=collect(other)[0])
     forget(other, read_dataset(other.lake, emptied, ["id"])["id"][0].as_py(), reason="asked for")
     with pytest.raises(BadInput, match="undercroft data show gone"):
-        pretrain(other, PARAMS, dataset=emptied)
-
-
-@pytest.fixture
-def command(project: Project) -> Callable[..., Any]:
-    def run(*words: str) -> Any:
-        found = CliRunner().invoke(group, ["-C", str(project.root), *words])
-        if found.exception is not None:
-            raise found.exception
-        return json.loads(found.stdout) if "--json" in words else found.stdout
-
-    return run
+        pretrain(other, dataset=emptied)
 
 
 def test_the_command_tells_the_size_before_anything_is_made(command: Callable[..., Any]) -> None:
@@ -166,17 +183,13 @@ def test_the_command_tells_the_size_before_anything_is_made(command: Callable[..
         command("pretrain", "nothing-of-that-name", "--steps", "1")
 
 
-def test_the_command_trains_on_its_queue_and_shows_the_curve(
-    command: Callable[..., Any], dataset: Artifact
+def test_the_command_shows_the_curve_of_a_model_that_is_there(
+    command: Callable[..., Any], model: Artifact
 ) -> None:
-    words = ("--steps", "4", "--layers", "1", "--width", "32", "--vocabulary", "400",
-             "--context", "64")  # fmt: skip
-    made = command("pretrain", *words, "--json")
-    assert made["meta"]["steps"] == 4
-    said = command("pretrain", *words)  # remembered
-    assert said.startswith(made["ref"])
+    said = command("pretrain")
+    assert said.startswith(str(model.ref))
     assert "times through 8 documents" in said
-    assert f"undercroft lineage {made['ref']} --documents" in said
+    assert f"undercroft lineage {model.ref} --documents" in said
 
 
 def test_a_curve_is_a_line_of_means() -> None:
@@ -191,10 +204,10 @@ def test_what_was_read_at_which_step_is_known_of_every_document(
 ) -> None:
     found = seen(project, str(model.ref))
     record = json.loads((project.path(model) / "training.json").read_text(encoding="utf-8"))
-    assert record["reading"]["positions"] == [2, 4, 6, 8, 10, 12]  # samples of 2 rows, 4 a step
-    assert all(1 <= step <= 6 for each in found for step in each.steps)
+    assert record["reading"]["positions"][:3] == [2, 4, 6]  # samples of 2 rows, 4 rows a step
+    assert all(1 <= step <= 20 for each in found for step in each.steps)
     counted = Counter(step for each in found for step in each.steps)
-    assert set(counted) == set(range(1, 7))
+    assert set(counted) == set(range(1, 21))
     listed = command("lineage", str(model.ref), "--documents", "--json")
     assert [each["document"] for each in listed] == [each.document for each in found]
     first = found[0]
