@@ -71,7 +71,7 @@ def test_a_masked_date_gives_no_reason_to_mask_another() -> None:
 
 
 HIDDEN = st.sampled_from(sorted(INVISIBLE))
-PIECES = ["jo@corp.com", "4111 1111 1111 1111", "４１１１", "+1 650-253-0000", "password=", "Z8kLm0",
+PIECES = ["jo@corp.com", "4111 1111 1111 1111", "４１１１", "+1 650-253-0000", "password=", "Z8kL0",
           "раss", "\u2011", "-----BEGIN", "PRIVATE KEY-----", "(415)", "\n"]  # fmt: skip
 texts = st.lists(st.sampled_from(PIECES) | HIDDEN | st.text(max_size=3)).map("".join)
 
