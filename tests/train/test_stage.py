@@ -12,10 +12,12 @@ from undercroft.annotate.stage import examples
 from undercroft.collect.stage import collect
 from undercroft.curate.stage import curate
 from undercroft.errors import Cancelled
+from undercroft.lake import read_dataset
 from undercroft.project import Project
 from undercroft.records import Artifact
 from undercroft.settings import ModelSettings, TrainSettings
 from undercroft.stage import execute
+from undercroft.train.reading import seen
 from undercroft.train.stage import base, train
 
 PARAMS = TrainSettings(max_steps=3, batch_size=2, max_tokens=4096, checkpoint_seconds=0.01)
@@ -62,6 +64,13 @@ def test_training_makes_a_model_with_card_curve_and_facts(
     assert [detail["step"] for _, _, detail in points] == [1, 2, 3]
     assert {"loss", "grad_norm", "lr", "tokens_per_s"} <= points[0][2].keys()
     assert (project.state / "mlflow.db").exists()
+    read = seen(project, str(model.ref))
+    assert {step for each in read for step in each.steps} == {1, 2, 3}
+    assert {each.document for each in read} <= set(
+        read_dataset(project.lake, project.ledger.artifact(f"dataset:{project.name}"), ["id"])[
+            "id"
+        ].to_pylist()
+    )
     again = train(project, PARAMS, examples=made["examples"], base=made["base"])
     assert again == (model,)
 

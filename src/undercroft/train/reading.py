@@ -110,7 +110,7 @@ def seen(project: Project, ref: str, document: str = "") -> list[Seen]:
             do="It was not trained here, or by an older version. See: undercroft lineage",
         )
     for model in trained:
-        found += _seen_by(project, model, document)
+        found += seen_by(project.path(model), str(model.ref), document)
     if document and not found:
         raise NotFound(
             f"No step of {ref} read the document {document}.",
@@ -130,10 +130,10 @@ def _is_recorded(project: Project, model: Artifact) -> bool:
     return model.kind == "model" and (project.path(model) / FILE_NAME).exists()
 
 
-def _seen_by(project: Project, model: Artifact, document: str) -> Iterator[Seen]:
+def seen_by(folder: Path, model: str, document: str = "") -> Iterator[Seen]:
+    """What the one in ``folder``, called ``model``, read of all documents, or of ``document``."""
     import pyarrow.parquet as pq
 
-    folder = project.path(model)
     record = json.loads((folder / "training.json").read_text(encoding="utf-8"))["reading"]
     chosen = [("document", "=", document)] if document else None
     table = pq.read_table(folder / FILE_NAME, filters=chosen)
@@ -141,7 +141,7 @@ def _seen_by(project: Project, model: Artifact, document: str) -> Iterator[Seen]
     for name, samples in _by_document(table):
         steps = [step for sample in samples for step in steps_of.get(sample, ())]
         if steps:
-            yield Seen(str(model.ref), name, len(steps), tuple(sorted(set(steps))))
+            yield Seen(model, name, len(steps), tuple(sorted(set(steps))))
 
 
 def _by_document(table: pa.Table) -> Iterator[tuple[str, list[int]]]:

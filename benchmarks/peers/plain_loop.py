@@ -1,0 +1,63 @@
+"""Pretraining by a plain loop, as nanoGPT's reads; prints one JSON line.
+
+python plain_loop.py BASE_FOLDER ROWS.npz STEPS BATCH MICRO_BATCH RATE OUT_FOLDER
+
+Autocast to bf16 over float32 weights, AdamW, clipping, gradient accumulation, no compilation. It
+reads the rows as one stream: what stands before in a row is seen, whichever document it is of.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+
+
+def main() -> None:
+    base, rows, steps, batch, micro, rate, out = sys.argv[1:8]
+    import numpy as np
+    import torch
+    from torch.nn import functional
+    from transformers import AutoModelForCausalLM
+
+    given = np.load(rows)
+    tokens = torch.from_numpy(given["tokens"].astype(np.int64))
+    labels = torch.from_numpy(given["labels"].astype(np.int64))
+    attention = sys.argv[8] if len(sys.argv) > 8 else "sdpa"
+    model = AutoModelForCausalLM.from_pretrained(
+        base, dtype=torch.float32, attn_implementation=attention
+    )
+    model.train()
+    decayed = [weight for weight in model.parameters() if weight.dim() >= 2]
+    plain = [weight for weight in model.parameters() if weight.dim() < 2]
+    optimizer = torch.optim.AdamW(
+        [{"params": decayed, "weight_decay": 0.1}, {"params": plain, "weight_decay": 0.0}],
+        lr=float(rate), betas=(0.9, 0.95), fused=True,
+    )  # fmt: skip
+    accumulate = int(batch) // int(micro)
+    at = 0
+    started = time.monotonic()
+    for step in range(int(steps)):
+        middle = (step + 0.5) / int(steps)
+        share = middle / 0.1 if middle < 0.1 else (1 - middle) / 0.9
+        for group in optimizer.param_groups:
+            group["lr"] = float(rate) * share
+        for _ in range(accumulate):
+            part = slice(at, at + int(micro))
+            with torch.autocast("cpu", torch.bfloat16):
+                logits = model(input_ids=tokens[part], use_cache=False).logits
+            loss = functional.cross_entropy(
+                logits.flatten(0, 1).float(), labels[part].flatten(), ignore_index=-1
+            )
+            (loss / accumulate).backward()
+            at += int(micro)
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
+    seconds = time.monotonic() - started
+    model.save_pretrained(out)
+    print(json.dumps({"seconds": seconds, "tokens": int((labels[:at] >= 0).sum())}))
+
+
+if __name__ == "__main__":
+    main()
