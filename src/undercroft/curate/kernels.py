@@ -2,7 +2,8 @@
 
 Every byte is looked up once in a table of kinds; what follows runs over those kinds. A word is a
 run of letters and digits; in scripts without spaces (Han, kana, Thai, Lao, Burmese, Khmer) each
-character is one. Words are hashed with ASCII letters lowered and digits made equal, so that later steps work on numbers alone.
+character is one. Words are hashed with ASCII letters lowered and digits made equal, so that later
+steps work on numbers alone.
 Compiled code is cached on disk; compiling takes 2 to 3 s once.
 """
 
