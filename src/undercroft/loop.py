@@ -64,7 +64,7 @@ class MainJob:
         made["examples"], made["suite"] = self._step(
             examples, dataset=made["dataset"], index=made["index"], embedding=made["embedding"]
         )
-        (made["base"],) = self._step(base)
+        made["base"] = self._base()
         (made["model"],) = self._step(train, examples=made["examples"], base=made["base"])
         made["served_base"] = self._served(self._step(compress, "base", model=made["base"]))
         made["served"] = self._served(self._step(compress, model=made["model"]))
@@ -97,6 +97,14 @@ class MainJob:
         self.seconds[stage.name] = round(self.seconds.get(stage.name, 0.0) + seconds, 2)
         self.watcher.finished(step, seconds, reused)
         return outputs
+
+    def _base(self) -> Artifact:
+        """The model that training starts from: one of the project's own, or brought into it."""
+        named = self.project.settings.model.base
+        if named.startswith("model:"):
+            return self.project.ledger.artifact(named)
+        (found,) = self._step(base)
+        return found
 
     def _served(self, models: tuple[Artifact, ...]) -> Artifact:
         """The quantisation that is evaluated and served."""

@@ -16,6 +16,7 @@ import pytest
 from click.testing import CliRunner
 
 from tests.corpus import write_topics
+from undercroft.annotate.stage import examples
 from undercroft.cli.main import group
 from undercroft.cli.pretrain import curve
 from undercroft.collect.stage import collect
@@ -25,11 +26,12 @@ from undercroft.govern import forget
 from undercroft.lake import read_dataset
 from undercroft.project import Project
 from undercroft.records import Artifact
-from undercroft.settings import CurateSettings
+from undercroft.settings import CurateSettings, TrainSettings
 from undercroft.stage import execute
 from undercroft.train import corpus
 from undercroft.train.pretrain import pretrain
 from undercroft.train.reading import seen
+from undercroft.train.stage import train
 
 SETTINGS = """
 [project]
@@ -224,3 +226,15 @@ def test_what_was_read_at_which_step_is_known_of_every_document(
         command("lineage", str(model.ref), "--document", "nothing")
     with pytest.raises(NotFound, match="no record"):
         command("lineage", str(dataset.ref), "--documents")
+
+
+def test_it_is_fine_tuned_like_any_model_and_both_readings_are_known(
+    project: Project, dataset: Artifact, model: Artifact
+) -> None:
+    made, _ = examples(project, dataset=dataset)
+    params = TrainSettings(max_steps=2, batch_size=2, max_tokens=4096)
+    (tuned,) = train(project, params, examples=made, base=model)
+    assert tuned.meta["base"] == "random weights"
+    read = seen(project, str(tuned.ref))
+    assert list(dict.fromkeys(each.model for each in read)) == [str(model.ref), str(tuned.ref)]
+    assert {step for each in read if each.model == str(tuned.ref) for step in each.steps} == {1, 2}

