@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -99,6 +102,24 @@ def test_scores_are_those_of_the_model_where_no_word_is_neutral() -> None:
     assert mean.tolist() == worst.tolist()
     assert np.allclose(np.delete(mean, 2), np.delete(expected, 2), atol=1e-6)
     assert mean[2] == 0
+
+
+def test_workers_read_the_model_without_the_library_it_was_trained_with(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    code = (
+        "import sys, pyarrow as pa; from undercroft.curate.signals import measure; "
+        "from undercroft.curate.toxicity import toxicity; "
+        "print(*toxicity(measure(pa.array(['You stupid idiot'], pa.large_string()))), "
+        "'sklearn' in sys.modules)"
+    )
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    said = [subprocess.check_output([sys.executable, "-c", code], text=True) for _ in range(2)]
+    assert [line.split()[-1] for line in said] == ["True", "False"]
+    assert said[0].split()[:-1] == said[1].split()[:-1]
+    (kept,) = (tmp_path / "undercroft" / "toxicity").iterdir()
+    kept.write_bytes(b"damaged")
+    assert subprocess.check_output([sys.executable, "-c", code], text=True) == said[0]
 
 
 def test_the_mean_is_of_all_passages_and_the_worst_of_one() -> None:

@@ -10,19 +10,28 @@ languages it knows nothing, and nothing is said of them.
 
 from __future__ import annotations
 
+import hashlib
+import os
+import tempfile
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
+from importlib.util import find_spec
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
+from zipfile import BadZipFile
 
 import numpy as np
 from numpy.typing import NDArray
 
+from undercroft.curate import kernels
 from undercroft.curate.signals import Measured, hashes_of
+from undercroft.errors import MissingExtra
 
 #: The language that the model was trained on.
 LANGUAGE: Final = "en"
 _PASSAGE_WORDS: Final = 60
+_FILES: Final = ("vectorizer.joblib", "model.joblib")
 
 #: Words that name people by what they are; they say nothing of whether a text is toxic.
 NEUTRAL: Final = frozenset(
@@ -55,14 +64,28 @@ class _Model:
     @classmethod
     @cache
     def load(cls) -> _Model:
-        """The model that its wheel brings, with its words of ASCII letters: those with digits share
-        their hashes."""
-        import joblib
-        import profanity_check
+        """The model that its wheel brings; as arrays under the user's cache folder once it was
+        read, since reading it takes scikit-learn, which workers then need not load."""
+        spec = find_spec("profanity_check")
+        if spec is None or spec.origin is None:
+            raise MissingExtra("alt-profanity-check", "data")
+        folder = Path(spec.origin).parent / "data"
+        kept = _cache_file([folder / name for name in _FILES])
+        try:
+            with np.load(kept) as arrays:
+                return cls(**arrays)
+        except (OSError, ValueError, TypeError, EOFError, BadZipFile):
+            model = cls._read(folder)
+        _keep(kept, vars(model))
+        return model
 
-        folder = Path(profanity_check.__file__).parent / "data"
-        vectorizer = joblib.load(folder / "vectorizer.joblib")
-        folds = joblib.load(folder / "model.joblib").calibrated_classifiers_
+    @classmethod
+    def _read(cls, folder: Path) -> _Model:
+        """Its words of ASCII letters: those with digits share their hashes."""
+        import joblib
+
+        vectorizer, fitted = (joblib.load(folder / name) for name in _FILES)
+        folds = fitted.calibrated_classifiers_
         words = [word for word in vectorizer.vocabulary_ if word.isascii() and word.isalpha()]
         hashes = hashes_of(words)
         order = np.argsort(hashes)
@@ -96,6 +119,26 @@ class _Model:
             margins = np.bincount(rows, values * weights[columns], count) + self.intercepts[fold]
             total += 1 / (1 + np.exp(self.slopes[fold] * margins + self.offsets[fold]))
         return total / len(self.weights)
+
+
+def _cache_file(files: Sequence[Path]) -> Path:
+    """Where the arrays are kept; another place for other files or another way of reading them."""
+    digest = hashlib.sha256()
+    for file in (*files, Path(__file__), Path(kernels.__file__)):
+        digest.update(file.read_bytes())
+    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(base) / "undercroft" / "toxicity" / f"{digest.hexdigest()[:32]}.npz"
+
+
+def _keep(file: Path, arrays: Mapping[str, NDArray[Any]]) -> None:
+    """Write the arrays, all or nothing; a folder that cannot be written to is passed over."""
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile(dir=file.parent, delete=False) as half:
+            np.savez(half, **arrays)  # type: ignore[arg-type]
+        Path(half.name).rename(file)
+    except OSError:
+        return
 
 
 def toxicity(measured: Measured) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

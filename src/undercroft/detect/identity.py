@@ -194,7 +194,7 @@ RULES: Final = (
                 "pasaporte", "passaporto", "paspoort"),
          _form("[A-Z]{0,2}[0-9]{6,9}|[CFGHJKLMNPRTVWXYZ][CFGHJKLMNPRTVWXYZ0-9]{8}"), score=0.8),
     Told("identity.drivers_licence", "drivers-licence",
-         _words("driv(?:er'?s|ing) licen[cs]e(?: (?:number|no))?", "führerschein(?:nummer)?",
+         _words("driv(?:er'?s?|ing) licen[cs]e(?: (?:number|no))?", "führerschein(?:nummer)?",
                 "permis de conduire", "dl (?:number|no)"),
          _form("(?=[A-Z0-9-]*[0-9]{3})[A-Z0-9](?:-?[A-Z0-9]){5,17}"), score=0.75),
     Told("identity.date_of_birth", "date-of-birth",
