@@ -1,6 +1,6 @@
 """Pretraining by our loop against a plain one, on the same rows from the same first weights.
 
-python -m benchmarks.pretrain [--rounds 5] [--steps 12]
+python -m benchmarks.pretrain [--rounds 5] [--steps 12] [--attention sdpa]
 
 A small Llama learns the Python language reference in bf16, not compiled. The plain loop is the
 shortest that does the work (`peers/plain_loop.py`): it lets documents in a row see each other, logs
@@ -39,6 +39,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Our pretraining loop against a plain one.")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--steps", type=int, default=12)
+    parser.add_argument("--attention", default="sdpa", help="Of the peer: sdpa or eager.")
     options = parser.parse_args()
     params = PretrainSettings(
         layers=4, width=256, heads=4, kv_heads=2, vocabulary=4096, context=256, batch_size=8,
@@ -48,7 +49,10 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         tokenizer = _prepare(folder, texts[HELD_OUT:], params)
-        sides = {"ours": lambda: _ours(folder, params), "peer": lambda: _peer(folder, params)}
+        sides = {
+            "ours": lambda: _ours(folder, params),
+            "peer": lambda: _peer(folder, params, options.attention),
+        }
         found = in_turn(options.rounds, sides)
         losses = {
             side: held_out_loss(folder / side, tokenizer, texts[:HELD_OUT], params)
@@ -113,10 +117,11 @@ def _ours(folder: Path, params: PretrainSettings) -> dict[str, Any]:
     return _timed("-m", "benchmarks.pretrain_ours", *words)
 
 
-def _peer(folder: Path, params: PretrainSettings) -> dict[str, Any]:
+def _peer(folder: Path, params: PretrainSettings, attention: str) -> dict[str, Any]:
     numbers = [params.max_steps, params.batch_size, params.micro_batch_size, params.learning_rate]
     script = Path(__file__).parent / "peers" / "plain_loop.py"
-    return _timed(script, folder / "base", folder / "rows.npz", *numbers, folder / "peer")
+    files = [folder / "base", folder / "rows.npz"]
+    return _timed(script, *files, *numbers, folder / "peer", attention)
 
 
 def _timed(*words: object) -> dict[str, Any]:

@@ -1,6 +1,6 @@
 """Pretraining by a plain loop, as nanoGPT's reads; prints one JSON line.
 
-python plain_loop.py BASE_FOLDER ROWS.npz STEPS BATCH MICRO_BATCH RATE OUT_FOLDER
+python plain_loop.py BASE_FOLDER ROWS.npz STEPS BATCH MICRO_BATCH RATE OUT_FOLDER ATTENTION
 
 Autocast to bf16 over float32 weights, AdamW, clipping, gradient accumulation, no compilation. It
 reads the rows as one stream: what stands before in a row is seen, whichever document it is of.
@@ -14,7 +14,7 @@ import time
 
 
 def main() -> None:
-    base, rows, steps, batch, micro, rate, out = sys.argv[1:8]
+    base, rows, steps, batch, micro, rate, out, attention = sys.argv[1:9]
     import numpy as np
     import torch
     from torch.nn import functional
@@ -23,7 +23,6 @@ def main() -> None:
     given = np.load(rows)
     tokens = torch.from_numpy(given["tokens"].astype(np.int64))
     labels = torch.from_numpy(given["labels"].astype(np.int64))
-    attention = sys.argv[8] if len(sys.argv) > 8 else "sdpa"
     model = AutoModelForCausalLM.from_pretrained(
         base, dtype=torch.float32, attn_implementation=attention
     )
