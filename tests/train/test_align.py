@@ -29,6 +29,7 @@ PARAMS = AlignSettings(
     max_tokens=512,
     checkpoint_seconds=0.01,
     precision="fp32",
+    mlflow="off",
 )
 
 

@@ -46,6 +46,9 @@ max_steps = 20
 batch_size = 4
 micro_batch_size = 2
 learning_rate = 1e-2
+mlflow = "off"  # which takes seconds of every run to start
+[train]
+mlflow = "off"
 """
 
 

@@ -40,7 +40,9 @@ class LoopSettings(Section):
         "bf16", description="number format of weights and activations"
     )
     seed: int = Field(20, description="seed of order and initialisation")
-    mlflow: str = Field("", description="MLflow tracking URI; empty: SQLite under .undercroft/")
+    mlflow: str = Field(
+        "", description="MLflow tracking URI; empty: SQLite under .undercroft/; off: nowhere"
+    )
 
 
 class PretrainSettings(LoopSettings):

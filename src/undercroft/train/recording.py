@@ -23,7 +23,7 @@ def watched(run: StageRun, training: Run[Any], params: LoopSettings) -> Tally:
     stage = type(params).__name__.removesuffix("Settings").lower()
     uri = params.mlflow or f"sqlite:///{run.project.state / 'mlflow.db'}"
     log = run.project.state / "logs" / "mlflow.log"
-    tracker = Tracker(uri, run.project.name, f"{stage}-{run.id}", log)
+    tracker = Tracker.to(uri, run.project.name, f"{stage}-{run.id}", log)
     tracker.params(params.model_dump(mode="json"))
 
     def report(point: Point, schedule: Schedule) -> None:

@@ -18,6 +18,7 @@ from typing import Any
 
 _BATCH = 500  # MLflow takes at most 1,000 metrics at once
 _CLOSE_TIMEOUT_S = 30.0
+OFF = "off"
 
 
 class Tracker:
@@ -52,6 +53,11 @@ class Tracker:
         except (OSError, subprocess.TimeoutExpired):
             return False
 
+    @classmethod
+    def to(cls, uri: str, experiment: str, run_name: str, log: Path) -> Tracker | Untracked:
+        """The tracker that writes to ``uri``; for ``off`` one that writes nowhere."""
+        return Untracked() if uri == OFF else cls(uri, experiment, run_name, log)
+
     def _send(self, message: Mapping[str, Any]) -> None:
         if self._child.stdin is None or self._child.poll() is not None:
             return
@@ -60,6 +66,16 @@ class Tracker:
             self._child.stdin.flush()
         except OSError:
             pass  # the child died; its log says why, and the ledger has the points anyway
+
+
+class Untracked:
+    """Takes what a `Tracker` takes and does nothing with it."""
+
+    def params(self, values: Mapping[str, Any]) -> None: ...
+    def metrics(self, step: int, values: Mapping[str, float]) -> None: ...
+
+    def close(self, wait_s: float = 0.0) -> bool:  # noqa: ARG002
+        return True
 
 
 def write(uri: str, experiment: str, run_name: str, lines: Iterable[str]) -> None:
