@@ -13,17 +13,29 @@ import tomllib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from pydantic import ValidationError
 
 from undercroft.errors import BadConfig, nearest
 from undercroft.settings import Section, Settings
 
+S = TypeVar("S", bound=Section)
+
 FILE_NAME = "undercroft.toml"
 ENV_PREFIX = "UNDERCROFT_"
 
-__all__ = ["FILE_NAME", "Loaded", "Section", "Settings", "describe", "fields_of", "load", "slug"]
+__all__ = [
+    "FILE_NAME",
+    "Loaded",
+    "Section",
+    "Settings",
+    "changed",
+    "describe",
+    "fields_of",
+    "load",
+    "slug",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +74,24 @@ def load(folder: Path, overrides: Mapping[str, Any] | None = None) -> Loaded:
         return Loaded(Settings.model_validate(values), origin)
     except ValidationError as error:
         raise _bad_value(error, origin) from None
+
+
+def changed(section: str, settings: S, options: Mapping[str, Any]) -> S:
+    """``settings`` of ``section`` with the ``options`` that are not None.
+
+    Raises `BadConfig` for a value that does not fit.
+    """
+    given = {key: value for key, value in options.items() if value is not None}
+    try:
+        return type(settings).model_validate({**settings.model_dump(), **given})
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = ".".join(str(part) for part in first["loc"])
+        raise BadConfig(
+            f"{section}.{key} cannot be {first['input']!r}.",
+            f"{first['msg']}.",
+            f"See: undercroft {section} --help",
+        ) from None
 
 
 def slug(text: str) -> str:

@@ -54,6 +54,41 @@ class Runner(Protocol):
     def run(self, project: Project, plan: Plan, watch: Watch) -> tuple[Artifact, ...]: ...
 
 
+class Watcher(Protocol):
+    """Whoever wants to see work go: a terminal, a log, a test.
+
+    ``number`` is the place of a step on the main road; 0 for one that is not on it.
+    """
+
+    def started(self, step: str, number: int) -> None: ...
+    def progressed(self, step: str, progress: Progress | None) -> None: ...
+    def finished(self, step: str, seconds: float, reused: bool) -> None: ...
+
+
+def carry_out(
+    project: Project,
+    plan: Callable[[], Plan],
+    runner: Runner,
+    watcher: Watcher,
+    *,
+    step: str,
+    number: int = 0,
+) -> tuple[Artifact, ...]:
+    """What ``plan`` makes, from memory where that was made before; ``watcher`` sees it go.
+
+    Planning is part of the step, since it looks at the world from outside.
+    """
+    started = time.monotonic()
+    watcher.started(step, number)
+    planned = plan()
+    found = remembered(project, planned)
+    is_reused = found is not None
+    if found is None:
+        found = runner.run(project, planned, lambda told: watcher.progressed(step, told))
+    watcher.finished(step, time.monotonic() - started, is_reused)
+    return found
+
+
 class Inline:
     """Carries plans out in this process; for scripts and tests."""
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any
 
 from undercroft.annotate.stage import examples
 from undercroft.collect.stage import collect
@@ -19,23 +19,14 @@ from undercroft.compress.stage import compress
 from undercroft.curate.stage import curate
 from undercroft.evaluate.stage import evaluate
 from undercroft.index.stage import distil, index
-from undercroft.jobs import Runner
+from undercroft.jobs import Runner, Watcher, carry_out
 from undercroft.project import Project
-from undercroft.records import Artifact, Progress
+from undercroft.records import Artifact
 from undercroft.release import promote
 from undercroft.release.stage import release
-from undercroft.stage import Stage, remembered
+from undercroft.stage import Stage
 from undercroft.train.stage import base, train
 from undercroft.versions import in_use
-
-
-class Watcher(Protocol):
-    """Whoever wants to see the main job go: a terminal, a log, a test."""
-
-    def started(self, stage: str, number: int) -> None: ...
-    def progressed(self, stage: str, progress: Progress | None) -> None: ...
-    def finished(self, stage: str, seconds: float, reused: bool) -> None: ...
-
 
 STAGES: tuple[Stage[Any], ...] = (
     collect, curate, distil, index, examples, base, train, compress, evaluate, release,
@@ -84,18 +75,16 @@ class MainJob:
     ) -> tuple[Artifact, ...]:
         """One stage of the road; ``which`` tells apart steps that are the same stage."""
         started = time.monotonic()
-        step = f"{stage.name} {which}".strip()
-        self.watcher.started(step, STAGES.index(stage) + 1)
-        plan = stage.plan(self.project, **inputs)
-        outputs = remembered(self.project, plan)
-        reused = outputs is not None
-        if outputs is None:
-            outputs = self.runner.run(
-                self.project, plan, lambda progress: self.watcher.progressed(step, progress)
-            )
+        outputs = carry_out(
+            self.project,
+            lambda: stage.plan(self.project, **inputs),
+            self.runner,
+            self.watcher,
+            step=f"{stage.name} {which}".strip(),
+            number=STAGES.index(stage) + 1,
+        )
         seconds = time.monotonic() - started
         self.seconds[stage.name] = round(self.seconds.get(stage.name, 0.0) + seconds, 2)
-        self.watcher.finished(step, seconds, reused)
         return outputs
 
     def _base(self) -> Artifact:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,8 +11,7 @@ from undercroft.cli.artifacts import as_dict
 from undercroft.cli.main import State, print_json
 
 if TYPE_CHECKING:
-    from undercroft.jobs import Queued
-    from undercroft.loop import Watcher
+    from undercroft.jobs import Queued, Watcher
     from undercroft.project import Project
     from undercroft.records import Artifact
     from undercroft.settings import AlignSettings
@@ -58,8 +55,10 @@ def align(
     [align]. What comes of it is a model like any other; a run that was stopped goes on where it
     was.
     """
+    from undercroft.config import changed
+
     project = state.project()
-    params = _changed(project.settings.align, options)
+    params = changed("align", project.settings.align, options)
     model = project.ledger.artifact(parent or f"model:{project.name}")
     pairs, made = _carried_out(project, params, sources, name, model, as_json)
     if as_json:
@@ -78,15 +77,19 @@ def _carried_out(
 ) -> tuple[Artifact, Artifact]:
     """Both stages on their queues, by a worker of our own, with progress."""
     from undercroft.cli.live import watcher_for
-    from undercroft.jobs import Queued
+    from undercroft.jobs import Queued, carry_out
     from undercroft.train.align import align as stage
 
     runner = Queued()
     try:
         with watcher_for(as_json, project) as watcher:
             pairs = _gathered(project, sources, name, (runner, watcher))
-            plan = stage.plan(project, params, model=model, preferences=pairs)
-            return pairs, _step(project, plan, 2, (runner, watcher))
+
+            def plan() -> Plan:
+                return stage.plan(project, params, model=model, preferences=pairs)
+
+            (made,) = carry_out(project, plan, runner, watcher, step=stage.name)
+            return pairs, made
     finally:
         runner.close()
 
@@ -99,6 +102,7 @@ def _gathered(
 
     from undercroft.collect.preferences import PairSources, preferences
     from undercroft.errors import BadInput
+    from undercroft.jobs import carry_out
 
     if len(sources) == 1 and sources[0].startswith(_REF):
         return project.ledger.artifact(sources[0])
@@ -112,44 +116,19 @@ def _gathered(
             "Names are lower-case letters, digits, dots, dashes and underscores.",
             "Name them with --name, for instance --name short-answers.",
         ) from None
-    return _step(project, preferences.plan(project, chosen), 1, how)
+    runner, watcher = how
+    (made,) = carry_out(
+        project,
+        lambda: preferences.plan(project, chosen),
+        runner,
+        watcher,
+        step=preferences.name,
+    )
+    return made
 
 
 def _name_of(source: str) -> str:
     return "traffic" if source.startswith(_TRAFFIC) else Path(source).stem.lower().replace(" ", "-")
-
-
-def _step(project: Project, plan: Plan, number: int, how: tuple[Queued, Watcher]) -> Artifact:
-    from undercroft.stage import remembered
-
-    runner, watcher = how
-    started = time.monotonic()
-    watcher.started(plan.stage, number)
-    found = remembered(project, plan)
-    is_reused = found is not None
-    if found is None:
-        found = runner.run(project, plan, lambda told: watcher.progressed(plan.stage, told))
-    watcher.finished(plan.stage, time.monotonic() - started, is_reused)
-    return found[0]
-
-
-def _changed(settings: AlignSettings, options: Mapping[str, Any]) -> AlignSettings:
-    """``settings`` with the options given; raises `BadConfig` for a value that is none."""
-    from pydantic import ValidationError
-
-    from undercroft.errors import BadConfig
-
-    given = {key: value for key, value in options.items() if value is not None}
-    try:
-        return type(settings).model_validate({**settings.model_dump(), **given})
-    except ValidationError as error:
-        first = error.errors()[0]
-        key = ".".join(str(part) for part in first["loc"])
-        raise BadConfig(
-            f"align.{key} cannot be {first['input']!r}.",
-            f"{first['msg']}.",
-            "See: undercroft align --help",
-        ) from None
 
 
 def _print(pairs: Artifact, parent: Artifact, made: Artifact) -> None:

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from undercroft.loop import Watcher
+    from undercroft.jobs import Watcher
     from undercroft.project import Project
     from undercroft.records import Progress
 
@@ -45,10 +45,7 @@ def watcher_for(as_json: bool, project: Project) -> Iterator[Watcher]:
 
 
 class Lines:
-    """One line when a stage starts, every ten seconds while it moves, and when it ends.
-
-    A stage with the number 0 is not one of the main job's.
-    """
+    """One line when a stage starts, every ten seconds while it moves, and when it ends."""
 
     def __init__(self, project: Project) -> None:
         self._since = self._began = 0.0

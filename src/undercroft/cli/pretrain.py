@@ -43,11 +43,12 @@ def pretrain(
     DATASET is a name, NAME@VERSION or NAME@TAG; without one the project's own. Options stand in
     place of the settings under [pretrain]. A run that was stopped goes on where it was.
     """
+    from undercroft.config import changed
     from undercroft.train.pretrain import foresee
     from undercroft.versions.names import dataset_of
 
     project = state.project()
-    params = _changed(project.settings.pretrain, options)
+    params = changed("pretrain", project.settings.pretrain, options)
     foreseen = foresee(params)
     if only_estimate:
         if as_json:
@@ -70,48 +71,23 @@ def _train(
     project: Project, params: PretrainSettings, dataset: Artifact, as_json: bool
 ) -> Artifact:
     """Carry the stage out on its queue, by a worker of our own, with progress."""
-    import time
-
     from undercroft.cli.live import watcher_for
-    from undercroft.jobs import Queued
-    from undercroft.stage import remembered
+    from undercroft.jobs import Queued, carry_out
     from undercroft.train.pretrain import pretrain as stage
 
-    started = time.monotonic()
-    plan = stage.plan(project, params, dataset=dataset)
-    found = remembered(project, plan)
-    is_reused = found is not None
     runner = Queued()
     try:
         with watcher_for(as_json, project) as watcher:
-            watcher.started(stage.name, 0)
-            if found is None:
-                found = runner.run(
-                    project, plan, lambda progress: watcher.progressed(stage.name, progress)
-                )
-            watcher.finished(stage.name, time.monotonic() - started, is_reused)
+            (made,) = carry_out(
+                project,
+                lambda: stage.plan(project, params, dataset=dataset),
+                runner,
+                watcher,
+                step=stage.name,
+            )
+            return made
     finally:
         runner.close()
-    return found[0]
-
-
-def _changed(settings: PretrainSettings, options: dict[str, Any]) -> PretrainSettings:
-    """``settings`` with the options that were given; raises `BadConfig` for a bad value."""
-    from pydantic import ValidationError
-
-    from undercroft.errors import BadConfig
-
-    given = {key: value for key, value in options.items() if value is not None}
-    try:
-        return type(settings).model_validate({**settings.model_dump(), **given})
-    except ValidationError as error:
-        first = error.errors()[0]
-        key = ".".join(str(part) for part in first["loc"])
-        raise BadConfig(
-            f"pretrain.{key} cannot be {first['input']!r}.",
-            f"{first['msg']}.",
-            "See: undercroft pretrain --help",
-        ) from None
 
 
 def _print_model(project: Project, model: Artifact) -> None:
