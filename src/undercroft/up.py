@@ -42,7 +42,7 @@ def find_target(target: str) -> Path:
         return _project_for(str(path.resolve()), path.stem)
     raise BadSource(
         f"There is no folder or file {target!r}, and it is not an http(s) address.",
-        do="Give a folder of documents, one document, a URL, s3://bucket/prefix or hf:owner/name.",
+        do="Give a folder, a document, a URL, s3://bucket/prefix, hf:owner/name or api:https://….",
     )
 
 
