@@ -1,0 +1,70 @@
+"""Replay: samples of earlier data among the new, the plainest cure for forgetting.
+
+Which earlier samples are read is drawn once, from a seed; when each is read is the sampler's, a
+pure function of seed and position. So a run with replay resumes exactly, and its record of what
+was read is that of any other run.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TypeVar, overload
+
+from undercroft.errors import BadInput
+
+S = TypeVar("S")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Mixture(Sequence[S]):
+    """Samples out of several sequences; ``picks`` are (which sequence, which of its samples)."""
+
+    parts: tuple[Sequence[S], ...]
+    picks: tuple[tuple[int, int], ...]
+
+    def __len__(self) -> int:
+        return len(self.picks)
+
+    @overload
+    def __getitem__(self, at: int) -> S: ...
+    @overload
+    def __getitem__(self, at: slice) -> Sequence[S]: ...
+    def __getitem__(self, at: int | slice) -> S | Sequence[S]:
+        if isinstance(at, slice):
+            return Mixture(self.parts, self.picks[at])
+        part, sample = self.picks[at]
+        return self.parts[part][sample]
+
+
+def replayed(
+    new: Sequence[S], earlier: Sequence[Sequence[S]], share: float, seed: int
+) -> Mixture[S]:
+    """``new`` and samples of ``earlier``, which are ``share`` of the whole, each part alike.
+
+    A part with fewer samples than its due gives all of them, and some again. Raises `BadInput` for
+    a share that is not below 1, and where there is nothing earlier to replay.
+    """
+    if not 0 <= share < 1:
+        raise BadInput(
+            f"A share of replay of {share:g} cannot be.",
+            "It is the earlier data's part of all that is read.",
+            "Give at least 0 and less than 1, such as 0.2.",
+        )
+    if share and not any(map(len, earlier)):
+        raise BadInput(
+            "There is nothing to replay.",
+            "The earlier data hold no sample.",
+            "Give earlier data, or a share of 0.",
+        )
+    parts = [part for part in earlier if len(part)]
+    wanted = round(share / (1 - share) * len(new))
+    picks = [(0, number) for number in range(len(new))]
+    for number, part in enumerate(parts):
+        due = wanted // len(parts) + (number < wanted % len(parts))
+        rounds, rest = divmod(due, len(part))
+        draw = random.Random(f"{seed}:replay:{number}")  # noqa: S311 - order, not secrecy
+        chosen = [*range(len(part))] * rounds + sorted(draw.sample(range(len(part)), rest))
+        picks += [(number + 1, sample) for sample in chosen]
+    return Mixture((new, *parts), tuple(picks))
