@@ -38,7 +38,7 @@ P = TypeVar("P", bound=Section)
 REGISTRY: dict[str, Stage[Any]] = {}
 """Every stage that has been imported, by name."""
 
-PROGRESS_INTERVAL_S = 0.2
+PROGRESS_INTERVAL_S = 0.5  # every report is a commit
 
 
 @dataclass(frozen=True)

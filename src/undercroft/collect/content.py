@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -20,7 +19,8 @@ from undercroft.settings import CollectSettings
 def is_wanted(name: str, relative: str, params: CollectSettings) -> bool:
     """Whether the settings ask for the file: by its globs, or where there are none by its type."""
     if not params.include:
-        return os.path.splitext(name)[1].lower() in MIME_OF_SUFFIX or is_expected(name)
+        suffix = name[name.rfind(".", 1) :]
+        return suffix in MIME_OF_SUFFIX or suffix.lower() in MIME_OF_SUFFIX or is_expected(name)
     return any(fnmatch(relative, glob) or fnmatch(name, glob) for glob in params.include)
 
 

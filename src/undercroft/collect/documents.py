@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
@@ -52,7 +52,7 @@ class Collected:
 @dataclass(frozen=True, slots=True)
 class Unchanged:
     """What an earlier run collected is still so: the document at ``uri``, all of ``file``, or,
-    where neither is named, everything of the source."""
+    where neither is named, everything of the source. Of many files, `Earlier.unchanged` says it."""
 
     uri: str = ""
     file: str = ""
@@ -80,6 +80,11 @@ class Earlier(Protocol):
         """The etags that documents of ``file`` carry, or those of the whole source."""
         ...
 
+    def unchanged(self, files: Sequence[str], etags: Sequence[str]) -> list[bool]:
+        """Whether a document of each file carries the etag given for it. All documents of those
+        where one does count as seen, as if `Unchanged` had been said of each."""
+        ...
+
 
 class NothingEarlier:
     """There was no earlier run."""
@@ -89,6 +94,9 @@ class NothingEarlier:
 
     def etags(self, _file: str = "") -> frozenset[str]:
         return frozenset()
+
+    def unchanged(self, files: Sequence[str], _etags: Sequence[str]) -> list[bool]:
+        return [False] * len(files)
 
 
 @dataclass(frozen=True)

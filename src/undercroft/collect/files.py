@@ -5,10 +5,11 @@ from __future__ import annotations
 import hashlib
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from fnmatch import translate
 from functools import cached_property, partial
+from itertools import chain
 from pathlib import Path
 from typing import Final
 
@@ -24,13 +25,16 @@ _OWN: Final = ".undercroft"
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
-    """A file to read. ``stamp`` is of its size, times of last change and `ground_of` the settings;
-    another means that it has to be read again."""
+class Folder:
+    """The files to read of one folder, in the order of their names: paths, addresses and stamps.
 
-    path: str
-    address: str
-    stamp: str
+    A stamp is of a file's size, times of last change and `ground_of` the settings; another means
+    that it has to be read again. Columns of text are several times as fast as a record a file.
+    """
+
+    paths: Sequence[str]
+    addresses: Sequence[str]
+    stamps: Sequence[str]
 
 
 @dataclass(frozen=True)
@@ -44,40 +48,43 @@ class FileSource:
     def fingerprint(self) -> str:
         """Of the addresses, sizes and times of the files that would be read."""
         digest = hashlib.sha256(str(self.path).encode("utf-8", "surrogateescape"))
-        for file in self.files():
-            digest.update(f"\0{file.address}\0{file.stamp}".encode("utf-8", "surrogateescape"))
+        for folder in self.folders():
+            said = "\0".join(chain(folder.addresses, folder.stamps, ("",)))
+            digest.update(said.encode("utf-8", "surrogateescape"))
         return digest.hexdigest()
 
     def collect(self, gathering: Gathering) -> Iterator[Collected | Unchanged]:
-        files = list(self.files())
-        if not files:
+        folders = list(self.folders())
+        done, total = 0, sum(len(folder.paths) for folder in folders)
+        if not total:
             raise self._nothing()
-        for number, file in enumerate(files):
-            gathering.report(number, len(files), file.address)
-            if file.stamp in gathering.earlier.etags(file.address):
-                yield Unchanged(file=file.address)
-            else:
-                now = partial(self._stamp_now, file.path)
-                path = Path(file.path)
-                yield from documents_of(path, file.address, self.params, file.stamp, now)
-        gathering.report(len(files), len(files), "")
+        for folder in folders:
+            unchanged = gathering.earlier.unchanged(folder.addresses, folder.stamps)
+            files = zip(folder.paths, folder.addresses, folder.stamps, unchanged, strict=True)
+            for at, (path, address, stamp, is_unchanged) in enumerate(files, done):
+                if not is_unchanged:
+                    gathering.report(at, total, address)
+                    now = partial(self._stamp_now, path)
+                    yield from documents_of(Path(path), address, self.params, stamp, now)
+            done += len(folder.paths)
+            gathering.report(done, total, "")
 
-    def files(self) -> Iterator[Found]:
-        """The files to read, in the order of their names; links to folders are not followed."""
+    def folders(self) -> Iterator[Folder]:
+        """The folders with their files, by name; links to folders are not followed."""
         if self.path.is_dir():
             yield from self._below(str(self.path), "", self._prefix)
         elif self.path.exists():
             path = str(self.path)
-            yield Found(path, self._prefix.rstrip("/"), self._stamp_now(path))
+            yield Folder([path], [self._prefix.rstrip("/")], [self._stamp_now(path)])
 
-    def _below(self, folder: str, relative: str, prefix: str) -> Iterator[Found]:
-        """The files in ``folder``, then those in its folders; paths are text, which is ten times
-        as fast as objects for folders of many files."""
+    def _below(self, folder: str, relative: str, prefix: str) -> Iterator[Folder]:
+        """The files in ``folder``, then those in its folders."""
         try:
             with os.scandir(folder) as listing:
                 entries = sorted(listing, key=lambda entry: entry.name)
         except OSError:
             return
+        files: list[os.DirEntry[str]] = []
         inner: list[os.DirEntry[str]] = []
         for entry in entries:
             if entry.name == _OWN or self._excluded.match(entry.name):
@@ -85,8 +92,12 @@ class FileSource:
             if entry.is_dir():
                 inner += [] if entry.is_symlink() else [entry]
             elif is_wanted(entry.name, relative + entry.name, self.params):
-                address = prefix + self._quoted(entry.name)
-                yield Found(entry.path, address, self._stamp(entry))
+                files.append(entry)
+        yield Folder(
+            [file.path for file in files],
+            [prefix + self._quoted(file.name) for file in files],
+            [self._stamp(file) for file in files],
+        )
         for entry in inner:
             name = f"{self._quoted(entry.name)}/"
             yield from self._below(entry.path, f"{relative}{entry.name}/", prefix + name)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
@@ -17,13 +18,14 @@ if TYPE_CHECKING:
     from undercroft.lake.table import Table
 
 Keys = npt.NDArray[np.uint64]
+Places = npt.NDArray[np.int64]
 
 #: What the writer and the sources ask for; the rest of a row is in its digest, ``content``.
 _COLUMNS: Final = (
     *("id", "source", "uri", "file", "consent", "etag", "last_modified", "status", "mime"),
     "content",
 )
-_REPEATED: Final = ("source", "file", "consent", "status", "mime")
+_REPEATED: Final = ("source", "consent", "status", "mime")
 
 
 class Held:
@@ -39,13 +41,13 @@ class Held:
         keys = _keys(rows["id"].to_pylist())
         order = np.argsort(keys)
         self.keys: Keys = keys[order]
-        self.rows = rows.drop_columns(["id"]).take(order).combine_chunks()
+        files = _file_keys(rows, keys)[order]
+        self.rows = rows.drop_columns(["id", "uri", "file"]).take(order).combine_chunks()
         self.etags: pa.Array = self.rows["etag"].combine_chunks()
         self.contents: pa.Array = self.rows["content"].combine_chunks()
         self.sources: pa.Array = self.rows["source"].combine_chunks()
-        files = _file_keys(self.rows["file"])
-        self._by_file = _Places(files, np.arange(len(files)))
-        self._stamped = _Places(files, np.flatnonzero(np.asarray(_has_some(self.etags))))
+        self._by_file = np.argsort(files, kind="stable")
+        self._files: Keys = files[self._by_file]
         self.is_seen = np.zeros(len(self.keys), bool)
 
     @classmethod
@@ -58,7 +60,7 @@ class Held:
         table.widen(RAW)
         return cls(table.read(_COLUMNS))
 
-    def index(self, ids: Sequence[str]) -> npt.NDArray[np.int64]:
+    def index(self, ids: Sequence[str]) -> Places:
         """Where the documents are among the rows; -1 for those that are not held."""
         wanted = _keys(ids)
         at = np.searchsorted(self.keys, wanted)
@@ -71,15 +73,17 @@ class Held:
         held = self.contents[at].as_py(), self.etags[at].as_py()
         return bool(held != (content, etag))
 
-    def of_file(self, address: str) -> npt.NDArray[np.int64]:
-        """The rows of the file at ``address``."""
-        return self._by_file.of(address)
+    def of_files(self, addresses: Sequence[str]) -> tuple[Places, Places]:
+        """The rows of the files, and of each row where its file is among ``addresses``."""
+        wanted = _keys_of(addresses)
+        first = np.searchsorted(self._files, wanted)
+        counts = np.searchsorted(self._files, wanted, "right") - first
+        which = np.repeat(np.arange(len(wanted)), counts)
+        before = np.cumsum(counts) - counts
+        at = np.arange(len(which)) + np.repeat(first - before, counts)
+        return self._by_file[at], which
 
-    def stamped(self, address: str) -> npt.NDArray[np.int64]:
-        """Those of them that carry an etag."""
-        return self._stamped.of(address)
-
-    def of_source(self, spec: str) -> npt.NDArray[np.int64]:
+    def of_source(self, spec: str) -> Places:
         import pyarrow.compute as pc
 
         is_of = pc.equal(self.rows["source"], spec)
@@ -109,10 +113,24 @@ class OfSource:
         return Known(uri, row["etag"], row["last_modified"], row["status"] == "ok", row["mime"])
 
     def etags(self, file: str = "") -> frozenset[str]:
-        rows = self.held.stamped(file) if file else self.held.of_source(self.spec)
-        etags, sources = self.held.etags, self.held.sources
-        found = {etags[at].as_py() for at in rows.tolist() if sources[at].as_py() == self.spec}
-        return frozenset(found - {""})
+        import pyarrow.compute as pc
+
+        rows = self._rows(file)
+        is_ours = pc.equal(self.held.sources.take(rows), self.spec)
+        found = self.held.etags.take(rows).filter(is_ours).unique()
+        return frozenset(found.to_pylist()) - {"", None}
+
+    def unchanged(self, files: Sequence[str], etags: Sequence[str]) -> list[bool]:
+        import pyarrow as pa
+        import pyarrow.compute as pc
+
+        rows, which = self.held.of_files(files)
+        same = pc.equal(self.held.etags.take(rows), pa.array(etags, pa.string()).take(which))
+        is_ours = pc.equal(self.held.sources.take(rows), self.spec)
+        found = np.zeros(len(files), bool)
+        found[which[np.asarray(pc.fill_null(pc.and_(same, is_ours), fill_value=False), bool)]] = True
+        self.held.is_seen[rows[found[which]]] = True
+        return found.tolist()
 
     def mark(self, unchanged: Unchanged) -> None:
         """Count as seen what ``unchanged`` speaks of."""
@@ -122,41 +140,30 @@ class OfSource:
         else:
             self.held.is_seen[self._rows(unchanged.file)] = True
 
-    def _rows(self, file: str) -> npt.NDArray[np.int64]:
-        return self.held.of_file(file) if file else self.held.of_source(self.spec)
-
-
-class _Places:
-    """Which of ``rows`` belong to a file, found by its key."""
-
-    def __init__(self, files: Keys, rows: npt.NDArray[np.int64]) -> None:
-        keys = files[rows]
-        order = np.argsort(keys, kind="stable")
-        self._keys, self._rows = keys[order], rows[order]
-
-    def of(self, address: str) -> npt.NDArray[np.int64]:
-        key = np.uint64(int(document_id(address), 16))
-        find = self._keys.searchsorted  # numpy's function around it takes longer than the search
-        return self._rows[find(key) : find(key, "right")]
-
-
-def _has_some(texts: pa.Array) -> pa.Array:
-    import pyarrow.compute as pc
-
-    return pc.greater(pc.binary_length(pc.fill_null(texts, "")), 0)
+    def _rows(self, file: str) -> Places:
+        return self.held.of_files([file])[0] if file else self.held.of_source(self.spec)
 
 
 def _keys(ids: Sequence[str]) -> Keys:
     return np.frombuffer(bytes.fromhex("".join(ids)), ">u8").astype(np.uint64)
 
 
-def _file_keys(files: pa.ChunkedArray) -> Keys:
-    """The key of every row's file; rows written before files were told apart have none."""
-    import pyarrow as pa
+def _keys_of(addresses: Sequence[str]) -> Keys:
+    """The keys of addresses: their ids as numbers."""
+    sha256 = hashlib.sha256
+    said = (sha256(each.encode("utf-8", "surrogateescape")).digest()[:8] for each in addresses)
+    return np.frombuffer(b"".join(said), ">u8").astype(np.uint64)
 
-    encoded = files.combine_chunks()
-    if isinstance(encoded, pa.ChunkedArray):  # what no rows at all combine to
-        return np.zeros(0, np.uint64)
-    names = [document_id(name or "") for name in encoded.dictionary.to_pylist()]
-    codes = encoded.indices.fill_null(0).to_numpy(zero_copy_only=False)
-    return _keys(names)[codes] if names else np.zeros(len(codes), np.uint64)
+
+def _file_keys(rows: pa.Table, documents: Keys) -> Keys:
+    """The key of every row's file, by those of its ``documents``; rows written before files were
+    told apart have none. Most files are one document, whose key is theirs."""
+    import pyarrow.compute as pc
+
+    files = rows["file"].fill_null("")
+    is_within = pc.not_equal(files, rows["uri"])
+    within = files.filter(is_within).combine_chunks().dictionary_encode()
+    keys = documents.copy()
+    names = _keys_of(within.dictionary.to_pylist())
+    keys[np.asarray(is_within, bool)] = names[np.asarray(within.indices)]
+    return keys

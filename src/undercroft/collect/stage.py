@@ -95,10 +95,10 @@ def _made(run: StageRun, params: CollectSettings, version: int) -> Made:
     rows = run.project.lake.table(TABLE).read(columns, version=version).sort_by("id")
     digest, refused = hashlib.sha256(), Counter[str]()
     for batch in rows.to_batches(_DIGESTED_ROWS):
-        found = batch.to_pylist()
-        lines = (f"{row['id']} {row['sha256']} {row['reason']}\n" for row in found)
-        digest.update("".join(lines).encode())
-        refused.update(row["reason"].partition(":")[0] for row in found if row["reason"])
+        reasons = batch["reason"]
+        lines = pc.binary_join_element_wise(batch["id"], batch["sha256"], reasons, " ")
+        digest.update("\n".join([*lines.to_pylist(), ""]).encode())
+        refused.update(reason.partition(":")[0] for reason in reasons.to_pylist() if reason)
     good = rows.filter(pc.field("status") == "ok")
     if not good.num_rows:
         raise _nothing_collected(rows["reason"].slice(0, 100).to_pylist(), params)

@@ -36,6 +36,30 @@ class LoopSettings(Section):
     checkpoint_seconds: float = Field(
         60.0, gt=0, description="a crash loses at most this much training"
     )
+    checkpoint_steps: int = Field(
+        0,
+        ge=0,
+        description="checkpoints also every so many steps, and only these are rolled back to, so "
+        "that a run with a rollback can be repeated; 0: by time alone",
+    )
+    checkpoints_kept: int = Field(
+        2, gt=0, description="so many of the newest checkpoints stay, and the newest good one"
+    )
+    require_resume: bool = Field(
+        False, description="stop, not begin again, when no checkpoint of those made can be read"
+    )
+    spike_threshold: float = Field(
+        10.0,
+        ge=0,
+        description="a step is dropped when loss and gradient are so many robust deviations above "
+        "the steps before; 0: never",
+    )
+    guard_window: int = Field(
+        64, ge=16, description="steps that a step is compared with; as many sound ones are calm"
+    )
+    max_rollbacks: int = Field(
+        3, ge=0, description="times a run may go back to a good checkpoint before it gives up"
+    )
     precision: Literal["bf16", "fp32"] = Field(
         "bf16", description="number format of weights and activations"
     )

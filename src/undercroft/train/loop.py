@@ -1,37 +1,48 @@
-"""The one training loop: fetch -> forward and backward -> clip -> guard -> step -> log -> save.
+"""The one training loop: draw -> forward and backward -> clip -> guard -> step -> log -> save.
 
 A run that is killed goes on from its last checkpoint and ends with the same weights as one that
-was not, given ``max_steps`` and the same number of threads.
+was not, given ``max_steps`` and the same number of threads. It may be several processes (`Team`),
+which read different samples of each step and hold the same weights after it.
 """
 
 from __future__ import annotations
 
-import random
 import time
 from collections.abc import Callable, Mapping, Sequence, Sized
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, Protocol, TypeVar, runtime_checkable
 
-import numpy as np
-import torch
-from torch import nn
+from torch import Tensor, nn, tensor
 
-from undercroft.errors import BadInput, StageFailed
+from undercroft.errors import StageFailed
 from undercroft.settings import LoopSettings
-from undercroft.train import checkpoint
+from undercroft.train import rng
+from undercroft.train.checkpoint import Checkpoint, Event, Store
 from undercroft.train.data import Sampler
-from undercroft.train.objective import Batch, Objective
+from undercroft.train.drawing import Draw, Drawer
+from undercroft.train.guard import Cause, Guard
+from undercroft.train.objective import Objective
 from undercroft.train.optimizer import MasterAdamW
+from undercroft.train.parallel import Alone, Team
+from undercroft.train.saving import Writer
 from undercroft.train.schedule import Schedule
 
 MAX_SKIPPED_IN_A_ROW = 5
 RIGHT = ("token_accuracy", "pair_accuracy")  # an objective counts one of them, of its targets
+_OBJECTIVE, _BUFFER = "objective.", "buffer."
 
 S = TypeVar("S", bound=Sized)
 
 Report = Callable[["Point", Schedule], None]
-Event = Callable[[str, Mapping[str, Any]], None]
+
+
+@runtime_checkable
+class Stateful(Protocol):
+    """An objective that changes as it goes, and so belongs in the checkpoint."""
+
+    def state(self) -> Mapping[str, Tensor]: ...
+    def load(self, state: Mapping[str, Tensor], /) -> None: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,20 +65,20 @@ class Point:
 class Tally:
     """Sums over the run so far, and what was read when; in the checkpoint.
 
-    ``positions`` are the sampler's after each step, ``dropped`` the steps that the guard dropped,
-    and ``partly`` names, for samples that were not read whole, the ids of what was.
+    ``positions`` are the sampler's after each step, ``dropped`` the steps that taught nothing: the
+    guard left them out, or went back to before them. ``partly`` names, for samples that were not
+    read whole, the ids of what was.
     """
 
     tokens: int = 0
     targets: int = 0
     examples: int = 0
     skipped: int = 0
-    skipped_in_a_row: int = 0
     left_out: int = 0
-    losses: list[float] = field(default_factory=list)
-    positions: list[int] = field(default_factory=list)
-    dropped: list[int] = field(default_factory=list)
-    partly: dict[str, list[str]] = field(default_factory=dict)
+    losses: list[float] = field(default_factory=list[float])
+    positions: list[int] = field(default_factory=list[int])
+    dropped: list[int] = field(default_factory=list[int])
+    partly: dict[str, list[str]] = field(default_factory=dict[str, list[str]])
 
 
 class Run(Generic[S]):
@@ -75,7 +86,8 @@ class Run(Generic[S]):
 
     Each of ``samples`` is read in one forward pass. ``event`` records what deserves notice;
     ``report`` is told of each step and may raise to stop the run. ``section`` is the one of the
-    settings that ``params`` are, for what errors advise.
+    settings that ``params`` are, for what errors advise. In a ``team`` the folder is shared, and
+    the first rank alone reports, records and saves.
     """
 
     def __init__(
@@ -89,137 +101,228 @@ class Run(Generic[S]):
         config_digest: str,
         event: Event,
         section: str = "train",
+        team: Team | None = None,
     ) -> None:
-        _seed_everything(params.seed)
+        self._team = team or Alone()
+        self._is_first = self._team.rank == 0
+        rng.seed_all(params.seed + self._team.rank)
         self.model = model
         self._objective = objective
-        self._samples = samples
         self._params = params
         self._section = section
-        self._folder = folder
-        self._digest = config_digest
-        self._event = event
-        self._optimizer = MasterAdamW(model, params.weight_decay)
+        self._event: Event = event if self._is_first else _tell_nobody
+        self._optimizer = MasterAdamW(model, params.weight_decay, self._team)
         self._sampler = Sampler(len(samples), params.seed)
+        self._drawer = Drawer(objective, samples, self._sampler, self._team)
+        self._guard = Guard(params.spike_threshold, params.guard_window)
         self.schedule = Schedule(
             params.learning_rate, params.warmup_fraction, params.minutes * 60, params.max_steps
         )
         self.tally = Tally()
+        self._store = Store(folder, config_digest, params.checkpoints_kept, self._event)
+        self._writer = Writer(self._store.write)
         self._resume()
 
     def train(self, report: Report) -> Tally:
-        """Go to the end of the schedule."""
+        """Go to the end of the schedule; raises `StageFailed` for a run that has diverged."""
         self.model.train()
         saved = time.monotonic()
-        while self.schedule.steps_left:
-            started = time.monotonic()
-            point = self._step()
-            self.schedule.advance(time.monotonic() - started)
-            if point is not None:
-                report(point, self.schedule)
-            if time.monotonic() - saved >= self._params.checkpoint_seconds:
+        try:
+            while self.schedule.steps_left:
                 started = time.monotonic()
-                self.save()
-                saved = time.monotonic()
-                self.schedule.elapsed_s += saved - started  # the budget is wall-clock time
+                point = self._step()
+                now = time.monotonic()
+                is_time = now - saved >= self._params.checkpoint_seconds
+                is_time = is_time and not self._writer.is_busy
+                seconds, is_time = self._team.from_first((now - started, is_time))
+                self.schedule.advance(seconds)
+                if point is not None and self._is_first:
+                    report(point, self.schedule)
+                if is_time or self._is_anchor:
+                    started = time.monotonic()
+                    self.save()
+                    saved = time.monotonic()
+                    self.schedule.elapsed_s += saved - started  # the budget is wall-clock time
+                self._tell_failures()
+        finally:
+            self._writer.finish()
+        self._tell_failures()
         return self.tally
 
     def save(self) -> None:
-        """Write a checkpoint of this very state."""
+        """Begin to write a checkpoint of this very state."""
         state = {
-            "config_digest": self._digest,
             "sampler": self._sampler.position,
-            "schedule": self.schedule.state(),
+            "schedule": asdict(self.schedule),
             "tally": asdict(self.tally),
+            "guard": asdict(self._guard),
+            "random": self._team.gather(rng.captured()),
         }
-        checkpoint.save(
-            self._folder,
-            checkpoint.Checkpoint(self.schedule.step, self._optimizer.state(), state),
-        )
+        if not self._is_first:
+            return
+        is_good = self._guard.is_calm and (self._is_anchor or not self._params.checkpoint_steps)
+        self._writer.begin(Checkpoint(self.schedule.step, self._tensors(), state, is_good))
+
+    @property
+    def _is_anchor(self) -> bool:
+        every = self._params.checkpoint_steps
+        return bool(every) and self.schedule.step % every == 0
+
+    def _tensors(self) -> dict[str, Tensor]:
+        """The optimizer's as they are, which only its step changes; copies of all others."""
+        found = self._optimizer.state()
+        found |= {_BUFFER + name: each.clone() for name, each in self._buffers().items()}
+        if isinstance(self._objective, Stateful):
+            own = self._objective.state()
+            found |= {_OBJECTIVE + name: each.detach().clone() for name, each in own.items()}
+        return found
+
+    def _buffers(self) -> dict[str, Tensor]:
+        kept = self.model.state_dict()
+        return {name: each for name, each in self.model.named_buffers() if name in kept}
 
     def _resume(self) -> None:
-        found = checkpoint.newest(self._folder, self._digest)
+        """Go on from the last checkpoint that is whole; else begin, if that is allowed."""
+        if self._is_first:
+            self._store.tidy()
+        found = self._read(None)
         if found is None:
+            if self._params.require_resume:
+                self._store.check_none_was_lost()
             return
-        self._optimizer.load(found.tensors)
-        self._sampler.position = found.state["sampler"]
-        self.schedule = Schedule(**found.state["schedule"])
-        self.tally = Tally(**found.state["tally"])
+        self._take_up(found)
+        state = found.state
+        self._sampler.position = state["sampler"]
+        self.schedule = Schedule(**state["schedule"])
+        self.tally = Tally(**state["tally"])
+        self._guard = Guard(**state["guard"])
+        if len(state["random"]) == self._team.size:
+            rng.restore(state["random"][self._team.rank])
+        else:
+            rng.seed_all(self._params.seed + found.step * self._team.size + self._team.rank)
         self._event("resumed", {"step": found.step})
+
+    def _read(self, good_before: int | None) -> Checkpoint | None:
+        """The same checkpoint on every rank: the one that the first finds whole."""
+        found = self._store.read(good_before=good_before) if self._is_first else None
+        step = self._team.from_first(found.step if found else None)
+        if step is None or self._is_first:
+            return found
+        return self._store.read_step(step)
+
+    def _take_up(self, found: Checkpoint) -> None:
+        """The weights, moments, buffers and the objective's state of ``found``."""
+        self._optimizer.load(found.tensors)
+        for name, buffer in self._buffers().items():
+            buffer.copy_(found.tensors[_BUFFER + name])
+        if isinstance(self._objective, Stateful):
+            self._objective.load(
+                {
+                    name.removeprefix(_OBJECTIVE): each
+                    for name, each in found.tensors.items()
+                    if name.startswith(_OBJECTIVE)
+                }
+            )
 
     def _step(self) -> Point | None:
         """One optimizer step; None when the guard dropped it."""
         started = time.monotonic()
-        batches = self._fetch()
-        self.tally.positions.append(self._sampler.position)
-        count = sum(batch.count for batch in batches)
+        draw = self._drawer.draw(self._params.batch_size)
+        self._note(draw)
         rate = self.schedule.rate()
-        loss, right = 0.0, 0.0
-        for batch in batches:
-            terms = self._objective.terms(self.model, batch)
-            (terms.loss_sum / count).backward()
-            loss += float(terms.loss_sum.detach())
-            right += sum(terms.metrics.get(name, (0.0, 0))[0] for name in RIGHT)
+        loss, right = self._backward(draw)
         norm = self._optimizer.gather(self._params.max_grad_norm)
-        if not self._is_sound(loss, norm, batches):
+        cause = self._guard.judge(loss, norm)
+        self._writer.wait_for_copy()
+        if cause is not None:
+            self._drop(cause, draw, loss, norm)
             return None
         self._optimizer.step(rate)
-        tokens = sum(batch.num_tokens for batch in batches)
-        self._count(batches, tokens, count, loss / count)
+        self._count(draw, loss)
         seconds = max(time.monotonic() - started, 1e-9)
         step = self.schedule.step + 1
-        return Point(step, loss / count, norm, rate, tokens / seconds, right / count)
+        return Point(step, loss, norm, rate, draw.tokens / seconds, right / draw.count)
 
-    def _fetch(self) -> list[Batch]:
-        """Batches of at least ``batch_size`` examples together."""
-        batches: list[Batch] = []
-        misses = 0
-        while sum(batch.num_examples for batch in batches) < self._params.batch_size:
-            number = next(self._sampler)
-            sample = self._samples[number]
-            batch = self._objective.collate(sample)
-            left_out = len(sample) - (batch.num_examples if batch else 0)
-            if left_out:
-                self.tally.left_out += left_out
-                self.tally.partly[str(number)] = list(batch.ids) if batch else []
-            misses = 0 if batch else misses + 1
-            if batch is not None:
-                batches.append(batch)
-            elif misses >= len(self._samples):
-                raise BadInput(
-                    "No example is short enough to train on.",
-                    "Each is longer than the tokens that are read at once.",
-                    "Raise train.max_tokens, or lower index.chunk_chars or retrieve.passages.",
-                )
-        return batches
+    def _backward(self, draw: Draw) -> tuple[float, float]:
+        """Gradients of this rank's share; mean loss and sum of right targets of all of them."""
+        loss, right = 0.0, 0.0
+        for batch in draw.mine:
+            terms = self._objective.terms(self.model, batch)
+            (terms.loss_sum / draw.count).backward()
+            loss += float(terms.loss_sum.detach())
+            right += sum(terms.metrics.get(name, (0.0, 0))[0] for name in RIGHT)
+        sums = tensor([loss, right], dtype=float)
+        self._team.add([sums])
+        loss, right = sums.tolist()
+        return loss / draw.count, right
 
-    def _is_sound(self, loss: float, norm: float, batches: Sequence[Batch]) -> bool:
-        """Drop a step whose loss or gradient is not finite; give up when that does not stop."""
-        if np.isfinite(loss) and np.isfinite(norm):
-            self.tally.skipped_in_a_row = 0
-            return True
-        self._optimizer.discard()
-        self.tally.skipped += 1
-        self.tally.skipped_in_a_row += 1
-        self.tally.dropped.append(self.schedule.step + 1)
-        examples = [name for batch in batches for name in batch.ids]
-        self._event("skipped_step", {"step": self.schedule.step + 1, "examples": examples})
-        if self.tally.skipped_in_a_row >= MAX_SKIPPED_IN_A_ROW:
-            raise StageFailed(
-                f"The loss was not finite in {MAX_SKIPPED_IN_A_ROW} steps in a row.",
-                "Training has diverged.",
-                f"Lower {self._section}.learning_rate, or set {self._section}.precision to fp32.",
-            )
-        return False
+    def _note(self, draw: Draw) -> None:
+        """Where the sampler stands, and what was left out of the samples."""
+        self.tally.positions.append(self._sampler.position)
+        for each in draw.all:
+            if each.left_out:
+                self.tally.left_out += each.left_out
+                self.tally.partly[str(each.number)] = list(each.ids)
 
-    def _count(self, batches: Sequence[Batch], tokens: int, targets: int, loss: float) -> None:
-        self.tally.tokens += tokens
-        self.tally.targets += targets
-        self.tally.examples += sum(batch.num_examples for batch in batches)
+    def _count(self, draw: Draw, loss: float) -> None:
+        self.tally.tokens += draw.tokens
+        self.tally.targets += draw.count
+        self.tally.examples += draw.examples
         self.tally.losses.append(loss)
 
+    def _drop(self, cause: Cause, draw: Draw, loss: float, norm: float) -> None:
+        """Leave a bad step out, and do what else the guard asks for; each is an event."""
+        self._optimizer.discard()
+        step = self.schedule.step + 1
+        self.tally.skipped += 1
+        self.tally.dropped.append(step)
+        detail = {
+            "step": step, "cause": cause, "loss": str(loss), "grad_norm": str(norm),
+            "examples": draw.ids,
+        }  # fmt: skip
+        self._event("skipped_step", detail)
+        if self._guard.not_finite_in_a_row >= MAX_SKIPPED_IN_A_ROW:
+            raise self._diverged(
+                f"The loss was not finite in {MAX_SKIPPED_IN_A_ROW} steps in a row."
+            )
+        action = self._guard.action()
+        if action == "roll back" and self._roll_back(detail):
+            return
+        if action != "skip":
+            self.schedule.scale /= 2
+            self._event("halved_rate", {**detail, "scale": self.schedule.scale})
 
-def _seed_everything(seed: int) -> None:
-    random.seed(seed)
-    np.random.seed(seed % 2**32)
-    torch.manual_seed(seed)
+    def _roll_back(self, detail: Mapping[str, Any]) -> bool:
+        """Take the weights of the last good checkpoint; whether there was one.
+
+        The clock and the sampler go on: the steps since then count as dropped, and what they read
+        is not read again before its next turn.
+        """
+        if self._guard.rollbacks >= self._params.max_rollbacks:
+            raise self._diverged(f"The run went back {self._guard.rollbacks} times, to no avail.")
+        self._writer.finish()
+        step = self.schedule.step + 1
+        found = self._read(step if self._guard.before is None else self._guard.before)
+        if found is None:
+            return False
+        self._take_up(found)
+        self._guard.rolled_back(found.step)
+        self.tally.dropped = sorted({*self.tally.dropped, *range(found.step + 1, step + 1)})
+        span = (found.state["sampler"], self._sampler.position)
+        self._event("rolled_back", {**detail, "to_step": found.step, "skipped_positions": span})
+        return True
+
+    def _diverged(self, what: str) -> StageFailed:
+        return StageFailed(
+            what,
+            "Training has diverged.",
+            f"Lower {self._section}.learning_rate, or set {self._section}.precision to fp32.",
+        )
+
+    def _tell_failures(self) -> None:
+        for step, why in self._writer.failures():
+            self._event("checkpoint_failed", {"step": step, "why": why})
+
+
+def _tell_nobody(kind: str, detail: Mapping[str, Any]) -> None:
+    """What ranks but the first do with their events."""

@@ -18,6 +18,7 @@ from typing import Any, Final
 import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
+from torch.nn import functional
 
 from undercroft.errors import BadConfig, BadInput
 from undercroft.settings import TuneSettings
@@ -48,7 +49,10 @@ class Lora:
 
 
 class AdaptedLinear(nn.Module):  # type: ignore[misc]
-    """A frozen linear layer and its adapter, which is in float32 whatever the layer is in."""
+    """A frozen linear layer and its adapter.
+
+    The adapter is kept in float32 whatever the layer is in, and computed in the layer's format.
+    """
 
     def __init__(self, base: nn.Linear, lora: Lora, draw: torch.Generator) -> None:
         super().__init__()
@@ -62,11 +66,16 @@ class AdaptedLinear(nn.Module):  # type: ignore[misc]
         nn.init.zeros_(self.lora_B.weight)
 
     def forward(self, x: Tensor) -> Tensor:
-        y: Tensor = self.base_layer(x)
         if not self.is_on:
+            y: Tensor = self.base_layer(x)
             return y
-        added = self.lora_B(self.lora_A(self.dropout(x.to(self.lora_A.weight.dtype))))
-        return (y + added * self.scaling).to(y.dtype)
+        down = self.lora_A.weight.to(x.dtype)
+        up = (self.lora_B.weight * self.scaling).to(x.dtype)
+        if self.base_layer.bias is not None or (self.training and self.dropout.p):
+            added = functional.linear(functional.linear(self.dropout(x), down), up)
+            return self.base_layer(x) + added
+        y = _Adapted.apply(x.flatten(0, -2), self.base_layer.weight, down, up)
+        return y.unflatten(0, x.shape[:-1])
 
     def merged(self) -> nn.Linear:
         """The layer with its adapter added to its weight."""
@@ -75,6 +84,26 @@ class AdaptedLinear(nn.Module):  # type: ignore[misc]
             added = self.lora_B.weight @ self.lora_A.weight * self.scaling
             weight.copy_((weight.float() + added).to(weight.dtype))
         return self.base_layer
+
+
+class _Adapted(torch.autograd.Function):  # type: ignore[misc]
+    """x W' + (x A') B' for frozen W (out, in), with A (r, in) and B (out, r).
+
+    What the adapter adds is added in place, forwards and backwards, and W gets no gradient.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor, down: Tensor, up: Tensor) -> Tensor:
+        low = x @ down.T
+        ctx.save_for_backward(x, low, weight, down, up)
+        return (x @ weight.T).addmm_(low, up.T)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, None, Tensor, Tensor]:
+        x, low, weight, down, up = ctx.saved_tensors
+        grad_low = grad @ up
+        grad_x = (grad @ weight).addmm_(grad_low, down) if ctx.needs_input_grad[0] else None
+        return grad_x, None, grad_low.T @ x, grad.T @ low
 
 
 def adapt(model: Any, lora: Lora, seed: int) -> None:

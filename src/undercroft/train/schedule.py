@@ -20,7 +20,7 @@ MIN_STEPS = 4
 
 @dataclass
 class Schedule:
-    """Linear warm-up to ``peak``, then linear decay to zero at progress 1."""
+    """Linear warm-up to ``peak``, then linear decay to zero at progress 1; all times ``scale``."""
 
     peak: float
     warmup_fraction: float
@@ -30,6 +30,7 @@ class Schedule:
     progress: float = 0.0
     elapsed_s: float = 0.0
     recent_s: list[float] = field(default_factory=list)
+    scale: float = 1.0
 
     @property
     def steps_left(self) -> int:
@@ -57,8 +58,8 @@ class Schedule:
         """The learning rate of the step to come: that of its middle."""
         middle = self.progress + 0.5 * (1 - self.progress) / max(1, self.steps_left)
         if middle < self.warmup_fraction:
-            return self.peak * middle / self.warmup_fraction
-        return self.peak * (1 - middle) / (1 - self.warmup_fraction)
+            return self.scale * self.peak * middle / self.warmup_fraction
+        return self.scale * self.peak * (1 - middle) / (1 - self.warmup_fraction)
 
     def advance(self, seconds: float) -> None:
         """A step was taken and took ``seconds``."""

@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from undercroft.records import Preference
-from undercroft.train.branches import Branch, answer_logits, hidden_states, pack
+from undercroft.train.branches import Branch, answer_losses, hidden_states, pack
 from undercroft.train.chat import encoded
 from undercroft.train.lora import adapters_off
 from undercroft.train.objective import Batch, Terms
@@ -114,11 +114,9 @@ class WorthMore:
 
 def log_probs(model: Any, batch: Batch) -> Tensor:
     """The log-probability of each answer: sums over its tokens (B pairs, 2)."""
-    labels_a, branch_a = batch.tensors["labels_a"], batch.tensors["branch_a"]
-    logits_av = answer_logits(model, batch)
-    token_a = -functional.cross_entropy(logits_av, labels_a, reduction="none")
-    sums = torch.zeros(2 * batch.count, dtype=token_a.dtype).index_add(0, branch_a, token_a)
-    return sums.view(-1, 2)
+    losses_a, _ = answer_losses(model, batch)
+    sums = torch.zeros(2 * batch.count, dtype=losses_a.dtype)
+    return -sums.index_add(0, batch.tensors["branch_a"], losses_a).view(-1, 2)
 
 
 def lengths(batch: Batch) -> Tensor:

@@ -11,11 +11,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from torch.nn import functional
-
 from undercroft.records import Example
 from undercroft.retrieve.prompt import messages
-from undercroft.train.branches import Branch, answer_logits, pack
+from undercroft.train.branches import Branch, answer_losses, pack
 from undercroft.train.chat import encoded
 from undercroft.train.objective import Batch, Terms
 
@@ -43,12 +41,9 @@ class SupervisedFineTuning:
         return None
 
     def terms(self, model: Any, batch: Batch) -> Terms:
-        """Logits are computed only where an answer token is predicted: the vocabulary is large."""
-        labels_a = batch.tensors["labels_a"]
-        logits_av = answer_logits(model, batch)
-        loss = functional.cross_entropy(logits_av, labels_a, reduction="sum")
-        right = int((logits_av.detach().argmax(-1) == labels_a).sum())
-        return Terms(loss, batch.count, {"token_accuracy": (float(right), batch.count)})
+        losses_a, is_right_a = answer_losses(model, batch)
+        right = float(is_right_a.sum())
+        return Terms(losses_a.sum(), batch.count, {"token_accuracy": (right, batch.count)})
 
     def _encode(self, example: Example) -> Branch:
         chat = messages(example.question, example.passages, self._title)

@@ -1,0 +1,101 @@
+"""What one step reads: samples in the sampler's order, shared out among the ranks."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence, Sized
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+from undercroft.errors import BadInput
+from undercroft.train.data import Sampler
+from undercroft.train.objective import Batch, Objective
+from undercroft.train.parallel import Team
+
+S = TypeVar("S", bound=Sized)
+
+
+@dataclass(frozen=True, slots=True)
+class Drawn:
+    """What every rank knows of a sample that one of them reads; ``ids`` are of what was read."""
+
+    number: int
+    ids: tuple[str, ...]
+    examples: int
+    left_out: int
+    tokens: int
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
+class Draw:
+    """One step's samples: ``mine`` are this rank's, ``all`` those of every rank, in order."""
+
+    mine: tuple[Batch, ...]
+    all: tuple[Drawn, ...]
+
+    @property
+    def count(self) -> int:
+        return sum(each.count for each in self.all)
+
+    @property
+    def tokens(self) -> int:
+        return sum(each.tokens for each in self.all)
+
+    @property
+    def examples(self) -> int:
+        return sum(each.examples for each in self.all)
+
+    @property
+    def ids(self) -> list[str]:
+        return [name for each in self.all for name in each.ids]
+
+
+class Drawer(Generic[S]):
+    """Draws a step's samples; what it draws is the same for any number of ranks.
+
+    Each rank collates every ``size``-th sample, and tells the others its size. Samples that turn
+    out not to be needed go back, so that where the sampler stands is a function of the steps alone.
+    """
+
+    def __init__(
+        self, objective: Objective[S], samples: Sequence[S], sampler: Sampler, team: Team
+    ) -> None:
+        self._objective = objective
+        self._samples = samples
+        self._sampler = sampler
+        self._team = team
+
+    def draw(self, batch_size: int) -> Draw:
+        """Samples of at least ``batch_size`` examples; raises `BadInput` when none is usable."""
+        mine: list[Batch] = []
+        drawn: list[Drawn] = []
+        examples, misses = 0, 0
+        while examples < batch_size:
+            first = self._sampler.position
+            numbers = [next(self._sampler) for _ in range(self._team.size)]
+            batch, own = self._collate(numbers[self._team.rank])
+            for rank, each in enumerate(self._team.gather(own)):
+                if examples >= batch_size:
+                    break
+                drawn.append(each)
+                examples += each.examples
+                misses = 0 if each.examples else misses + 1
+                self._sampler.position = first + rank + 1
+                if rank == self._team.rank and batch is not None:
+                    mine.append(batch)
+            if misses >= len(self._samples):
+                raise BadInput(
+                    "No example is short enough to train on.",
+                    "Each is longer than the tokens that are read at once.",
+                    "Raise train.max_tokens, or lower index.chunk_chars or retrieve.passages.",
+                )
+        return Draw(tuple(mine), tuple(drawn))
+
+    def _collate(self, number: int) -> tuple[Batch | None, Drawn]:
+        sample = self._samples[number]
+        batch = self._objective.collate(sample)
+        if batch is None:
+            return None, Drawn(number, (), 0, len(sample), 0, 0)
+        left_out = len(sample) - batch.num_examples
+        told = (batch.ids, batch.num_examples, left_out, batch.num_tokens, batch.count)
+        return batch, Drawn(number, *told)
