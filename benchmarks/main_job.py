@@ -25,7 +25,9 @@ from undercroft.project import Project
 from undercroft.records import Example
 
 ROOT = Path(__file__).resolve().parent.parent
-PEER = ["torch==2.13.0", "transformers==5.18.0", "trl>=1", "datasets", "accelerate"]
+PEER = [
+    "torch==2.13.0", "transformers==5.18.0", "trl>=1", "datasets", "accelerate", "peft>=0.18",
+]  # fmt: skip
 RATE = 1e-4
 HELD_OUT = 24
 

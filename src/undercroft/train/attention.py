@@ -111,7 +111,8 @@ def attend(q_htd: Tensor, k_gtd: Tensor, v_gtd: Tensor, scale: float, layout: La
 
     H heads of queries share the G heads of keys and values, H / G each.
     """
-    parts = [_attend_block(q_htd, k_gtd, v_gtd, scale, layout, block) for block in layout.blocks]
+    qkv = (q_htd, k_gtd, v_gtd)
+    parts = [_attend_block(qkv, scale, layout, block) for block in layout.blocks]
     return _in_order(parts, layout)
 
 
@@ -129,9 +130,10 @@ def _in_order(parts: Sequence[Tensor], layout: Layout) -> Tensor:
 
 
 def _attend_block(
-    q_htd: Tensor, k_gtd: Tensor, v_gtd: Tensor, scale: float, layout: Layout, block: _Block
+    qkv: tuple[Tensor, Tensor, Tensor], scale: float, layout: Layout, block: _Block
 ) -> Tensor:
     """The outputs of one block (copies, queries, H, D)."""
+    q_htd, k_gtd, v_gtd = qkv
     heads, _, width = q_htd.shape
     shared = k_gtd.shape[0]
     groups = heads // shared

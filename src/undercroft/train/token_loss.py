@@ -17,7 +17,7 @@ _CHUNK_BYTES: Final = 24_000_000  # of logits in float32: what a last-level cach
 
 
 def token_losses(model: Any, hidden_ad: Tensor, labels_a: Tensor) -> tuple[Tensor, Tensor]:
-    """Of each of A targets its cross-entropy, in float32 or wider, and whether it was the likeliest token.
+    """Of each of A targets its cross-entropy (float32 or wider), and whether it was the likeliest.
 
     ``hidden_ad`` is what the model's head reads. A head that is not one matrix is asked for all
     logits at once.
@@ -107,7 +107,7 @@ def _wide(dtype: torch.dtype) -> torch.dtype:
 
 
 def _error(log_cv: Tensor, label_c1: Tensor, dtype: torch.dtype) -> Tensor:
-    """Probabilities less 1 at the label, the gradient of the logits; made in place of ``log_cv``."""
+    """Probabilities less 1 at the label: the gradient of the logits, made in ``log_cv``."""
     error_cv = log_cv.exp_()
     error_cv.scatter_add_(1, label_c1, torch.full_like(label_c1, -1, dtype=error_cv.dtype))
     return error_cv.to(dtype)
