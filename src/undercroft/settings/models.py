@@ -49,7 +49,7 @@ class LoopSettings(Section):
         False, description="stop, not begin again, when no checkpoint of those made can be read"
     )
     spike_threshold: float = Field(
-        10.0,
+        5.0,
         ge=0,
         description="a step is dropped when loss and gradient are so many robust deviations above "
         "the steps before; 0: never",
