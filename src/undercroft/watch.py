@@ -16,7 +16,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from undercroft.collect.stage import collect
+from undercroft.collect.live import Live
+from undercroft.collect.stage import collect, watching
 from undercroft.curate.stage import curate
 from undercroft.errors import UndercroftError
 from undercroft.index.stage import distil, index
@@ -69,7 +70,8 @@ Tell = Callable[[Event], None]
 class Watch:
     """Keeps the project's documents, dataset and index as its sources are.
 
-    Sources are looked at every ``interval_s`` seconds. ``retrain``, where there is one, makes a new
+    Sources are looked at every ``interval_s`` seconds, folders also as soon as something changes
+    in them. ``retrain``, where there is one, makes a new
     model, judges it and gives the route that came of it; it is called whenever the data has drifted
     over ``release.retrain_at_drift`` from what is served.
     """
@@ -83,6 +85,7 @@ class Watch:
     made: dict[str, Artifact] = field(default_factory=dict[str, Artifact])
     _changed: threading.Condition = field(default_factory=threading.Condition)
     _stop: threading.Event = field(default_factory=threading.Event)
+    _live: Live | None = None
 
     def run(self, *, once: bool = False) -> None:
         """Watch until `stop`; with ``once``, until everything is as the sources are now."""
@@ -92,6 +95,11 @@ class Watch:
             if self.needs_retraining():
                 self._attempt_retraining(0)
             return
+        with watching(self.project) as self._live:
+            self._run_all()
+
+    def _run_all(self) -> None:
+        """Every step in a thread of its own, until all of them have ended."""
         threads = [
             threading.Thread(target=self._keep, args=(step,), name=step.stage.name, daemon=True)
             for step in self.steps
@@ -172,10 +180,19 @@ class Watch:
         if failures:
             self._stop.wait(self._pause(failures))
         elif not step.inputs:
-            self._stop.wait(self.interval_s)
+            self._wait_for_sources()
         else:
             with self._changed:
                 self._changed.wait_for(lambda: self._is_new(step, digests), timeout=60.0)
+
+    def _wait_for_sources(self) -> None:
+        """Until a file has changed, where the kernel tells of it, or the next look is due."""
+        ends = time.monotonic() + self.interval_s
+        while not self._stop.is_set() and (left := ends - time.monotonic()) > 0:
+            if self._live is None:
+                self._stop.wait(left)
+            elif self._live.wait(min(left, 0.5)):
+                return
 
     def _is_new(self, step: Step, digests: tuple[str, ...] | None) -> bool:
         inputs = self._inputs(step)

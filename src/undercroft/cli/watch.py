@@ -23,7 +23,8 @@ if TYPE_CHECKING:
 @click.argument("target", required=False)
 @click.option(
     "--every", "interval_s", type=click.FloatRange(min=0.1), default=60.0, show_default=True,
-    help="Seconds between two looks at the sources; sites: see collect.refresh_hours.",
+    help="Seconds between two looks at the sources; changes in folders are seen at once, sites "
+    "looked at by collect.refresh_hours.",
 )  # fmt: skip
 @click.option("--once", is_flag=True, help="Look once, catch up, and stop.")
 @click.option(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from fnmatch import translate
 from functools import cached_property, partial
@@ -13,6 +13,7 @@ from itertools import chain
 from pathlib import Path
 from typing import Final
 
+from undercroft.collect import live
 from undercroft.collect.containers import READERS as CONTAINERS
 from undercroft.collect.content import documents_of, ground_of, is_wanted
 from undercroft.collect.documents import Collected, Gathering, Unchanged
@@ -36,6 +37,20 @@ class Folder:
     addresses: Sequence[str]
     stamps: Sequence[str]
 
+    def print(self) -> bytes:
+        """The SHA-256 of addresses and stamps."""
+        said = "\0".join(chain(self.addresses, self.stamps))
+        return hashlib.sha256(said.encode("utf-8", "surrogateescape")).digest()
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a folder is: its path, the same from the source's own, and how addresses begin."""
+
+    path: str
+    relative: str
+    prefix: str
+
 
 @dataclass(frozen=True)
 class FileSource:
@@ -48,9 +63,12 @@ class FileSource:
     def fingerprint(self) -> str:
         """Of the addresses, sizes and times of the files that would be read."""
         digest = hashlib.sha256(str(self.path).encode("utf-8", "surrogateescape"))
-        for folder in self.folders():
-            said = "\0".join(chain(folder.addresses, folder.stamps, ("",)))
-            digest.update(said.encode("utf-8", "surrogateescape"))
+        if self.path.is_dir():
+            live.drain()
+            self._print(self._place, digest.update)
+        else:
+            for file in self.folders():
+                digest.update(file.print())
         return digest.hexdigest()
 
     def collect(self, gathering: Gathering) -> Iterator[Collected | Unchanged]:
@@ -72,18 +90,37 @@ class FileSource:
     def folders(self) -> Iterator[Folder]:
         """The folders with their files, by name; links to folders are not followed."""
         if self.path.is_dir():
-            yield from self._below(str(self.path), "", self._prefix)
+            yield from self._below(self._place)
         elif self.path.exists():
             path = str(self.path)
             yield Folder([path], [self._prefix.rstrip("/")], [self._stamp_now(path)])
 
-    def _below(self, folder: str, relative: str, prefix: str) -> Iterator[Folder]:
-        """The files in ``folder``, then those in its folders."""
+    def _below(self, place: Place) -> Iterator[Folder]:
+        """The files in a folder, then those in its folders."""
+        files, inner = self._scan(place)
+        yield self._folder(place, files)
+        for each in inner:
+            yield from self._below(each)
+
+    def _print(self, place: Place, update: Callable[[bytes], None]) -> None:
+        """Tell ``update`` what a folder and those in it look like."""
+
+        def look() -> tuple[tuple[bytes, list[Place]], bool]:
+            files, inner = self._scan(place)
+            return (self._folder(place, files).print(), inner), all(map(_is_only_here, files))
+
+        said, inner = live.listed(place.path, self._key, look)
+        update(said)
+        for each in inner:
+            self._print(each, update)
+
+    def _scan(self, place: Place) -> tuple[list[os.DirEntry[str]], list[Place]]:
+        """The files and the folders in a folder, by name; nothing where it cannot be read."""
         try:
-            with os.scandir(folder) as listing:
+            with os.scandir(place.path) as listing:
                 entries = sorted(listing, key=lambda entry: entry.name)
         except OSError:
-            return
+            return [], []
         files: list[os.DirEntry[str]] = []
         inner: list[os.DirEntry[str]] = []
         for entry in entries:
@@ -91,16 +128,32 @@ class FileSource:
                 continue
             if entry.is_dir():
                 inner += [] if entry.is_symlink() else [entry]
-            elif is_wanted(entry.name, relative + entry.name, self.params):
+            elif is_wanted(entry.name, place.relative + entry.name, self.params):
                 files.append(entry)
-        yield Folder(
+        return files, [
+            Place(
+                each.path,
+                f"{place.relative}{each.name}/",
+                f"{place.prefix}{self._quoted(each.name)}/",
+            )
+            for each in inner
+        ]
+
+    def _folder(self, place: Place, files: Sequence[os.DirEntry[str]]) -> Folder:
+        return Folder(
             [file.path for file in files],
-            [prefix + self._quoted(file.name) for file in files],
+            [place.prefix + self._quoted(file.name) for file in files],
             [self._stamp(file) for file in files],
         )
-        for entry in inner:
-            name = f"{self._quoted(entry.name)}/"
-            yield from self._below(entry.path, f"{relative}{entry.name}/", prefix + name)
+
+    @cached_property
+    def _key(self) -> str:
+        """What listings depend on beside the folder."""
+        return f"{self._prefix}\0{self.params.model_dump_json()}"
+
+    @property
+    def _place(self) -> Place:
+        return Place(str(self.path), "", self._prefix)
 
     @cached_property
     def _excluded(self) -> re.Pattern[str]:
@@ -149,3 +202,11 @@ class FileSource:
             f"No file in it matches {', '.join(self.params.include) or types}.",
             "Put documents there, or name what to take with `include` under [collect].",
         )
+
+
+def _is_only_here(file: os.DirEntry[str]) -> bool:
+    """Whether a file can be changed by way of its own folder alone."""
+    try:
+        return not file.is_symlink() and file.stat().st_nlink == 1
+    except OSError:
+        return False

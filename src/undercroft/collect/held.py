@@ -127,8 +127,9 @@ class OfSource:
         rows, which = self.held.of_files(files)
         same = pc.equal(self.held.etags.take(rows), pa.array(etags, pa.string()).take(which))
         is_ours = pc.equal(self.held.sources.take(rows), self.spec)
+        is_so = np.asarray(pc.fill_null(pc.and_(same, is_ours), fill_value=False), bool)
         found = np.zeros(len(files), bool)
-        found[which[np.asarray(pc.fill_null(pc.and_(same, is_ours), fill_value=False), bool)]] = True
+        found[which[is_so]] = True
         self.held.is_seen[rows[found[which]]] = True
         return found.tolist()
 

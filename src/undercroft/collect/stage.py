@@ -10,10 +10,14 @@ import hashlib
 import time
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, Final
 
+from undercroft.collect import live, told
 from undercroft.collect.documents import Earlier, Gathering, Unchanged, document_id
+from undercroft.collect.files import FileSource
 from undercroft.collect.held import Held, OfSource
+from undercroft.collect.live import Live
 from undercroft.collect.sources import source_of
 from undercroft.collect.writer import Writer
 from undercroft.errors import BadSource
@@ -29,10 +33,38 @@ _DIGESTED_ROWS: Final = 8_192
 
 def fingerprint(project: Project, params: CollectSettings) -> str:
     """What the sources look like from outside, so that an unchanged world is not read again."""
-    prints = [source_of(each, project, params).fingerprint() for each in params.sources]
+    known = told.prints(project.state, params)
+    prints = [
+        known.get(each) or source_of(each, project, params).fingerprint() for each in params.sources
+    ]
     erased = sorted(forgotten(project))
     said = [*params.sources, *prints, *erased, *_unfinished(project)]
     return hashlib.sha256("\n".join(said).encode()).hexdigest()
+
+
+@contextmanager
+def watching(project: Project) -> Iterator[Live | None]:
+    """Stay up to date about folders, for this process and for others that ask `fingerprint`; None
+    where the kernel does not tell of changes."""
+    params = project.settings.collect
+
+    def answer() -> dict[str, str]:
+        sources = {each: source_of(each, project, params) for each in params.sources}
+        return {
+            name: source.fingerprint()
+            for name, source in sources.items()
+            if isinstance(source, FileSource)
+        }
+
+    told_of = live.start()
+    if told_of is None:
+        yield None
+        return
+    try:
+        with told.answering(project.state, params, answer):
+            yield told_of
+    finally:
+        live.stop()
 
 
 def _unfinished(project: Project) -> list[str]:
