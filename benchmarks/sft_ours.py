@@ -1,0 +1,55 @@
+"""A few steps of our LoRA fine-tuning, timed; prints one JSON line. Run by `benchmarks.sft`."""
+
+from __future__ import annotations
+
+import json
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+
+def main() -> None:
+    given, out = json.loads(sys.argv[1]), Path(sys.argv[2])
+    from benchmarks.dpo import MODULES, rows
+    from benchmarks.sft import TITLE, examples
+    from undercroft.settings import TrainSettings
+    from undercroft.train import lora, models
+    from undercroft.train.data import packs
+    from undercroft.train.loop import Run
+    from undercroft.train.objective import objective
+
+    params = TrainSettings(
+        max_steps=given["steps"],
+        learning_rate=given["rate"],
+        batch_size=given["chats_per_step"],
+        micro_batch_size=-(-given["chats_per_step"] // given["rows_per_step"]),
+        max_tokens=2 * given["row_tokens"],
+        lora_rank=given["rank"],
+        lora_alpha=given["alpha"],
+        checkpoint_seconds=1e6,
+    )
+    model, tokenizer = models.load(Path(given["base"]), params.precision, params.max_tokens)
+    shape = lora.begin(model, params)
+    taught, _ = rows(MODULES)
+    with tempfile.TemporaryDirectory() as folder:
+        run = Run(
+            model,
+            objective("sft", tokenizer, TITLE, params.max_tokens),
+            packs(examples(taught), params.micro_batch_size),
+            params,
+            folder=Path(folder),
+            config_digest="benchmark",
+            event=lambda kind, detail: None,
+        )
+        started, cpu = time.monotonic(), time.process_time()
+        tally = run.train(lambda point, schedule: None)
+        seconds, cpu = time.monotonic() - started, time.process_time() - cpu
+    lora.end(model, shape, out / "adapter", "base")
+    models.save(model, tokenizer, out)
+    measured = {"seconds": seconds, "cpu_seconds": cpu, "tokens": tally.tokens}
+    print(json.dumps({**measured, "chats": tally.examples, "losses": tally.losses}))
+
+
+if __name__ == "__main__":
+    main()
