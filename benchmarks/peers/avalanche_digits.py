@@ -68,7 +68,7 @@ def network(told: dict[str, Any]) -> nn.Module:
     """Two hidden layers; a head for each task where it is known which one is asked."""
     from avalanche.models import SimpleMLP, as_multitask
 
-    shared = SimpleMLP(10, 64, told["hidden"], hidden_layers=2, drop_rate=0.0)
+    shared = SimpleMLP(10, told["pixels"], told["hidden"], hidden_layers=2, drop_rate=0.0)
     return as_multitask(shared, "classifier") if told["is_known"] else shared
 
 

@@ -96,9 +96,15 @@ def flat(tensors: dict[str, Tensor]) -> Tensor:
 def test_the_fisher_is_that_of_every_label_however_examples_are_batched(size: int) -> None:
     model, data = network(), rows(12)
     exact = flat(exact_fisher(model, data))
-    found = flat(fisher.diagonal(model, batches(data, size), logits, seed=3, draws=800))
-    assert (found - exact).norm() / exact.norm() < 0.06
+    found = flat(fisher.diagonal(model, batches(data, size), logits, seed=3, draws=500))
+    assert (found - exact).norm() / exact.norm() < 0.08
     assert found.mean().item() == pytest.approx(exact.mean().item(), rel=0.04)
+
+
+def test_every_label_in_turn_gives_the_fisher_itself() -> None:
+    model, data = network(), rows(12)
+    found = fisher.exact_diagonal(model, batches(data, 1), logits)
+    assert torch.allclose(flat(found), flat(exact_fisher(model, data)), rtol=1e-4, atol=1e-8)
 
 
 def test_the_short_cut_of_squaring_a_mean_gradient_is_something_else() -> None:
@@ -304,7 +310,7 @@ def test_ewc_keeps_an_earlier_task_that_plain_training_forgets(tmp_path: Path) -
         train(model, Classes(), first, tmp_path / f"{name}1")
         goal: Classes | Penalised = Classes()
         if name == "ewc":
-            found = fisher.diagonal(model, batches(first, 1), logits, seed=0)
+            found = fisher.exact_diagonal(model, batches(first, 1), logits)
             goal = Penalised(Classes(), [consolidated(50.0, model, found)])
         train(model, goal, second, tmp_path / f"{name}2")
         batch = Classes().collate(first)
