@@ -25,6 +25,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.compare import PEERS, Result, environment, in_turn, spread, table
+from undercroft.jobs import WORKER_ENVIRONMENT
 from undercroft.settings import PretrainSettings
 from undercroft.train import corpus, models, scratch, tokenizing
 from undercroft.train.data import Sampler
@@ -128,7 +129,7 @@ def _timed(*words: object) -> dict[str, Any]:
     PEERS.mkdir(exist_ok=True)
     done = subprocess.run(
         [sys.executable, *map(str, words)], check=True, capture_output=True, text=True,
-        env={**environment(), "OMP_WAIT_POLICY": "PASSIVE"},
+        env={**environment(), **WORKER_ENVIRONMENT},
     )  # fmt: skip
     measured: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
     return measured

@@ -15,7 +15,7 @@ def main() -> None:
     from benchmarks.sft import TITLE, examples
     from undercroft.settings import TrainSettings
     from undercroft.train import lora, models
-    from undercroft.train.data import packs
+    from undercroft.train.data import Sampler, packs
     from undercroft.train.loop import Run
     from undercroft.train.objective import objective
 
@@ -31,12 +31,14 @@ def main() -> None:
     )
     model, tokenizer = models.load(Path(given["base"]), params.precision, params.max_tokens)
     shape = lora.begin(model, params)
+    goal = objective("sft", tokenizer, TITLE, params.max_tokens)
     taught, _ = rows(MODULES)
+    samples = packs(examples(taught), params.micro_batch_size)
     with tempfile.TemporaryDirectory() as folder:
         run = Run(
             model,
-            objective("sft", tokenizer, TITLE, params.max_tokens),
-            packs(examples(taught), params.micro_batch_size),
+            goal,
+            samples,
             params,
             folder=Path(folder),
             config_digest="benchmark",
@@ -47,8 +49,16 @@ def main() -> None:
         seconds, cpu = time.monotonic() - started, time.process_time() - cpu
     lora.end(model, shape, out / "adapter", "base")
     models.save(model, tokenizer, out)
-    measured = {"seconds": seconds, "cpu_seconds": cpu, "tokens": tally.tokens}
-    print(json.dumps({**measured, "chats": tally.examples, "losses": tally.losses}))
+    order = Sampler(len(samples), params.seed)
+    seen = [each for _ in range(tally.positions[-1]) for each in samples[next(order)]]
+    measured = {
+        "seconds": seconds,
+        "cpu_seconds": cpu,
+        "tokens": sum(goal.collate([each]).num_tokens for each in seen),
+        "read": tally.tokens,
+        "losses": tally.losses,
+    }
+    print(json.dumps(measured))
 
 
 if __name__ == "__main__":

@@ -63,7 +63,6 @@ def main() -> None:
         callbacks=[Clock()],
         peft_config=shape,
     )
-    a_row = sum(map(len, trainer.train_dataset["seq_lengths"])) / len(trainer.train_dataset)
     trainer.train()
     model = trainer.model.merge_and_unload()
     model.to(torch.bfloat16).save_pretrained(out)
@@ -74,7 +73,7 @@ def main() -> None:
                 "seconds": marks[-1][0] - marks[0][0],
                 "cpu_seconds": marks[-1][1] - marks[0][1],
                 "tokens": int(trainer.state.num_input_tokens_seen),
-                "chats": a_row * given["steps"] * given["rows_per_step"],
+                "read": int(trainer.state.num_input_tokens_seen),
                 "losses": [row["loss"] for row in trainer.state.log_history if "loss" in row],
             }
         )
