@@ -91,11 +91,12 @@ def main() -> None:
         straight = losses_of(folder / "straight")
         attempts: list[Attempt] = []
         wrong_ends = 0
-        for number in range(-(-options.kills // KILLS_PER_RUN)):
-            own = f"killed-{number}"
-            attempts += killed(trains(own), folder / own, options.steps, draw)
+        while (kills := sum(each.was_killed for each in attempts)) < options.kills:
+            print(f"{kills} kills", file=sys.stderr)
+            own = f"killed-{len(attempts)}"
+            most = min(KILLS_PER_RUN, options.kills - kills)
+            attempts += killed(trains(own), folder / own, most, options.steps, draw)
             wrong_ends += end_of(folder / own) != end_of(folder / "straight")
-            print(f"{sum(each.was_killed for each in attempts)} kills", file=sys.stderr)
         report(attempts, straight, wrong_ends, folder)
 
 
@@ -158,10 +159,12 @@ def one_run(folder: Path, own: Path, params: PretrainSettings, trouble: bool) ->
     (own / "end").write_text(whole.hexdigest() + json.dumps(run.tally.losses))
 
 
-def killed(work: Callable[[], None], own: Path, steps: int, draw: random.Random) -> list[Attempt]:
-    """One run to its end, killed on the way."""
+def killed(
+    work: Callable[[], None], own: Path, most: int, steps: int, draw: random.Random
+) -> list[Attempt]:
+    """One run to its end, killed up to ``most`` times on the way."""
     attempts = []
-    for number in range(KILLS_PER_RUN):
+    for number in range(most):
         least = draw.randrange(2 * steps // KILLS_PER_RUN)
         child = forked(work)
         wait_until(child, lambda log=(own, child), least=least: len(losses_of(*log)) >= least)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import sys
 import threading
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 
@@ -26,6 +27,7 @@ class Writer:
     """Writes one checkpoint at a time with ``write``, in the order in which they were begun.
 
     Not for use by several threads. The memory of the copies is kept, so that it is new only once.
+    ``waited_s`` are the seconds that training stood still for copies.
     """
 
     def __init__(self, write: Callable[[Checkpoint], None]) -> None:
@@ -34,6 +36,7 @@ class Writer:
         self._copied = threading.Event()
         self._thread: threading.Thread | None = None
         self._failed: list[tuple[int, BaseException]] = []
+        self.waited_s = 0.0
 
     @property
     def is_busy(self) -> bool:
@@ -53,8 +56,10 @@ class Writer:
 
     def wait_for_copy(self) -> None:
         """Return when the tensors of what was begun last may be changed."""
+        started = time.monotonic()
         if self._thread is not None:
             self._copied.wait()
+        self.waited_s += time.monotonic() - started
 
     def finish(self) -> None:
         """Return when nothing is left to write."""
