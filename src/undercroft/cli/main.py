@@ -31,6 +31,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "pretrain": ("undercroft.cli.pretrain", "A model and tokenizer from random weights."),
     "align": ("undercroft.cli.align", "Train a model to prefer what was chosen."),
     "forgetting": ("undercroft.cli.forgetting", "What later models lost of what earlier knew."),
+    "memorisation": ("undercroft.cli.memorisation", "What a model gives back of what it read."),
     "runs": ("undercroft.cli.runs", "List runs, or show one."),
     "lineage": ("undercroft.cli.lineage", "What something was made from, and what came of it."),
     "key": ("undercroft.cli.key", "Create, list and revoke API keys."),

@@ -69,20 +69,24 @@ class CausalModel:
                     found[number] = _scored(logits_tv, tokens_bt[row, skip + 1 : size + 1])
         return [found[number] for number in range(len(texts))]
 
-    def continued(self, prompts: Sequence[Sequence[int]], most: int) -> list[list[int]]:
-        """The likeliest next token after each prompt, ``most`` times; prompts are of one length."""
+    def continued(
+        self, prompts: Sequence[Sequence[int]], most: int, seed: int | None = None
+    ) -> list[list[int]]:
+        """The ``most`` tokens after each prompt, all of one length: the likeliest, or with ``seed``
+        drawn as the model gives them."""
         import torch
 
+        draw = None if seed is None else torch.Generator().manual_seed(seed)
         found: list[list[int]] = []
         for numbers in _batches(prompts, most):
-            tokens_bt = torch.tensor([[self.start, *prompts[number]] for number in numbers])
-            cache, read, said = None, tokens_bt, []
+            read = torch.tensor([[self.start, *prompts[number]] for number in numbers])
+            cache, said = None, []
             with torch.no_grad():
                 for _ in range(most):
                     out = self.model(read, past_key_values=cache, use_cache=True, logits_to_keep=1)
-                    cache, read = out.past_key_values, out.logits[:, -1:].argmax(-1)
+                    cache, read = out.past_key_values, _next(out.logits[:, -1].float(), draw)
                     said.append(read)
-            found += torch.cat(said, dim=1).tolist() if said else [[] for _ in numbers]
+            found += torch.cat(said, dim=1).tolist()
         return found
 
 
@@ -113,6 +117,12 @@ def load(project: Project, ref: str) -> CausalModel:
     starts = (tokenizer.bos_token_id, tokenizer.eos_token_id, 0)
     start = next(token for token in starts if token is not None)
     return CausalModel(str(artifact.ref), model.eval(), tokenizer, start)
+
+
+def _next(logits_bv: Tensor, draw: Any) -> Tensor:
+    if draw is None:
+        return logits_bv.argmax(-1, keepdim=True)
+    return logits_bv.softmax(-1).multinomial(1, generator=draw)
 
 
 def _scored(logits_tv: Tensor, tokens_t: Tensor) -> Scored:

@@ -53,7 +53,7 @@ def domain(project: Project, name: str, source: str, most: int, seed: int) -> Do
 
     Files are text, or JSON Lines with a ``text`` in each. Raises `NotFound` and `BadInput`.
     """
-    read = _of_dataset(project, source) if source.startswith(_DATASET) else _of_files(source)
+    read = texts_of(project, source)
     passages = list(dict.fromkeys(each for text in read for each in cut(text)))
     if not passages:
         raise BadInput(
@@ -65,6 +65,11 @@ def domain(project: Project, name: str, source: str, most: int, seed: int) -> Do
         draw = random.Random(f"{seed}:{name}")  # noqa: S311 - a sample, not secrecy
         passages = [passages[at] for at in sorted(draw.sample(range(len(passages)), most))]
     return Domain(name, tuple(passages))
+
+
+def texts_of(project: Project, source: str) -> Iterator[str]:
+    """The texts of a file, folder or dataset; raises as `domain` does."""
+    return _of_dataset(project, source) if source.startswith(_DATASET) else _of_files(source)
 
 
 def cut(text: str) -> Iterator[str]:
