@@ -12,7 +12,7 @@ import pytest
 from tests.train.test_stage import _StopAfter
 from undercroft.collect.preferences import PairSources, preferences
 from undercroft.compress.stage import compress
-from undercroft.errors import BadInput, Cancelled
+from undercroft.errors import BadInput, Cancelled, StageFailed
 from undercroft.project import Project
 from undercroft.records import Artifact
 from undercroft.settings import AlignSettings, CompressSettings, ModelSettings
@@ -30,6 +30,7 @@ PARAMS = AlignSettings(
     checkpoint_seconds=0.01,
     precision="fp32",
     mlflow="off",
+    nll=0.0,
 )
 
 
@@ -79,10 +80,29 @@ def test_a_model_comes_to_prefer_what_was_chosen_and_can_be_served(
     assert points[-1]["loss"] < 0.7 * points[0]["loss"]
     assert points[-1]["token_accuracy"] == 1.0
     folder = project.path(made)
-    assert "prefers what was chosen" in (folder / "README.md").read_text(encoding="utf-8")
+    card = (folder / "README.md").read_text(encoding="utf-8")
+    assert "prefers what was chosen" in card
+    sound, before = made.meta["sound"], made.meta["parent_sound"]
+    assert sound["perplexity"] <= PARAMS.max_perplexity_ratio * before["perplexity"]
+    assert (
+        f"| perplexity of plain text | {before['perplexity']:g} | {sound['perplexity']:g} |" in card
+    )
     assert (folder / "adapter" / "adapter_config.json").exists()
     (served,) = compress(project, CompressSettings(formats=["q8_0"]), model=made)
     assert str(served.ref) == "model:pets-base-aligned-q8_0@1"
+
+
+def test_a_model_that_talks_worse_is_refused_and_can_be_kept_all_the_same(
+    project: Project, parent: Artifact, pairs: Artifact
+) -> None:
+    strict = {"max_steps": 2, "max_perplexity_ratio": 0.5}
+    with pytest.raises(StageFailed, match="talks worse") as error:
+        align(project, changed(**strict), model=parent, preferences=pairs)
+    assert "where 0.5 is the most" in error.value.why
+    assert "align.learning_rate" in error.value.do
+    kept = changed(**strict | {"max_perplexity_ratio": 0.0})
+    (made,) = align(project, kept, model=parent, preferences=pairs)
+    assert made.meta["sound"]["perplexity"] > 0.5 * made.meta["parent_sound"]["perplexity"]
 
 
 def test_a_reward_model_gives_the_chosen_answer_more(

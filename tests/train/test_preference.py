@@ -98,6 +98,24 @@ def test_loss_and_gradient_are_those_of_the_formula_read_one_by_one(
     assert torch.allclose(ours, theirs, atol=1e-5 * float(theirs.abs().max()))
 
 
+def test_the_chosen_answers_own_loss_counts_beside_the_gain(
+    tiny: Path, pairs: list[goals.Pair]
+) -> None:
+    model, parent = model_of(tiny, seed=1), model_of(tiny)
+
+    def reference(_: Any, batch: Batch) -> torch.Tensor:
+        with torch.no_grad():
+            return goals.log_probs(parent, batch)
+
+    goal = goals.Likelier("dpo", BETA, reference, nll=0.7)
+    terms = goal.terms(model, goal.collate(pairs))
+    chosen = [plain_log_prob(model, pair.chosen) / len(pair.chosen[1]) for pair in pairs]
+    expected = plain_loss("dpo", model, parent, pairs) - 0.7 * sum(chosen)
+    assert float(terms.loss_sum.detach()) == pytest.approx(float(expected.detach()), rel=1e-5)
+    ours, theirs = gradient(terms.loss_sum, model), gradient(expected, model)
+    assert torch.allclose(ours, theirs, atol=1e-5 * float(theirs.abs().max()))
+
+
 def test_a_reward_is_what_the_head_gives_the_last_token(
     tiny: Path, pairs: list[goals.Pair]
 ) -> None:

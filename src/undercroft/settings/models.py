@@ -132,6 +132,18 @@ class AlignSettings(TuneSettings):
     beta: float = Field(
         0.1, gt=0, description="how close dpo and ipo stay to the parent; more is closer"
     )
+    nll: float = Field(
+        1.0,
+        ge=0,
+        description="weight that the chosen answers' own likelihood has beside dpo and ipo; it "
+        "keeps what the model says whole; 0: none",
+    )
+    max_perplexity_ratio: float = Field(
+        1.2,
+        ge=0,
+        description="the perplexity of plain text may be at most so many times the parent's, and "
+        "answers may not become empty or go in circles; 0: whatever comes of it is kept",
+    )
     batch_size: int = Field(8, gt=0, description="pairs per optimizer step")
     micro_batch_size: int = Field(2, gt=0, description="pairs per forward pass")
     lora_rank: int = Field(

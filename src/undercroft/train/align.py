@@ -21,6 +21,7 @@ from undercroft.stage import Made, StageRun, stage
 from undercroft.train import models
 from undercroft.train.align_card import aligned_card
 from undercroft.train.recording import facts_of, watched
+from undercroft.train.soundness import MOST_PROMPTS, Soundness, demand_sound, listen
 from undercroft.train.stage import ADAPTER
 
 if TYPE_CHECKING:
@@ -34,7 +35,8 @@ _REFERENCE_FILE: Final = "reference.json"
 def align(run: StageRun, params: AlignSettings, *, model: Artifact, preferences: Artifact) -> Made:
     """Train ``model`` on ``preferences`` for the minutes in ``params``; goes on after a crash.
 
-    Raises `BadInput` for a model that cannot be trained so, and when no pair is short enough.
+    Raises `BadInput` for a model that cannot be trained so and when no pair is short enough, and
+    `StageFailed` when what comes of it is worse at talking than its parent.
     """
     from undercroft.train import lora
     from undercroft.train.loop import Run
@@ -47,12 +49,13 @@ def align(run: StageRun, params: AlignSettings, *, model: Artifact, preferences:
     weights, tokenizer = load(run.project.path(model), params.precision, params.max_tokens)
     pairs, held = _pairs(run, params, preferences, (weights, tokenizer))
     groups = goals.grouped(pairs, params.micro_batch_size, params.max_tokens)
+    before = None if is_reward else _heard(run, "parent", weights, tokenizer, pairs)
     shape = lora.begin(weights, params)
     if is_reward:
         goal: goals.WorthMore | goals.Likelier = goals.WorthMore()
     else:
         reference = goals.FrozenBase() if shape else _reference(run, weights, groups)
-        goal = goals.Likelier(params.objective, params.beta, reference)
+        goal = goals.Likelier(params.objective, params.beta, reference, params.nll)
     training = Run(
         weights,
         goal,
@@ -66,6 +69,10 @@ def align(run: StageRun, params: AlignSettings, *, model: Artifact, preferences:
     started = time.monotonic()
     tally = watched(run, training, params)
     facts = facts_of(tally, training.schedule, time.monotonic() - started) | held
+    if before is not None:
+        after = _heard(run, "model", weights, tokenizer, pairs)
+        facts |= {"parent_sound": before.as_dict(), "sound": after.as_dict()}
+        demand_sound(before, after, params.max_perplexity_ratio)
     run.progress(training.schedule.step, training.schedule.step, "steps", "saving")
     out = run.workdir / "model"
     shutil.rmtree(out, ignore_errors=True)
@@ -135,6 +142,15 @@ def _pairs(
             f"Raise align.max_tokens (the model's context is {context:,}), or give other pairs.",
         )
     return pairs, {"pairs": len(pairs), "too_long": len(too_long), "gone": gone}
+
+
+def _heard(run: StageRun, who: str, model: Any, tokenizer: Any, pairs: Sequence[Pair]) -> Soundness:
+    """How ``model`` goes on from plain text, and answers some of the prompts."""
+    run.progress(0, None, "answers", f"listening to the {who}")
+    step = -(-len(pairs) // MOST_PROMPTS)
+    found = listen(model, tokenizer, [pair.chosen[0] for pair in pairs[::step]])
+    run.event("heard", who=who, **found.as_dict())
+    return found
 
 
 def _reference(run: StageRun, model: Any, groups: Sequence[tuple[Pair, ...]]) -> Reference:

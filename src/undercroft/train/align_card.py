@@ -12,6 +12,12 @@ _DOES: Final = {
     "ipo": "It prefers what was chosen (identity preference optimisation).",
     "reward": "It gives the end of an answer a number: the higher, the likelier it is chosen.",
 }
+_SOUND: Final = {
+    "perplexity": "perplexity of plain text",
+    "answer_tokens": "tokens an answer, at most 48",
+    "empty": "share of answers that are empty",
+    "circling": "share of answers that go in circles",
+}
 
 
 def aligned_card(
@@ -39,7 +45,7 @@ were too long, and {meta["gone"]:,} could not be read any more.
 
 | | |
 |---|---|
-| objective | {params.objective}, beta {params.beta:g} |
+| objective | {_objective(params)} |
 | trained | {how} |
 | steps | {meta["steps"]:,} |
 | pairs seen | {meta["examples"]:,} |
@@ -49,8 +55,35 @@ were too long, and {meta["gone"]:,} could not be read any more.
 | loss, first and last tenth | {meta["first_loss"]:.3f}, {meta["last_loss"]:.3f} |
 | seed | {params.seed} |
 
-## Limits
+{_soundness(params, meta)}## Limits
 
 It knows what the pairs show and no more: a preference for short answers in them is one in it.
 Whether it still answers as well as its parent has to be evaluated.
+"""
+
+
+def _objective(params: AlignSettings) -> str:
+    if params.objective == "reward":
+        return "reward"
+    return f"{params.objective}, beta {params.beta:g}, chosen answers' own loss {params.nll:g}"
+
+
+def _soundness(params: AlignSettings, meta: Mapping[str, Any]) -> str:
+    """How it talks, beside its parent; nothing for a reward model."""
+    if "sound" not in meta:
+        return ""
+    before, after = meta["parent_sound"], meta["sound"]
+    bound = f"{params.max_perplexity_ratio:g} times" if params.max_perplexity_ratio else "no bound"
+    rows = "\n".join(
+        f"| {said} | {before[name]:g} | {after[name]:g} |" for name, said in _SOUND.items()
+    )
+    return f"""## How it talks
+
+| | parent | it |
+|---|---:|---:|
+{rows}
+
+Pages of Python's language reference are the plain text; the bound on its perplexity was {bound} the
+parent's. Answers are to {after["prompts"]} prompts of the pairs, the likeliest token each time.
+
 """

@@ -80,21 +80,27 @@ def collated(pairs: Sequence[Pair]) -> Batch:
 class Likelier:
     """The chosen answer should gain on the rejected one, measured from the reference.
 
-    ``loss`` is one of `LOSSES`; ``beta`` says how much of a gain is enough.
+    ``loss`` is one of `LOSSES`; ``beta`` says how much of a gain is enough. A gain can be had by
+    making both answers unlikely, the rejected one more so; against that the mean loss of the chosen
+    answer's tokens counts too, ``nll`` times (Pang et al. 2024, equation 4).
     """
 
-    def __init__(self, loss: str, beta: float, reference: Reference) -> None:
+    def __init__(self, loss: str, beta: float, reference: Reference, nll: float = 0.0) -> None:
         self._loss = LOSSES[loss]
         self._beta = beta
         self._reference = reference
+        self._nll = nll
 
     def collate(self, pairs: Sequence[Pair], /) -> Batch | None:
         return collated(pairs)
 
     def terms(self, model: Any, batch: Batch) -> Terms:
-        ratios_b2 = log_probs(model, batch) - self._reference(model, batch)
-        loss = self._loss(ratios_b2, lengths(batch), self._beta).sum()
-        return Terms(loss, batch.count, _accuracy(ratios_b2, batch))
+        own_b2, lengths_b2 = log_probs(model, batch), lengths(batch)
+        ratios_b2 = own_b2 - self._reference(model, batch)
+        loss_b = self._loss(ratios_b2, lengths_b2, self._beta)
+        if self._nll:
+            loss_b = loss_b - self._nll * own_b2[:, 0] / lengths_b2[:, 0]
+        return Terms(loss_b.sum(), batch.count, _accuracy(ratios_b2, batch))
 
 
 class WorthMore:
