@@ -11,13 +11,13 @@ from undercroft.detect import (
     identity,
     injection,
     malware,
-    patterns,
     pii,
     rules,
     secrets,
     spam,
 )
 from undercroft.detect.language import language
+from undercroft.detect.patterns import Patterns
 from undercroft.records import Finding
 
 
@@ -43,10 +43,10 @@ class RuleDetector:
 class PatternDetector:
     """Looks for signs in running text; not for streams."""
 
-    patterns: tuple[patterns.Pattern, ...]
+    patterns: Patterns
 
     def find(self, text: str) -> list[Finding]:
-        return patterns.find(text, self.patterns)
+        return self.patterns.find(text)
 
 
 class InjectionDetector:
@@ -78,9 +78,9 @@ DETECTORS: Final[dict[str, Detector]] = {
     "secret": RuleDetector(secrets.RULES),
     "identity": IdentityDetector(),
     "injection": InjectionDetector(),
-    "malware": PatternDetector(malware.PATTERNS),
-    "spam": PatternDetector(spam.PATTERNS),
-    "generated": PatternDetector(generated.PATTERNS),
+    "malware": PatternDetector(Patterns(malware.PATTERNS)),
+    "spam": PatternDetector(Patterns(spam.PATTERNS)),
+    "generated": PatternDetector(Patterns(generated.PATTERNS)),
     "language": LanguageDetector(),
 }
 

@@ -20,23 +20,25 @@ from typing import Any, Final
 
 from undercroft.detect.disguises import reading
 from undercroft.detect.rules import placed
+from undercroft.detect.signs import Signs, folded
 from undercroft.records import Finding
 
 BEFORE: Final = 60  # characters between the words and the value after them
 AFTER: Final = 24
 #: Every value has three digits not far apart, or a street with its number, or is a wallet.
-_DIGIT: Final = re.compile("[0-9]")  # all of them have one, and this is found much quicker
+#: Each is told by a digit in it, which is found quickly.
 _SIGN: Final = re.compile(
-    r"[0-9](?:.{0,3}[0-9]){2}"
-    r"|[1-9][0-9]{0,4}[A-Za-z]?,? (?:[A-Z]|rue|avenue|boulevard|place|chemin|impasse)"
-    r"|(?:[Ss]tra(?:ß|ss)e|[Ss]tr\.|weg|platz|allee|gasse|straat|laan) [1-9]"
-    r"|(?<![\w])(?:bc1|[13])[a-zA-HJ-NP-Z0-9]{25}"
+    r"[0-9](?:(?:.{0,3}[0-9]){2}"
+    r"|(?<=[1-9])[0-9]{0,4}[A-Za-z]?,? (?:[A-Z]|rue|avenue|boulevard|place|chemin|impasse)"
+    r"|(?<=[1-9])(?:(?<=tra[ßs]e .)|(?<=trasse .)|(?<=[Ss]tr\. .)|(?<=weg .)|(?<=platz .)"
+    r"|(?<=allee .)|(?<=gasse .)|(?<=straat .)|(?<=laan .))"
+    r"|(?:(?<=bc1)|(?<=[13]))[a-zA-HJ-NP-Z0-9]{25})"
 )
 
 
 @dataclass(frozen=True, slots=True)
 class Words:
-    """Words in any case; an ASCII line with any of them has one of ``signs``, lower case, in it."""
+    """Words in any case; a line with any of them has, folded, one of ``signs`` in it."""
 
     pattern: re.Pattern[str]
     signs: tuple[str, ...]
@@ -98,7 +100,7 @@ _VARIABLE: Final = re.compile(
 
 def _words(*words: str) -> Words:
     pattern = re.compile(r"(?<!\w)(?:" + "|".join(words) + r")(?!\w)", re.I)
-    return Words(pattern, tuple(max(_VARIABLE.split(word), key=len).lower() for word in words))
+    return Words(pattern, tuple(folded(max(_VARIABLE.split(word), key=len)) for word in words))
 
 
 def _form(pattern: str) -> re.Pattern[str]:
@@ -204,12 +206,8 @@ RULES: Final = (
          _form(_DATE), score=0.8),
 )  # fmt: skip
 
-#: The rules, by their numbers, whose words have the sign in them.
-_BY_SIGN: Final = tuple(
-    (sign, tuple(number for number, rule in enumerate(RULES) if sign in rule.words.signs))
-    for sign in sorted({sign for rule in RULES for sign in rule.words.signs})
-)
-
+_WAYS: Final = ("straße", "strasse", "str.", "weg", "platz", "allee", "gasse", "straat", "laan")
+_RUES: Final = ("rue", "avenue", "boulevard", "place", "chemin", "impasse")
 #: Addresses of buildings: the form is enough.
 ADDRESSES: Final = (
     re.compile(
@@ -230,19 +228,31 @@ ADDRESSES: Final = (
 )
 
 
+#: Of the rules, and after them of the addresses.
+_SIGNS: Final = Signs(
+    [
+        *(rule.words.signs for rule in RULES),
+        tuple(f" {each.lower()}" for each in _STREETS.split("|")),
+        tuple(f"{each} " for each in _WAYS),
+        tuple(f"{each} " for each in _RUES),
+    ]
+)
+
+
 def find(text: str) -> list[Finding]:
     """The findings in ``text``, line by line, by position; of one span the surest only."""
     findings: dict[tuple[int, int], Finding] = {}
     read = reading(text, letters=False)  # some of the words are in other alphabets
     for start, end in _lines(read.text):
         line = read.text[start:end]
-        for rule in rules_for(line):
+        rules, addresses = rules_for(line)
+        for rule in rules:
             for first, last in rule.find(line):
                 span = start + first, start + last
                 found = Finding(rule.kind, *span, rule.score, rule.name)
                 if span not in findings or findings[span].score < rule.score:
                     findings[span] = found
-        for pattern in ADDRESSES:
+        for pattern in addresses:
             for match in pattern.finditer(line):
                 span = start + match.start(), start + match.end()
                 findings[span] = Finding("identity.address", *span, 0.7, "postal-address")
@@ -251,22 +261,22 @@ def find(text: str) -> list[Finding]:
     )
 
 
-def rules_for(line: str) -> Sequence[Told]:
-    """The rules whose words may be in ``line``, in their order; most lines have few or none."""
-    lowered = line.lower()
-    if not lowered.isascii():  # of some letters, the other case has several
-        return RULES
-    numbers = {n for sign, rules in _BY_SIGN if sign in lowered for n in rules}
-    return [RULES[number] for number in sorted(numbers)]
+def rules_for(line: str) -> tuple[Sequence[Told], Sequence[re.Pattern[str]]]:
+    """The rules whose words, and the addresses whose words, may be in ``line``, in their order;
+    most lines have few or none."""
+    numbers = sorted(_SIGNS.owners(folded(line)))
+    told = bisect_left(numbers, len(RULES))
+    return (
+        [RULES[number] for number in numbers[:told]],
+        [ADDRESSES[number - len(RULES)] for number in numbers[told:]],
+    )
 
 
 def _lines(text: str) -> Iterator[tuple[int, int]]:
     """The lines that may hold a value, and each of them once."""
     at = 0
-    while (found := _DIGIT.search(text, at)) is not None:
-        start = text.rfind("\n", 0, found.start()) + 1
+    while (found := _SIGN.search(text, at)) is not None:
         end = text.find("\n", found.start())
         end = len(text) if end < 0 else end
-        if _SIGN.search(text, start, end):
-            yield start, end
-        at = end + 1
+        yield text.rfind("\n", 0, found.start()) + 1, end
+        at = end

@@ -17,9 +17,8 @@ from dataclasses import replace
 from functools import lru_cache, partial
 from typing import Final
 
-from undercroft.detect import patterns
-from undercroft.detect.disguises import CONFUSABLE, INVISIBLE
-from undercroft.detect.patterns import MAX_CHARS, pattern
+from undercroft.detect.disguises import CONFUSABLE, INVISIBLE, foreign
+from undercroft.detect.patterns import MAX_CHARS, Patterns, pattern
 from undercroft.records import Finding
 
 _OWNER: Final = (
@@ -36,7 +35,8 @@ PATTERNS: Final = (
     _pattern(
         "override",
         "ignore-instructions",
-        "ignore, disregard, forget, override, overrule, bypass, follow, neglect, drop",
+        "ignore, disregard, forget, override, overrule, bypass, neglect, drop, do not follow, "
+        "stop following",
         r"\b(?:ignore|disregard|forget|override|overrule|bypass|neglect|drop|do not follow"
         rf"|stop following)\s+(?:about\s+)?{_OWNER}{_ORDERS}\b",
         0.9,
@@ -84,7 +84,8 @@ PATTERNS: Final = (
     _pattern(
         "role",
         "persona",
-        "now, pretend, act, role",
+        "you are now, from now on, pretend to be, pretend you are, pretend that you, act as, "
+        "roleplay as, role-play as",
         r"\b(?:you are now|from now on,? you(?:'re| are| will| must)|pretend (?:to be|you are"
         r"|that you)|act as|role-?play as)\b[^.\n]{0,60}\b(?:DAN|unrestricted|unfiltered"
         r"|uncensored|jailbroken|evil|developer mode|do anything now"
@@ -94,7 +95,7 @@ PATTERNS: Final = (
     _pattern(
         "role",
         "do-anything-now",
-        "now, jailbr",
+        "do anything now, jailbreak, jailbroken",
         r"\bdo anything now\b|\bjailbr(?:eak|oken)\s+(?:mode|prompt|yourself|the model)\b",
         0.7,
     ),
@@ -111,7 +112,7 @@ PATTERNS: Final = (
     _pattern(
         "exfiltrate",
         "repeat-above",
-        "above, before",
+        "above, before this",
         r"\b(?:repeat|print|output|copy|translate|summari[sz]e)\s+(?:all\s+)?(?:of\s+)?"
         r"(?:the\s+)?(?:words|text|everything|content|lines|sentences|instructions)\s+"
         r"(?:\w+\s+){0,2}(?:above|before this)(?=\s*(?:[.!?,:;\n]|$))",
@@ -136,6 +137,8 @@ PATTERNS: Final = (
     ),
 )
 
+_TOGETHER: Final = Patterns(PATTERNS)
+
 # --- reading the text as a model would ---------------------------------------------------------
 
 _TAG_FIRST, _TAG_LAST = 0xE0020, 0xE007E  # Unicode tags that mirror ASCII
@@ -143,30 +146,34 @@ _LATIN: Final = re.compile(r"[A-Za-z]")
 _FOREIGN: Final = re.compile(r"[^\x00-\x7f]+")
 
 
-def normalise(text: str) -> tuple[str, Sequence[int]]:
-    """``text`` as it reads, and for each of its characters the place in ``text`` it came from."""
+def normalise(text: str) -> str:
+    """``text`` as it reads."""
     if text.isascii():
-        return text, range(len(text))
-    # Whole words in Cyrillic or Greek are those languages; only a mixture with Latin imitates it.
-    imitates = _LATIN.search(text) is not None
-    read: list[str] = []
-    origin: list[int] = []
-    done = 0
-    for run in _FOREIGN.finditer(text):
-        read.append(text[done : run.start()])
-        origin.extend(range(done, run.start()))
-        done = run.end()
-        for at, char in enumerate(run[0], run.start()):
-            folded = _folded(char, imitates)
-            read.append(folded)
-            origin.extend([at] * len(folded))
-    read.append(text[done:])
-    origin.extend(range(done, len(text)))
-    return "".join(read), origin
+        return text
+    imitates = _imitates(text)
+    return _FOREIGN.sub(lambda run: "".join(_read(char, imitates) for char in run[0]), text)
+
+
+def origins(text: str) -> Sequence[int]:
+    """For each character of the normalised ``text`` the place in ``text`` it came from."""
+    if text.isascii():
+        return range(len(text))
+    imitates = _imitates(text)
+    return [
+        at
+        for at, char in enumerate(text)
+        for _ in range(1 if char.isascii() else len(_read(char, imitates)))
+    ]
+
+
+def _imitates(text: str) -> bool:
+    """Whether other alphabets may stand for Latin: whole texts in Cyrillic or Greek are those
+    languages, and only a mixture imitates."""
+    return _LATIN.search(text) is not None
 
 
 @lru_cache(4096)
-def _folded(char: str, imitates: bool) -> str:
+def _read(char: str, imitates: bool) -> str:
     """What a character that is not ASCII reads as."""
     if char in INVISIBLE:
         return ""
@@ -180,11 +187,13 @@ def _folded(char: str, imitates: bool) -> str:
 def find(text: str) -> list[Finding]:
     """Signs of prompt injection in ``text``, by position; offsets are those of ``text``."""
     text = text[:MAX_CHARS]
-    read, origin = normalise(text)
-    findings: list[Finding] = []
-    for found in patterns.find(read, PATTERNS):
-        start, end = origin[found.start], origin[found.end - 1] + 1
-        findings.append(replace(found, start=start, end=end))
+    findings = _TOGETHER.find(normalise(text))
+    if findings:
+        origin = origins(text)
+        findings = [
+            replace(found, start=origin[found.start], end=origin[found.end - 1] + 1)
+            for found in findings
+        ]
     if not text.isascii():
         findings += _hidden(text)
     findings.sort(key=lambda finding: (finding.start, finding.end, finding.rule))
@@ -196,11 +205,19 @@ _TAGS: Final = re.compile("(?<![\U0001f3f4\U000e0020-\U000e007e])[\U000e0020-\U0
 _DIRECTION: Final = re.compile("[\u202d\u202e\u2066-\u2068]")
 _SMUGGLED: Final = re.compile("[\ufe00-\ufe0f\U000e0100-\U000e01ef]{8,}")
 _ZERO_WIDTH: Final = re.compile("[\u200b\u2060-\u2064\ufeff]")
+#: Every character that one of these has in it.
+_HIDDEN: Final = frozenset("\u200b\ufeff\u202d\u202e").union(
+    map(chr, range(0x2060, 0x206A)),
+    map(chr, range(0xFE00, 0xFE10)),
+    map(chr, range(0xE0020, 0xE01F0)),
+)
 
 
 def _hidden(text: str) -> list[Finding]:
     """Text that people do not see: tags, variation selectors in a row, words broken by characters
     of no width, overridden direction."""
+    if _HIDDEN.isdisjoint(foreign(text)):
+        return []
     found = [
         Finding("injection.hidden_text", match.start(), match.end(), score, name)
         for name, pattern, score in (

@@ -1,16 +1,18 @@
-"""Signs of one thing or another in running text: patterns, each with a cheap sign before it.
+"""Signs of one thing or another in running text: patterns, each with literals that it needs.
 
-Most texts hold none of the literal signs, and are searched for those alone. A finding is evidence,
+A text is searched once for the literals of all patterns, and around those it holds for the
+patterns themselves. A finding is evidence,
 not proof; what all findings of a family say together is `score`.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from undercroft.detect.signs import Signs, folded
 from undercroft.records import Finding
 
 #: Of a long document only this much is read.
@@ -37,16 +39,24 @@ def pattern(  # noqa: PLR0917
     return Pattern(f"{family}.{kind}", name, tuple(signs.split(", ")), compiled, score)
 
 
-def find(text: str, patterns: Iterable[Pattern]) -> list[Finding]:
-    """What ``patterns`` find in the first `MAX_CHARS` of ``text``, pattern by pattern."""
-    text = text[:MAX_CHARS]
-    lowered = text.lower()
-    return [
-        Finding(each.kind, match.start(), match.end(), each.score, each.name)
-        for each in patterns
-        for first, last in _windows(lowered, each.signs, len(text))
-        for match in each.pattern.finditer(text, first, last)
-    ]
+class Patterns:
+    """Several patterns, looked for together."""
+
+    def __init__(self, patterns: Sequence[Pattern]) -> None:
+        self._patterns = patterns
+        self._signs = Signs([each.signs for each in patterns])
+
+    def find(self, text: str) -> list[Finding]:
+        """What they find in the first `MAX_CHARS` of ``text``, pattern by pattern."""
+        text = text[:MAX_CHARS]
+        places = self._signs.places(folded(text))
+        return [
+            Finding(each.kind, match.start(), match.end(), each.score, each.name)
+            for number, each in enumerate(self._patterns)
+            if number in places
+            for first, last in _windows(places[number], len(text))
+            for match in each.pattern.finditer(text, first, last)
+        ]
 
 
 def score(findings: Sequence[Finding], family: str) -> float:
@@ -62,16 +72,8 @@ def score(findings: Sequence[Finding], family: str) -> float:
     return 1.0 - missed
 
 
-def _windows(lowered: str, signs: Sequence[str], length: int) -> list[tuple[int, int]]:
-    """The stretches around ``signs`` in which a pattern can lie, in order, none overlapping."""
-    if len(lowered) != length:  # a few capitals grow when lowered; positions would be off
-        return [(0, length)] if any(sign in lowered for sign in signs) else []
-    places: list[int] = []
-    for sign in signs:
-        at = lowered.find(sign)
-        while at >= 0:
-            places.append(at)
-            at = lowered.find(sign, at + _REACH // 4)
+def _windows(places: Sequence[int], length: int) -> list[tuple[int, int]]:
+    """The stretches around ``places`` in which a pattern can lie, in order, none overlapping."""
     windows: list[tuple[int, int]] = []
     for at in sorted(places):
         first, last = max(0, at - _REACH), min(length, at + _REACH)

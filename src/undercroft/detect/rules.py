@@ -1,8 +1,8 @@
 """What a rule is, and how rules are run over a text.
 
 A rule looks at one unit (`units`) by itself. Most text holds nothing that any rule could find, so
-a cheap pass first marks the lines that hold a necessary sign of one: some literals, found by
-substring search, and one pattern for what is made of digits.
+a cheap pass first marks the lines that hold a necessary sign of one: some literals, found together
+(`signs`), and one pattern for what is made of digits.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from typing import Final
 
 from undercroft.detect import units
 from undercroft.detect.disguises import Reading, reading
+from undercroft.detect.signs import Signs, folded
 from undercroft.detect.units import Unit
 from undercroft.records import Finding
 
@@ -81,10 +82,19 @@ _NUMERIC: Final = re.compile(
     r"|[0-9A-Fa-f]{2}[:-][0-9A-Fa-f]{2}[:-][0-9A-Fa-f]{2}[:-]"
     r"|[A-Z]{2}[0-9]{2} ?[A-Z0-9]{4} ?[A-Z0-9]{4}"
 )
-#: What `_NUMERIC` finds has a digit, unless it is hex between separators, which this finds.
-_DIGIT: Final = re.compile("[0-9]")
+#: What `_NUMERIC` finds by its first digit, which is found much quicker, but for hex between
+#: separators, which may have none and is found by these.
+_DIGITS: Final = re.compile(
+    r"[0-9](?:"
+    r"(?:[ .\-/()\u00a0]{0,2}[0-9]){6}"
+    r"|\.[0-9]{1,3}\.[0-9]{1,3}\.[0-9]"
+    r"|(?<=[23])[0-9A-Fa-f]{3}:"
+    r"|(?<=[A-Z]{2}[0-9])[0-9] ?[A-Z0-9]{4} ?[A-Z0-9]{4}"
+    r")"
+)
 _HEX: Final = re.compile(r"[:-](?<=[0-9A-Fa-f]{2}.)[0-9A-Fa-f]{2}[:-][0-9A-Fa-f]{2}[:-]")
-_SHORT_CHARS: Final = 64  # below this one pattern is quicker than many substring searches
+_SIGNS: Final = Signs([_LITERALS])
+_SHORT_CHARS: Final = 64  # below this one pattern is quicker than folding and the automaton
 _SIGN: Final = re.compile(
     _NUMERIC.pattern + "|(?i:" + "|".join(re.escape(literal) for literal in _LITERALS) + ")"
 )
@@ -94,8 +104,7 @@ def may_hold(text: str) -> bool:
     """Whether any rule could find something in ``text``; False is certain, True is not."""
     if len(text) < _SHORT_CHARS:
         return _SIGN.search(text) is not None
-    lowered = text.lower()
-    return any(sign in lowered for sign in _LITERALS) or _NUMERIC.search(text) is not None
+    return bool(_SIGNS.owners(folded(text))) or _NUMERIC.search(text) is not None
 
 
 def find(text: str, rules: Iterable[Rule]) -> list[Finding]:
@@ -199,28 +208,16 @@ def _marked_lines(text: str) -> Iterator[tuple[int, int]]:
 
 def _signs(text: str) -> Iterator[int]:
     """Positions of signs, at least one in every line that has any."""
-    lowered = text.lower()
-    if len(lowered) != len(text):  # a few capitals grow when lowered; positions would be off
-        lowered = "".join(low if len(low := char.lower()) == 1 else char for char in text)
-    for literal in _LITERALS:
-        at = lowered.find(literal)
-        while at >= 0:
-            yield at
-            line_end = lowered.find("\n", at)
-            at = lowered.find(literal, line_end) if line_end >= 0 else -1
+    yield from _SIGNS.places(folded(text)).get(0, ())
     yield from _numbers(text)
 
 
 def _numbers(text: str) -> Iterator[int]:
-    """Positions of what `_NUMERIC` finds, one in every line that has any; most lines have no digit,
-    and that is seen much quicker."""
+    """Positions of what `_NUMERIC` finds, at least one in every line that has any."""
     at = 0
-    while (found := _DIGIT.search(text, at)) is not None:
-        end = text.find("\n", found.start())
-        end = len(text) if end < 0 else end
-        if _NUMERIC.search(text, text.rfind("\n", 0, found.start()) + 1, end):
-            yield found.start()
-        at = end + 1
+    while at >= 0 and (found := _DIGITS.search(text, at)) is not None:
+        yield found.start()
+        at = text.find("\n", found.start())
     for match in _HEX.finditer(text):
         yield match.start()
 
