@@ -111,6 +111,8 @@ class Run(Generic[S]):
         self._params = params
         self._section = section
         self._event: Event = event if self._is_first else _tell_nobody
+        kept = model.state_dict()
+        self._buffers = {name: each for name, each in model.named_buffers() if name in kept}
         self._optimizer = MasterAdamW(model, params.weight_decay, self._team)
         self._sampler = Sampler(len(samples), params.seed)
         self._drawer = Drawer(objective, samples, self._sampler, self._team)
@@ -158,10 +160,11 @@ class Run(Generic[S]):
             "guard": asdict(self._guard),
             "random": self._team.gather(rng.captured()),
         }
+        tensors = self._tensors()
         if not self._is_first:
             return
         is_good = self._guard.is_calm and (self._is_anchor or not self._params.checkpoint_steps)
-        self._writer.begin(Checkpoint(self.schedule.step, self._tensors(), state, is_good))
+        self._writer.begin(Checkpoint(self.schedule.step, tensors, state, is_good))
 
     @property
     def _is_anchor(self) -> bool:
@@ -171,15 +174,12 @@ class Run(Generic[S]):
     def _tensors(self) -> dict[str, Tensor]:
         """The optimizer's as they are, which only its step changes; copies of all others."""
         found = self._optimizer.state()
-        found |= {_BUFFER + name: each.clone() for name, each in self._buffers().items()}
+        found |= {_BUFFER + name: each.clone() for name, each in self._buffers.items()}
         if isinstance(self._objective, Stateful):
-            own = self._objective.state()
-            found |= {_OBJECTIVE + name: each.detach().clone() for name, each in own.items()}
+            for rank, state in enumerate(self._team.gather(dict(self._objective.state()))):
+                own = {f"{_OBJECTIVE}{rank}.{name}": each for name, each in state.items()}
+                found |= {name: each.detach().clone() for name, each in own.items()}
         return found
-
-    def _buffers(self) -> dict[str, Tensor]:
-        kept = self.model.state_dict()
-        return {name: each for name, each in self.model.named_buffers() if name in kept}
 
     def _resume(self) -> None:
         """Go on from the last checkpoint that is whole; else begin, if that is allowed."""
@@ -213,16 +213,13 @@ class Run(Generic[S]):
     def _take_up(self, found: Checkpoint) -> None:
         """The weights, moments, buffers and the objective's state of ``found``."""
         self._optimizer.load(found.tensors)
-        for name, buffer in self._buffers().items():
+        for name, buffer in self._buffers.items():
             buffer.copy_(found.tensors[_BUFFER + name])
         if isinstance(self._objective, Stateful):
-            self._objective.load(
-                {
-                    name.removeprefix(_OBJECTIVE): each
-                    for name, each in found.tensors.items()
-                    if name.startswith(_OBJECTIVE)
-                }
-            )
+            ranks = len(found.state["random"])
+            mine = f"{_OBJECTIVE}{self._team.rank if self._team.rank < ranks else 0}."
+            own = {n: each for n, each in found.tensors.items() if n.startswith(mine)}
+            self._objective.load({n.removeprefix(mine): each for n, each in own.items()})
 
     def _step(self) -> Point | None:
         """One optimizer step; None when the guard dropped it."""
@@ -238,6 +235,7 @@ class Run(Generic[S]):
             self._drop(cause, draw, loss, norm)
             return None
         self._optimizer.step(rate)
+        self._team.copy_first(list(self._buffers.values()))
         self._count(draw, loss)
         seconds = max(time.monotonic() - started, 1e-9)
         step = self.schedule.step + 1
