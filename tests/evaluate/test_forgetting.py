@@ -15,10 +15,12 @@ from click.testing import CliRunner
 from tests.evaluate.conftest import Teach
 from undercroft.cli.main import group
 from undercroft.errors import BadInput, NotFound
+from undercroft.evaluate import kept
 from undercroft.evaluate.bootstrap import Difference
 from undercroft.evaluate.causal import CausalModel, load
 from undercroft.evaluate.domains import cut, domain, losses, matrix, measure
 from undercroft.evaluate.forgetting import Loss, Matrix, in_order, judge
+from undercroft.evaluate.journal import Answered
 from undercroft.project import Project
 from undercroft.settings import EvaluateSettings
 
@@ -141,6 +143,27 @@ def test_measuring_again_gives_the_same(project: Project, texts: Path) -> None:
     (lost,) = losses(found, twice, EvaluateSettings())
     assert lost.rise == 0.0
     assert judge([lost], 0.0).passed
+
+
+def test_the_scorecard_compares_perplexities_on_texts_to_be_kept(tmp_path: Path) -> None:
+    (tmp_path / "law.txt").write_text(
+        "".join(f"Article {n} of the law says {n}. " for n in range(99))
+    )
+    (tmp_path / "undercroft.toml").write_text('[evaluate.keep]\nlaw = "law.txt"\n')
+    project = Project.open(tmp_path)
+    params = project.settings.evaluate
+    asked = kept.passages(project, params)
+    assert [each.case for each in asked] == [f"kept:law:{n}" for n in range(len(asked))]
+    base, tuned = (
+        {each.case: Answered("", each.case, "", "kept", 0, 0, 0.0, nll, 10) for each in asked}
+        for nll in (20.0, 22.0)
+    )
+    ((name, found),) = kept.differences(asked, base, tuned, params)
+    assert name == "kept_law_perplexity"
+    assert (found.base, found.tuned) == pytest.approx((math.exp(2.0), math.exp(2.2)))
+    before = kept.fingerprint(project, params)
+    (tmp_path / "law.txt").write_text("Another law.")
+    assert kept.fingerprint(project, params) != before
 
 
 def test_bad_sources_and_models_are_named(project: Project, tmp_path: Path) -> None:

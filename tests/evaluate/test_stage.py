@@ -120,7 +120,9 @@ def inputs(project: Project, wheel_gguf: Path, tmp_path: Path) -> dict[str, Arti
 def test_both_models_answer_every_case_and_the_scorecard_shows_them(
     project: Project, inputs: dict[str, Artifact]
 ) -> None:
-    (scorecard,) = evaluate(project, PARAMS, **inputs)
+    (project.root / "law.txt").write_text("No person shall be compelled to be a witness. " * 3)
+    params = PARAMS.model_copy(update={"keep": {"law": "law.txt"}})
+    (scorecard,) = evaluate(project, params, **inputs)
     summary = scorecard.meta["evaluation"]
     assert summary["cases"] == 4
     assert summary["unanswerable"] == 1
@@ -128,6 +130,8 @@ def test_both_models_answer_every_case_and_the_scorecard_shows_them(
     assert summary["base"] == summary["tuned"]  # it is one and the same model
     assert summary["significant"] is False
     assert 1.0 < summary["base"]["answer_perplexity"] < 100.0
+    assert 1.0 < summary["base"]["kept_law_perplexity"] < 100.0
+    assert summary["differences"]["kept_law_perplexity"]["lower_is_better"]
     folder = project.path(scorecard)
     assert json.loads((folder / "scorecard.json").read_text()) == summary
     rows = [json.loads(line) for line in (folder / "cases.jsonl").read_text().splitlines()]
@@ -137,7 +141,7 @@ def test_both_models_answer_every_case_and_the_scorecard_shows_them(
     assert all(row["base"]["answer"] == row["tuned"]["answer"] for row in rows)
     progress = project.ledger.progress(scorecard.run_id)
     assert progress is not None
-    assert (progress.done, progress.total, progress.unit) == (8, 8, "answers")
+    assert (progress.done, progress.total, progress.unit) == (10, 10, "answers")
 
 
 def journal_lines(file: Path) -> Sequence[bytes]:

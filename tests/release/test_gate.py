@@ -13,7 +13,7 @@ SETTINGS = ReleaseSettings()
 
 def evaluation(significant: bool = True, **pairs: tuple[float, float]) -> dict[str, Any]:
     """A scorecard's summary with ``metric=(base, tuned)``; answer_f1 improves unless given."""
-    lower = {"repetition", "answer_perplexity"}
+    lower = {"repetition", "answer_perplexity", "kept_law_perplexity"}
     pairs = {"answer_f1": (0.33, 0.65), "grounded": (0.6, 0.8), **pairs}
     return {
         "base": {name: base for name, (base, _) in pairs.items()},
@@ -72,6 +72,13 @@ def test_a_regression_that_may_be_chance_stops_the_release_only_where_chance_cou
 def test_what_is_better_when_low_regresses_upwards() -> None:
     assert not judge(evaluation(repetition=(0.0, 0.1)), SETTINGS).released
     assert judge(evaluation(repetition=(0.5, 0.0)), SETTINGS).released
+
+
+def test_a_model_that_forgot_a_text_it_should_keep_is_not_released() -> None:
+    forgot = judge(evaluation(kept_law_perplexity=(20.0, 26.0)), SETTINGS)
+    assert not forgot.released
+    assert "kept_law_perplexity 20.000 → 26.000 fell back" in forgot.reason
+    assert judge(evaluation(kept_law_perplexity=(20.0, 15.0)), SETTINGS).released
 
 
 def test_perplexity_is_judged_by_its_ratio() -> None:

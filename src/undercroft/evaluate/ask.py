@@ -111,9 +111,12 @@ class _Asker:
 
 
 async def forced_nll(
-    client: EngineClient, prompt: str, tokens: Sequence[int], slot: int | None = None
+    client: EngineClient,
+    prompt: str | Sequence[int],
+    tokens: Sequence[int],
+    slot: int | None = None,
 ) -> float:
-    """Negative log-likelihood, in nats, of ``tokens`` after ``prompt``.
+    """Negative log-likelihood, in nats, of ``tokens`` after ``prompt``, a text or tokens.
 
     llama.cpp's server does not score given text, but it can be left no choice: a grammar of exactly
     these tokens (GBNF ``<[id]>``) is generated, and the log-probabilities it reports are those of

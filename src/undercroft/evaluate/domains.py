@@ -69,7 +69,11 @@ def domain(project: Project, name: str, source: str, most: int, seed: int) -> Do
 
 def texts_of(project: Project, source: str) -> Iterator[str]:
     """The texts of a file, folder or dataset; raises as `domain` does."""
-    return _of_dataset(project, source) if source.startswith(_DATASET) else _of_files(source)
+    return _of_dataset(project, source) if is_dataset(source) else _of_files(source)
+
+
+def is_dataset(source: str) -> bool:
+    return source.startswith(_DATASET)
 
 
 def cut(text: str) -> Iterator[str]:

@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -52,7 +53,7 @@ METRICS: tuple[Metric, ...] = (
     Metric("repetition", "all", True, lambda a, _: answers.repetition(a.text)),
 )
 PERPLEXITY = "answer_perplexity"
-LOWER_IS_BETTER = frozenset({m.name for m in METRICS if m.lower_is_better} | {PERPLEXITY})
+LOWER_IS_BETTER = frozenset(m.name for m in METRICS if m.lower_is_better)
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,12 +77,15 @@ def score(
     base: Mapping[str, Answered],
     tuned: Mapping[str, Answered],
     settings: EvaluateSettings,
+    kept: Mapping[str, Difference] = MappingProxyType({}),
 ) -> Scorecard:
-    """The scorecard of both models' answers, by case id, to ``questions``."""
+    """The scorecard of both models' answers, by case id, to ``questions``; ``kept`` are
+    perplexities on other texts, by name."""
     differences = {
         metric.name: _compare(metric, questions, base, tuned, settings) for metric in METRICS
     }
     differences[PERPLEXITY] = _compare_perplexity(questions, base, tuned, settings)
+    differences |= kept
     defined = {name: one for name, one in differences.items() if one is not None}
     headline = defined.get(HEADLINE)
     evaluation = {
@@ -161,7 +165,8 @@ def _is_defined(metric: Metric, question: Question) -> bool:
 
 def _as_dict(name: str, one: Difference) -> dict[str, Any]:
     """``better`` is whether the tuned model's value is the better one, by however little."""
-    gain = -one.difference if name in LOWER_IS_BETTER else one.difference
+    is_lower_better = name in LOWER_IS_BETTER or name.endswith("perplexity")
+    gain = -one.difference if is_lower_better else one.difference
     return {
         "difference": _round(one.difference),
         "low": _round(one.low),
@@ -169,7 +174,7 @@ def _as_dict(name: str, one: Difference) -> dict[str, Any]:
         "cases": one.cases,
         "significant": one.significant,
         "better": gain > 0,
-        "lower_is_better": name in LOWER_IS_BETTER,
+        "lower_is_better": is_lower_better,
     }
 
 

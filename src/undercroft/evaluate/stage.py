@@ -22,20 +22,25 @@ from undercroft.stage import Made, StageRun, stage
 if TYPE_CHECKING:
     from undercroft.evaluate.ask import Question
     from undercroft.evaluate.journal import Answered, Journal
+    from undercroft.evaluate.kept import Kept
 
 JOURNAL = "answers.jsonl"
 READY_S = 120.0
 
 
-def _served_as(project: Project, params: EvaluateSettings) -> str:  # noqa: ARG001
-    """Settings of other sections that change what a user would be answered."""
+def _served_as(project: Project, params: EvaluateSettings) -> str:
+    """What the result depends on besides: settings of other sections, and texts to be kept."""
+    from undercroft.evaluate.kept import fingerprint
+
     settings = project.settings
+    texts = [fingerprint(project, params)] if params.keep else []
     return json.dumps(
         [
             project.title,
             settings.sampling.model_dump(mode="json"),
             settings.retrieve.model_dump(mode="json"),
             settings.model.context,
+            *texts,
         ]
     )
 
@@ -63,18 +68,21 @@ def evaluate(
     `EngineFailed` when a model cannot be run.
     """
     from undercroft.evaluate.journal import Journal
+    from undercroft.evaluate.kept import differences, passages
     from undercroft.evaluate.scorecard import score
 
     cases = read_suite(run.project.path(suite))
     questions = _with_passages(run, cases, index, embedding)
+    kept = passages(run.project, params)
     models = {"base": base, "tuned": tuned}
     with Journal(run.workdir / JOURNAL) as journal:
-        _answer(run, params, models, questions, journal)
+        _answer(run, params, models, (questions, kept), journal)
         answers = {
             side: {case: one for (model, case), one in journal.answers.items() if model == side}
             for side in models
         }
-    card = score(questions, answers["base"], answers["tuned"], params)
+    lost = dict(differences(kept, answers["base"], answers["tuned"], params))
+    card = score(questions, answers["base"], answers["tuned"], params, lost)
     folder = card.write(run.workdir / "scorecard")
     meta = {
         "evaluation": card.evaluation,
@@ -115,7 +123,7 @@ def _answer(
     run: StageRun,
     params: EvaluateSettings,
     models: Mapping[str, Artifact],
-    questions: Sequence[Question],
+    asked: tuple[Sequence[Question], Sequence[Kept]],
     journal: Journal,
 ) -> None:
     """Have every model answer what the journal does not hold yet.
@@ -123,21 +131,26 @@ def _answer(
     Both engines run at once, each on its share of the cores and one question at a time: a core
     that waits for no other reads prompts faster than two that share the work (lab book).
     """
-    total = len(questions) * len(models)
+    questions, kept = asked
+    total = (len(questions) + len(kept)) * len(models)
 
     def done(answered: Answered) -> None:
         journal.append(answered)
         run.progress(len(journal.answers), total, "answers", answered.model)
 
     left = {
-        side: [q for q in questions if (side, q.case.id) not in journal.answers] for side in models
+        side: (
+            [q for q in questions if (side, q.case.id) not in journal.answers],
+            [each for each in kept if (side, each.case) not in journal.answers],
+        )
+        for side in models
     }
     run.progress(len(journal.answers), total, "answers")
     with ExitStack() as stack:
         engines = {
             side: stack.enter_context(_start(run, side, model, len(models)))
             for side, model in models.items()
-            if left[side]
+            if any(left[side])
         }
         for engine in engines.values():
             engine.wait_ready(READY_S)
@@ -148,17 +161,22 @@ async def _answer_side_by_side(
     run: StageRun,
     params: EvaluateSettings,
     engines: Mapping[str, Engine],
-    left: Mapping[str, Sequence[Question]],
+    left: Mapping[str, tuple[Sequence[Question], Sequence[Kept]]],
     done: Callable[[Answered], None],
 ) -> None:
     from undercroft.evaluate.ask import Manner, answer_all
+    from undercroft.evaluate.kept import score_all
 
     settings = run.project.settings
     sampling = sampling_params(settings.sampling, params.seed) | {"max_tokens": params.max_tokens}
     manner = Manner(run.project.title, sampling)
-    await asyncio.gather(
-        *(answer_all(engine, side, left[side], manner, done) for side, engine in engines.items())
-    )
+
+    async def ask(side: str, engine: Engine) -> None:
+        questions, kept = left[side]
+        await answer_all(engine, side, questions, manner, done)
+        await score_all(engine, side, kept, done)
+
+    await asyncio.gather(*(ask(side, engine) for side, engine in engines.items()))
 
 
 def _start(run: StageRun, side: str, model: Artifact, engines: int) -> Engine:

@@ -9,8 +9,9 @@ from typing import Any
 from undercroft.errors import BadConfig, nearest
 from undercroft.settings import ReleaseSettings
 
-#: Judged by their ratio: a perplexity has no upper end that 0.05 would be a share of.
-RELATIVE = frozenset({"answer_perplexity"})
+#: Metrics that end so are judged by their ratio: a perplexity has no upper end that 0.05 would be
+#: a share of.
+RELATIVE = "perplexity"
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +57,7 @@ def judge(evaluation: Mapping[str, Any], settings: ReleaseSettings) -> Verdict:
 def _regressions(evaluation: Mapping[str, Any], settings: ReleaseSettings) -> Iterator[str]:
     for name, one in evaluation["differences"].items():
         loss = one["difference"] if one["lower_is_better"] else -one["difference"]
-        if name in RELATIVE:
+        if name.endswith(RELATIVE):
             loss /= evaluation["base"][name]
         judged = name != settings.metric and name not in settings.not_judged
         real = one["significant"] or not settings.require_significance

@@ -167,6 +167,12 @@ class EvaluateSettings(Section):
     resamples: int = Field(2000, ge=100, description="bootstrap resamples")
     max_tokens: int = Field(64, gt=0, description="longest answer generated for a case")
     seed: int = Field(20, description="seed of sampling and bootstrap")
+    keep: dict[str, str] = Field(
+        default_factory=dict[str, str],
+        description="texts that a tuned model must not become worse at, by name: a file, a folder "
+        "or dataset:NAME; release.max_regression says how much worse",
+    )
+    keep_passages: int = Field(16, gt=0, description="passages read of each of those texts")
 
 
 class ReleaseSettings(Section):
