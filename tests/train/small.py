@@ -38,6 +38,24 @@ def model(lively: bool = True) -> nn.Module:
     return nn.Sequential(nn.Linear(WIDTH, 16), *extra, nn.Tanh(), nn.Linear(16, 1))
 
 
+class Deep(nn.Module):
+    """A model with blocks, which can be spread over processes; 15 rows go unevenly."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(5)
+        self.first = nn.Linear(WIDTH, 15)
+        block = [nn.Sequential(nn.Linear(15, 15), nn.Tanh()) for _ in range(2)]
+        self.blocks = nn.ModuleList(block)
+        self.last = nn.Linear(15, 1)
+
+    def forward(self, x_bw: Tensor) -> Tensor:
+        x_bw = self.first(x_bw)
+        for block in self.blocks:
+            x_bw = block(x_bw)
+        return self.last(x_bw)
+
+
 class Squares:
     """The squared distance to a target; by ``factors``, as a sample's first number has one.
 

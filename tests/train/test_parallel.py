@@ -11,19 +11,23 @@ from typing import Any
 import pytest
 
 RANKS = """
-import json, math, os, sys
+import hashlib, json, math, os, sys
 from pathlib import Path
 import torch
 from torch import distributed
 torch.set_num_threads(1)
-from tests.train.small import Squares, digest, model, samples_at, settings, start
+from tests.train.small import Deep, Squares, digest, model, samples_at, settings, start
 from undercroft.errors import Cancelled
 from undercroft.train.parallel import team
+from undercroft.train.sharding import shard
 
 ROOT = Path(sys.argv[1])
 START = dict(max_steps=24, spike_threshold=0, checkpoint_steps=4)
 
-def together(name, size, resumes="", lively=False, stop=0, factors=None, batch_size=6):
+def together(
+    name, size, resumes="", lively=False, stop=0, factors=None, batch_size=6, deep=False,
+    spread=False,
+):
     "Train in ``size`` processes; each writes down what it saw."
     group = ROOT / f"group-{name}"
     folder = ROOT / (resumes or name)
@@ -41,9 +45,11 @@ def together(name, size, resumes="", lively=False, stop=0, factors=None, batch_s
             if point.step == stop:
                 run._writer.finish()
                 os._exit(9)  # and the others find that it is gone
-        own = model(lively)
+        own = Deep() if deep else model(lively)
         with torch.no_grad():
-            own[0].bias += rank  # the first one's weights are what all begin with
+            next(own.parameters()).add_(rank)  # the first one's weights are what all begin with
+        if spread:
+            shard(own, team())
         run = start(
             folder, settings(**START, batch_size=batch_size), model=own, team=team(),
             objective=Squares(factors), event=lambda kind, detail: events.append((kind, detail)),
@@ -53,8 +59,13 @@ def together(name, size, resumes="", lively=False, stop=0, factors=None, batch_s
         except RuntimeError:
             os._exit(1)
         seen = int(run._objective.seen.sum())
-        found = dict(points=points, events=events, weights=digest(own), seen=seen,
-                     tally=vars(run.tally), tokens=run.tally.tokens)
+        state = run._optimizer.state()
+        weights = hashlib.sha256(b"".join(each.numpy().tobytes() for each in state.values()))
+        if not spread:
+            weights.update(digest(own).encode())
+        held = sum(each.numel() for each in run._optimizer._masters)
+        found = dict(points=points, events=events, weights=weights.hexdigest(), seen=seen,
+                     held=held, tally=vars(run.tally), tokens=run.tally.tokens)
         (ROOT / f"{name}-{rank}.json").write_text(json.dumps(found, default=str))
         if size > 1:
             distributed.destroy_process_group()
@@ -75,6 +86,10 @@ together("halfway", 2, lively=True, stop=11)
 together("resumed", 2, resumes="halfway", lively=True)
 together("part", 2, stop=11)
 together("fewer", 1, resumes="part")
+together("deep", 1, deep=True, batch_size=8)
+together("spread", 3, deep=True, batch_size=8, spread=True)
+together("spread-part", 3, deep=True, batch_size=8, spread=True, stop=11)
+together("spread-fewer", 2, resumes="spread-part", deep=True, batch_size=8, spread=True)
 """
 
 
@@ -91,7 +106,9 @@ def numbers(found: dict[str, Any]) -> list[float]:
     return [value for point in found["points"] for value in point]
 
 
-@pytest.mark.parametrize(("many", "one"), [("two", "one"), ("uneven", "uneven-one")])
+@pytest.mark.parametrize(
+    ("many", "one"), [("two", "one"), ("uneven", "uneven-one"), ("spread", "deep")]
+)
 def test_losses_and_gradients_are_those_of_one_process(ranks: Any, many: str, one: str) -> None:
     assert numbers(ranks(many)) == pytest.approx(numbers(ranks(one)), rel=1e-5)
     for key in ("positions", "tokens", "examples", "targets"):
@@ -123,3 +140,13 @@ def test_they_go_on_bit_by_bit_each_with_its_random_state(ranks: Any) -> None:
 
 def test_fewer_of_them_go_on_with_the_same_samples(ranks: Any) -> None:
     assert numbers(ranks("fewer")) == pytest.approx(numbers(ranks("one"))[3 * 8 :], rel=1e-5)
+
+
+def test_spread_weights_are_held_once_and_go_on_in_fewer_processes(ranks: Any) -> None:
+    whole = ranks("deep")["held"]
+    held = [ranks("spread", rank)["held"] for rank in range(3)]
+    assert sum(held) == whole + 2 * (8 * 15 + 15 + 15 + 1)  # what is no block is held by all
+    assert len({ranks("spread", rank)["weights"] for rank in range(3)}) == 1
+    assert ranks("spread-fewer")["events"] == [["resumed", {"step": 8}]]
+    again = numbers(ranks("spread-fewer"))
+    assert again == pytest.approx(numbers(ranks("deep"))[3 * 8 :], rel=1e-5)

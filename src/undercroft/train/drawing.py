@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence, Sized
 from dataclasses import dataclass
 from typing import Generic, TypeVar
@@ -16,8 +17,9 @@ S = TypeVar("S", bound=Sized)
 
 @dataclass(frozen=True, slots=True)
 class Drawn:
-    """What every rank knows of a sample that one of them reads; ``ids`` are of what was read."""
+    """What all know of a sample that the one of ``rank`` reads; ``ids`` are of what was read."""
 
+    rank: int
     number: int
     ids: tuple[str, ...]
     examples: int
@@ -32,6 +34,11 @@ class Draw:
 
     mine: tuple[Batch, ...]
     all: tuple[Drawn, ...]
+
+    @property
+    def most(self) -> int:
+        """Batches of the rank that has most of them."""
+        return max(Counter(each.rank for each in self.all if each.examples).values())
 
     @property
     def count(self) -> int:
@@ -91,11 +98,17 @@ class Drawer(Generic[S]):
                 )
         return Draw(tuple(mine), tuple(drawn))
 
+    def any_batch(self) -> Batch:
+        """One that can be read, for a rank that has nothing to read when others have."""
+        found = (self._objective.collate(sample) for sample in self._samples)
+        return next(batch for batch in found if batch is not None)
+
     def _collate(self, number: int) -> tuple[Batch | None, Drawn]:
         sample = self._samples[number]
         batch = self._objective.collate(sample)
+        rank = self._team.rank
         if batch is None:
-            return None, Drawn(number, (), 0, len(sample), 0, 0)
+            return None, Drawn(rank, number, (), 0, len(sample), 0, 0)
         left_out = len(sample) - batch.num_examples
         told = (batch.ids, batch.num_examples, left_out, batch.num_tokens, batch.count)
-        return batch, Drawn(number, *told)
+        return batch, Drawn(rank, number, *told)

@@ -27,6 +27,7 @@ from undercroft.train.optimizer import MasterAdamW
 from undercroft.train.parallel import Alone, Team
 from undercroft.train.saving import Writer
 from undercroft.train.schedule import Schedule
+from undercroft.train.sharding import is_spread
 
 MAX_SKIPPED_IN_A_ROW = 5
 RIGHT = ("token_accuracy", "pair_accuracy")  # an objective counts one of them, of its targets
@@ -87,7 +88,7 @@ class Run(Generic[S]):
     Each of ``samples`` is read in one forward pass. ``event`` records what deserves notice;
     ``report`` is told of each step and may raise to stop the run. ``section`` is the one of the
     settings that ``params`` are, for what errors advise. In a ``team`` the folder is shared, and
-    the first rank alone reports, records and saves.
+    the first rank alone reports, records and saves; the model may be spread over it (`sharding`).
     """
 
     def __init__(
@@ -114,6 +115,7 @@ class Run(Generic[S]):
         kept = model.state_dict()
         self._buffers = {name: each for name, each in model.named_buffers() if name in kept}
         self._optimizer = MasterAdamW(model, params.weight_decay, self._team)
+        self._is_spread = any(is_spread(weight) for weight in model.parameters())
         self._sampler = Sampler(len(samples), params.seed)
         self._drawer = Drawer(objective, samples, self._sampler, self._team)
         self._guard = Guard(params.spike_threshold, params.guard_window)
@@ -249,10 +251,18 @@ class Run(Generic[S]):
             (terms.loss_sum / draw.count).backward()
             loss += float(terms.loss_sum.detach())
             right += sum(terms.metrics.get(name, (0.0, 0))[0] for name in RIGHT)
+        if self._is_spread:
+            self._keep_up(draw.most - len(draw.mine))
         sums = tensor([loss, right], dtype=float)
         self._team.add([sums])
         loss, right = sums.tolist()
         return loss / draw.count, right
+
+    def _keep_up(self, passes: int) -> None:
+        """Take part in passes of other ranks, without a share in the gradient."""
+        for _ in range(passes):
+            terms = self._objective.terms(self.model, self._drawer.any_batch())
+            (terms.loss_sum * 0).backward()
 
     def _note(self, draw: Draw) -> None:
         """Where the sampler stands, and what was left out of the samples."""

@@ -14,15 +14,18 @@ import torch
 from torch import Tensor, nn
 
 from undercroft.train.parallel import Alone, Team
+from undercroft.train.sharding import is_spread, own, rows
 
 BETAS = (0.9, 0.95)
 EPSILON = 1e-8
+_STEP = "step"  # of Adam; one number a weight
 
 
 class MasterAdamW:
     """AdamW (Loshchilov and Hutter, 2019) on float32 copies of the trainable weights.
 
-    In a ``team`` all ranks hold the same masters, and step by the sum of all their gradients.
+    In a ``team`` all ranks step by the sum of all their gradients, and hold the same masters; of
+    weights that are spread over the ranks (`sharding`) the masters of the rows that they hold.
     """
 
     def __init__(self, model: nn.Module, weight_decay: float, team: Team | None = None) -> None:
@@ -30,8 +33,11 @@ class MasterAdamW:
         self._names = [name for name, weight in model.named_parameters() if weight.requires_grad]
         weights = dict(model.named_parameters())
         self._weights = [weights[name] for name in self._names]
-        self._masters = [nn.Parameter(weight.detach().float().clone()) for weight in self._weights]
-        self._team.copy_first([master.detach() for master in self._masters])
+        self._spread = [is_spread(weight) for weight in self._weights]
+        self._masters = [
+            nn.Parameter(own(weight.detach()).float().clone()) for weight in self._weights
+        ]
+        self._team.copy_first([master.detach() for master in self._whole()])
         self._write_back()
         decayed = [m for m in self._masters if m.ndim > 1]
         plain = [m for m in self._masters if m.ndim <= 1]
@@ -51,20 +57,41 @@ class MasterAdamW:
         Not finite when any gradient is not.
         """
         for weight, master in zip(self._weights, self._masters, strict=True):
-            master.grad = None if weight.grad is None else weight.grad.float()
+            master.grad = None if weight.grad is None else own(weight.grad).float()
             weight.grad = None
         self._add_up()
-        return float(nn.utils.clip_grad_norm_(self._masters, max_norm))
+        if not any(self._spread):
+            return float(nn.utils.clip_grad_norm_(self._masters, max_norm))
+        return self._clip_spread(max_norm)
+
+    def _whole(self) -> list[nn.Parameter]:
+        """The masters that every rank has."""
+        return [m for m, spread in zip(self._masters, self._spread, strict=True) if not spread]
 
     def _add_up(self) -> None:
-        """Sum the gradients over all ranks; a weight has one when it has one on any of them."""
+        """Sum the gradients of whole weights over all ranks; those of spread ones are sums already.
+
+        A weight has a gradient when it has one on any of them.
+        """
         if self._team.size == 1:
             return
-        has_one = torch.tensor([float(m.grad is not None) for m in self._masters])
-        found = [torch.zeros_like(m) if m.grad is None else m.grad for m in self._masters]
+        masters = self._whole()
+        has_one = torch.tensor([float(m.grad is not None) for m in masters])
+        found = [torch.zeros_like(m) if m.grad is None else m.grad for m in masters]
         self._team.add([has_one, *found])
-        for master, grad, has in zip(self._masters, found, has_one.tolist(), strict=True):
+        for master, grad, has in zip(masters, found, has_one.tolist(), strict=True):
             master.grad = grad if has else None
+
+    def _clip_spread(self, max_norm: float) -> float:
+        """As torch clips: the norm is of all rows, wherever they are."""
+        squares = torch.zeros(2)  # of whole gradients, and of spread ones
+        for master, spread in zip(self._masters, self._spread, strict=True):
+            if master.grad is not None:
+                squares[int(spread)] += master.grad.square().sum()
+        self._team.add([squares[1:]])
+        norm = squares.sum().sqrt()
+        nn.utils.clip_grads_with_norm_(self._masters, max_norm, norm)
+        return float(norm)
 
     def step(self, rate: float) -> None:
         """One update at learning rate ``rate``, written back to the weights."""
@@ -76,7 +103,7 @@ class MasterAdamW:
 
     def _write_back(self) -> None:
         with torch.no_grad():
-            torch._foreach_copy_(self._weights, self._masters)
+            torch._foreach_copy_([own(weight) for weight in self._weights], self._masters)
 
     def discard(self) -> None:
         """Forget the gradients."""
@@ -84,24 +111,32 @@ class MasterAdamW:
             weight.grad = master.grad = None
 
     def state(self) -> dict[str, Tensor]:
-        """Masters and moments by name, as they are (not copies)."""
+        """Masters and moments by name, all rows of them; as they are (not copies) if not spread.
+
+        Every rank must ask when weights are spread.
+        """
         tensors: dict[str, Tensor] = {}
-        for name, master in zip(self._names, self._masters, strict=True):
-            tensors[f"master.{name}"] = master.detach()
-            for key, value in self._adam.state.get(master, {}).items():
-                tensors[f"{key}.{name}"] = value
+        parts = zip(self._names, self._weights, self._masters, self._spread, strict=True)
+        for name, weight, master, spread in parts:
+            found = {"master": master.detach(), **self._adam.state.get(master, {})}
+            for key, value in found.items():
+                is_part = spread and key != _STEP
+                whole = self._team.join(value, weight.shape[0]) if is_part else value
+                tensors[f"{key}.{name}"] = whole
         return tensors
 
     def load(self, tensors: Mapping[str, Tensor]) -> None:
-        """Take up what `state` gave, and set the weights from it."""
-        for name, weight, master in zip(self._names, self._weights, self._masters, strict=True):
+        """Take up what `state` gave, for any number of ranks, and set the weights from it."""
+        parts = zip(self._names, self._weights, self._masters, self._spread, strict=True)
+        for name, weight, master, spread in parts:
+            mine = rows(weight.shape[0], self._team) if spread else ...
             with torch.no_grad():
-                master.copy_(tensors[f"master.{name}"])
-                weight.copy_(master)
+                master.copy_(tensors[f"master.{name}"][mine])
+                own(weight).copy_(master)
             self._adam.state.pop(master, None)
             entry: dict[str, Any] = {
-                key: tensors[f"{key}.{name}"].clone()
-                for key in ("step", "exp_avg", "exp_avg_sq")
+                key: tensors[f"{key}.{name}"][... if key == _STEP else mine].clone()
+                for key in (_STEP, "exp_avg", "exp_avg_sq")
                 if f"{key}.{name}" in tensors
             }
             if entry:

@@ -37,6 +37,10 @@ class Team(Protocol):
         """Put what rank 0 holds into ``tensors``."""
         ...
 
+    def join(self, mine: Tensor, num_rows: int) -> Tensor:
+        """The rows that all ranks hold, one after the other: ``num_rows``, in even shares."""
+        ...
+
 
 class Alone:
     """A team of one."""
@@ -52,6 +56,9 @@ class Alone:
 
     def add(self, tensors: list[Tensor]) -> None: ...
     def copy_first(self, tensors: list[Tensor]) -> None: ...
+
+    def join(self, mine: Tensor, num_rows: int) -> Tensor:  # noqa: ARG002
+        return mine
 
 
 class Processes:
@@ -89,6 +96,14 @@ class Processes:
     def copy_first(self, tensors: list[Tensor]) -> None:
         for tensor in tensors:
             self._distributed.broadcast(tensor, src=0)
+
+    def join(self, mine: Tensor, num_rows: int) -> Tensor:
+        each = -(-num_rows // self.size)
+        filled = mine.new_zeros((each, *mine.shape[1:]))
+        filled[: len(mine)] = mine
+        found = [torch.empty_like(filled) for _ in range(self.size)]
+        self._distributed.all_gather(found, filled)
+        return torch.cat(found)[:num_rows]
 
 
 def team() -> Team:
