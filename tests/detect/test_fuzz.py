@@ -29,6 +29,9 @@ def loaded() -> None:
 @example("03.0.113.9 and 81.2.69.142")
 @example("00:1b:44:11:3a:b7+1 650-253-0000%")
 @example("81.2.69.142(415) 555-2671")
+@example("pasSword =QQQQ44444444QQQQrp.coAQSKIHQ@db.44444444-----BEGIN RSA PRIVATE KEY-----\n"
+         "MYQQQQQQQ44444444QQQQrp.coAQSKIHQ@db.4444-----BEGIN RSA PRIVATE KEY-----\n"
+         "MYQQQQQQQQQQQQQQQQQQQQQQQQQQQQQQQQQrp.coQ.com/m")  # fmt: skip
 @example("password=QQQQ44444444rp.co-----BEGIN RSA PRIVA443-----BEGIN RSA PRIVATE KEY-----\n"
          + "MIIEow" * 11 + " and so on")  # fmt: skip
 def test_every_detector_takes_any_text(text: str) -> None:

@@ -184,14 +184,15 @@ def _key_joint(text: str, begin: int, unit: Unit) -> Joint | None:
     """How a unit that holds the first line of a PEM block (RFC 7468) goes on."""
     if unit.end - unit.start >= MAX_PRIVATE_KEY:
         return None
+    last = text.rfind(_BEGIN, begin, unit.end)
+    if text.find("-----", last + len(_BEGIN), unit.end) < 0:
+        return "header"  # also of another key right behind one without an end
     first_line_end = text.find("-----", begin + len(_BEGIN), unit.end)
     while first_line_end >= 0 and text.find("PRIVATE KEY", begin, first_line_end) < 0:
         begin = text.find(_BEGIN, first_line_end, unit.end)  # the first may be there to mislead
         if begin < 0:
             return None
         first_line_end = text.find("-----", begin + len(_BEGIN), unit.end)
-    if first_line_end < 0:
-        return "header"
     footer = text.find(_END, first_line_end + 5, unit.end)
     if footer < 0:
         return "field" if text[unit.end - 1] == ":" else "body"
