@@ -56,6 +56,7 @@ KEY_PATTERN: Final = "(?i:" + "|".join(sorted(KEY_NAMES, key=len, reverse=True))
 _ASSIGNMENT_END: Final = re.compile(KEY_PATTERN + r"""["']{0,2}[ \t]{0,2}[:=]{1,3}\Z""")
 _BEGIN: Final = "-----BEGIN"
 _END: Final = "-----END"
+_HEADER: Final = re.compile(rf"{_BEGIN}(?: [A-Z0-9]{{1,40}}){{0,8}}")
 
 Joint = Literal["number", "account", "name", "value", "header", "field", "body", "footer"]
 
@@ -186,7 +187,8 @@ def _key_joint(text: str, begin: int, unit: Unit) -> Joint | None:
         return None
     last = text.rfind(_BEGIN, begin, unit.end)
     if text.find("-----", last + len(_BEGIN), unit.end) < 0:
-        return "header"  # also of another key right behind one without an end
+        # Of this key, or of another one right behind one without an end.
+        return "header" if _HEADER.fullmatch(text, last, unit.end) else None
     first_line_end = text.find("-----", begin + len(_BEGIN), unit.end)
     while first_line_end >= 0 and text.find("PRIVATE KEY", begin, first_line_end) < 0:
         begin = text.find(_BEGIN, first_line_end, unit.end)  # the first may be there to mislead
