@@ -55,7 +55,7 @@ def watch(
     from undercroft.watch import Watch
 
     project = Project.open(find_target(target)) if target else state.project()
-    says = _Says(project, as_json)
+    says = _Says(project, as_json, once)
     with only_one(project.state / "watch.lock", f"A watch over {project.name}"):
         (project.state / "watch.pid").write_text(str(os.getpid()))
         runner = Queued()
@@ -90,8 +90,8 @@ class _Quiet:
 class _Says:
     """Prints what happens, and after every new dataset how far it is from what is served."""
 
-    def __init__(self, project: Project, as_json: bool) -> None:
-        self._project, self._as_json = project, as_json
+    def __init__(self, project: Project, as_json: bool, once: bool) -> None:
+        self._project, self._as_json, self._once = project, as_json, once
         self._lock = threading.Lock()
         self.watch: Watch | None = None
         self.failed: Any = None
@@ -108,8 +108,8 @@ class _Says:
 
     def _line(self, event: Event) -> str:
         if event.error is not None:
-            again = f"again in {event.next_try_s:g} s"
-            return f"{event.step}: {event.error.what} {event.error.why} ({again})"
+            again = "" if self._once else f" (again in {event.next_try_s:g} s)"
+            return f"{event.step}: {event.error.what} {event.error.why}{again}"
         assert event.artifact is not None
         meta = event.artifact.meta
         counts = ", ".join(
@@ -124,7 +124,8 @@ class _Says:
     def _record(self, event: Event) -> dict[str, Any]:
         found: dict[str, Any] = {"step": event.step, "seconds": event.seconds}
         if event.error is not None:
-            return {**found, "error": event.error.what, "next_try_s": event.next_try_s}
+            again_s = None if self._once else event.next_try_s
+            return {**found, "error": event.error.what, "next_try_s": again_s}
         assert event.artifact is not None
         found |= {"artifact": str(event.artifact.ref), "digest": event.artifact.digest}
         if event.step == "curate" and self.watch is not None:
