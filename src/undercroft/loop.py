@@ -56,7 +56,9 @@ class MainJob:
             examples, dataset=made["dataset"], index=made["index"], embedding=made["embedding"]
         )
         made["base"] = self._base()
-        (made["model"],) = self._step(train, examples=made["examples"], base=made["base"])
+        (made["model"],) = self._step(
+            train, examples=made["examples"], base=made["base"], **self._earlier()
+        )
         made["served_base"] = self._served(self._step(compress, "base", model=made["base"]))
         made["served"] = self._served(self._step(compress, model=made["model"]))
         candidates = {
@@ -94,6 +96,11 @@ class MainJob:
             return self.project.ledger.artifact(named)
         (found,) = self._step(base)
         return found
+
+    def _earlier(self) -> dict[str, Artifact]:
+        """Examples that the model is not to forget, where some are named."""
+        named = self.project.settings.train.earlier
+        return {"earlier": self.project.ledger.artifact(named)} if named else {}
 
     def _served(self, models: tuple[Artifact, ...]) -> Artifact:
         """The quantisation that is evaluated and served."""

@@ -119,6 +119,21 @@ class TrainSettings(TuneSettings):
         "in a short run more of them teach refusing before answering",
     )
     objective: str = Field("sft", description="what is minimised")
+    earlier: str = Field(
+        "", description="examples not to be forgotten, such as examples:docs@1; for replay and ewc"
+    )
+    replay: float = Field(0.0, ge=0, lt=1, description="share of earlier examples in what is read")
+    ewc: float = Field(
+        0.0, ge=0, description="elastic weight consolidation: strength; 1 weighs a target of the "
+        "earlier examples like one of the new"
+    )  # fmt: skip
+    l2_to_base: float = Field(
+        0.0, ge=0, description="strength of the pull of every weight to the base's"
+    )
+    kl_to_base: float = Field(
+        0.0, ge=0, description="strength of the pull of what is said to what the base would say; "
+        "training takes about twice as long"
+    )  # fmt: skip
 
 
 class AlignSettings(TuneSettings):

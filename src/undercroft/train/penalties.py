@@ -28,9 +28,10 @@ S = TypeVar("S")
 class Penalty(Protocol):
     """A scalar with a graph; ``name`` is what it is reported under."""
 
-    name: str
+    @property
+    def name(self) -> str: ...
 
-    def __call__(self, model: Any, batch: Batch) -> Tensor: ...
+    def __call__(self, model: Any, batch: Batch, /) -> Tensor: ...
 
 
 class Penalised(Generic[S]):

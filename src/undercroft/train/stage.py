@@ -61,25 +61,37 @@ def _title(project: Project, params: TrainSettings) -> str:  # noqa: ARG001
     code=("undercroft.retrieve.prompt",),
     fingerprint=_title,
 )
-def train(run: StageRun, params: TrainSettings, *, examples: Artifact, base: Artifact) -> Made:
-    """Fine-tune ``base`` on ``examples`` for the minutes in ``params``; goes on after a crash."""
-    from undercroft.train import lora
+def train(
+    run: StageRun,
+    params: TrainSettings,
+    *,
+    examples: Artifact,
+    base: Artifact,
+    earlier: Artifact | None = None,
+) -> Made:
+    """Fine-tune ``base`` on ``examples`` for the minutes in ``params``; goes on after a crash.
+
+    ``earlier`` are examples that an earlier model learnt from, which is not to be forgotten.
+    """
+    from undercroft.train import keeping, lora
     from undercroft.train.loop import Run
 
     run.progress(0, None, "steps", "loading the base model")
     found = read_examples(run.project.path(examples))
     found = thinned(found, params.unanswerable, params.seed)
+    old = keeping.earlier_examples(run, params, earlier)
     model, tokenizer = models.load(run.project.path(base), params.precision, params.max_tokens)
     shape = lora.begin(model, params)
     goal = objective(params.objective, tokenizer, run.project.title, params.max_tokens)
-    samples = packs(found, params.micro_batch_size)
+    goal = keeping.held(run, params, goal=goal, model=model, old=old, base=base)
+    samples = keeping.with_replay(packs(found, params.micro_batch_size), old, params)
     training = Run(
         model,
         goal,
         samples,
         params,
         folder=run.workdir / "checkpoints",
-        config_digest=_config_digest(params, run.project.title, examples, base),
+        config_digest=_config_digest(params, run.project.title, examples, base, earlier),
         event=lambda kind, detail: run.event(kind, **detail),
     )
     started = time.monotonic()
@@ -99,7 +111,7 @@ def train(run: StageRun, params: TrainSettings, *, examples: Artifact, base: Art
     return Made("model", name, path=out, meta=meta)
 
 
-def _config_digest(params: TrainSettings, title: str, examples: Artifact, base: Artifact) -> str:
+def _config_digest(params: TrainSettings, title: str, *inputs: Artifact | None) -> str:
     """What a checkpoint must have been made with to be gone on from."""
-    parts = [params.model_dump(mode="json"), title, examples.digest, base.digest]
+    parts = [params.model_dump(mode="json"), title, *(each and each.digest for each in inputs)]
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()

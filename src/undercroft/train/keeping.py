@@ -1,0 +1,103 @@
+"""What holds a fine-tuned model to what its base knew, as the settings ask for it.
+
+``l2_to_base`` and ``kl_to_base`` need nothing but the base; ``replay`` and ``ewc`` need earlier
+examples, those of a model that this one is to follow.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from undercroft.errors import BadConfig
+from undercroft.records import Artifact, Example
+from undercroft.settings import TrainSettings
+from undercroft.stage import StageRun
+from undercroft.train import fisher, models
+from undercroft.train.branches import answer_logits
+from undercroft.train.data import packs, read_examples
+from undercroft.train.objective import Batch, Objective
+from undercroft.train.penalties import KLToReference, Penalised, Penalty, Quadratic, consolidated
+from undercroft.train.penalties import to_start as to_base
+from undercroft.train.replay import replayed
+
+#: Examples that weights' importance is measured on, one backward pass each.
+MEASURED_ON = 64
+_IMPORTANCE = "importance.safetensors"
+
+Pack = tuple[Example, ...]
+
+
+def earlier_examples(
+    run: StageRun, params: TrainSettings, earlier: Artifact | None
+) -> list[Example]:
+    """The examples of ``earlier``; raises `BadConfig` when they are needed and not named."""
+    if earlier is not None:
+        return read_examples(run.project.path(earlier))
+    for name in ("replay", "ewc"):
+        if getattr(params, name):
+            raise BadConfig(
+                f"train.{name} is set, but no earlier examples are named.",
+                "It keeps what a model learnt from them.",
+                "Name them as train.earlier, such as examples:docs@1; see: undercroft ls examples",
+            )
+    return []
+
+
+def with_replay(
+    samples: Sequence[Pack], old: Sequence[Example], params: TrainSettings
+) -> Sequence[Pack]:
+    """``samples`` with the share of earlier ones that ``params`` ask for."""
+    if not params.replay:
+        return samples
+    return replayed(samples, [packs(old, params.micro_batch_size)], params.replay, params.seed)
+
+
+def held(
+    run: StageRun,
+    params: TrainSettings,
+    *,
+    goal: Objective[Any],
+    model: Any,
+    old: Sequence[Example],
+    base: Artifact,
+) -> Objective[Any]:
+    """``goal`` with the penalties that ``params`` ask for; ``model`` is as training starts."""
+    penalties: list[Penalty] = []
+    if params.l2_to_base:
+        penalties.append(to_base(params.l2_to_base, model))
+    if params.kl_to_base:
+        reference = None
+        if not params.lora_rank:
+            path = run.project.path(base)
+            reference, _ = models.load(path, params.precision, params.max_tokens)
+        penalties.append(KLToReference(params.kl_to_base, answer_logits, reference))
+    if params.ewc:
+        penalties.append(_consolidated(run, params, goal, model, old))
+    return Penalised(goal, penalties) if penalties else goal
+
+
+def _consolidated(
+    run: StageRun, params: TrainSettings, goal: Objective[Any], model: Any, old: Sequence[Example]
+) -> Quadratic:
+    """Measured once, and kept for the attempts that follow."""
+    path = run.workdir / _IMPORTANCE
+    if path.exists():
+        return Quadratic.load(path)
+    draw = random.Random(f"{params.seed}:importance")  # noqa: S311 - a sample, not secrecy
+    chosen = draw.sample(list(old), min(MEASURED_ON, len(old)))
+
+    def batches() -> Iterator[Batch]:
+        for number, example in enumerate(chosen):
+            run.progress(number, len(chosen), "examples", "finding which weights matter to them")
+            batch = goal.collate((example,))
+            if batch is not None:
+                yield batch
+
+    found = fisher.diagonal(model, batches(), answer_logits, params.seed)
+    made = consolidated(params.ewc, model, found)
+    half = path.with_suffix(".half")
+    made.save(half)
+    half.rename(path)
+    return made
