@@ -77,12 +77,12 @@ def test_one_that_was_harmed_is_not_used_but_the_one_before_it(
     assert len(events) == 1  # it was put aside, and is not told of again
 
 
-def test_so_many_stay_as_are_wanted_and_the_last_good_one(tmp_path: Path, events: Events) -> None:
+def test_so_many_stay_as_are_wanted_and_as_many_good_ones(tmp_path: Path, events: Events) -> None:
     mine = store(tmp_path, events, keep=2)
-    for step, is_good in enumerate([True, True, False, False, False], start=1):
+    for step, is_good in enumerate([True, True, True, False, False, False], start=1):
         mine.write(made(step, is_good))
-    assert names(tmp_path) == ["checkpoint-2", "checkpoint-4", "checkpoint-5"]
-    for before, step in ((99, 2), (2, None)):
+    assert names(tmp_path) == [f"checkpoint-{step}" for step in (2, 3, 5, 6)]
+    for before, step in ((99, 3), (3, 2), (2, None)):
         found = mine.read(good_before=before)
         assert (found and found.step) == step
 

@@ -43,7 +43,7 @@ class LoopSettings(Section):
         "that a run with a rollback can be repeated; 0: by time alone",
     )
     checkpoints_kept: int = Field(
-        2, gt=0, description="so many of the newest checkpoints stay, and the newest good one"
+        2, gt=0, description="so many of the newest checkpoints stay, and of the newest good ones"
     )
     require_resume: bool = Field(
         False, description="stop, not begin again, when no checkpoint of those made can be read"

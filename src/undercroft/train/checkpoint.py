@@ -62,7 +62,8 @@ class _Kept:
 class Store:
     """The checkpoints in ``folder`` of the run whose configuration has ``config_digest``.
 
-    The newest ``keep`` stay, and the newest good one. Those of other configurations are left alone.
+    The newest ``keep`` stay, and as many of the newest good ones, so that where a run may go back
+    to does not depend on what else was saved. Those of other configurations are left alone.
     ``event`` is told of each that turns out to be broken, which is put aside under another name.
     """
 
@@ -145,7 +146,7 @@ class Store:
     def _prune(self) -> None:
         own = self._own()
         good = [each for each in own if each.is_good]
-        staying = {each.path for each in (*own[-self._keep :], *good[-1:])}
+        staying = {each.path for each in (*own[-self._keep :], *good[-self._keep :])}
         for each in own:
             if each.path not in staying:
                 shutil.rmtree(each.path, ignore_errors=True)
