@@ -98,7 +98,7 @@ class Head:
 def test_losses_and_gradients_are_those_of_whole_logits(
     frozen: bool, worth: torch.Tensor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(token_loss, "_CHUNK_BYTES", 4 * 50 * 5)  # five targets at a time
+    monkeypatch.setattr(token_loss, "CHUNK_BYTES", 4 * 50 * 5)  # five targets at a time
     torch.manual_seed(1)
     model = Head(frozen)
     hidden = torch.randn(13, 8, dtype=torch.float64, requires_grad=True)

@@ -17,10 +17,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from undercroft.train.limits import PLAIN_KEYS
+
 NO_PARENT: Final = -1
-#: Up to this many keys plain attention trains 1.4 times as fast on CPU as the fused kernel, whose
-#: backward pass is slow there; beyond it the memory for the scores is too much.
-PLAIN_KEYS: Final = 1024
 _BLOCK: Final = 256  # queries at once: keys behind a block are not computed
 _NAME: Final = "undercroft_by_document"
 

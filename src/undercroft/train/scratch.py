@@ -14,6 +14,7 @@ from typing import Any
 
 from undercroft.errors import BadConfig, BadInput
 from undercroft.settings import PretrainSettings
+from undercroft.train.limits import CHUNK_BYTES, PLAIN_KEYS
 from undercroft.train.models import attention_for, libraries
 
 INIT_STD = 0.02
@@ -21,9 +22,10 @@ _FEED_FORWARD_MULTIPLE = 32
 #: Bytes a parameter: weight, gradient, the gradient in float32, master, two moments.
 _BYTES = {"bf16": 2 + 2 + 4 + 4 + 8, "fp32": 4 + 4 + 0 + 4 + 8}
 #: What a forward pass keeps for the backward pass, in numbers a token and layer: of the width,
-#: of the feed-forward width, and of the context in each head (scores before and after softmax).
-_KEPT_WIDTHS, _KEPT_FEED_FORWARDS, _KEPT_SCORES = 16, 4, 3
-_LOGIT_BYTES = 14  # logits in the model's format and float32, log-probabilities, gradient
+#: of the feed-forward width, and of the context in each head (the weights of attention).
+_KEPT_WIDTHS, _KEPT_FEED_FORWARDS, _KEPT_SCORES = 16, 4, 1
+#: Copies of the logits of the targets that are scored at once: model's format, float32, gradient.
+_CHUNKS = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,19 +95,17 @@ def shape_of(params: PretrainSettings, vocabulary: int) -> Shape:
 def estimate(shape: Shape, precision: str, micro_batch_size: int) -> Estimate:
     """Parameters and memory of training ``shape``; nothing is allocated."""
     number = 2 if precision == "bf16" else 4
-    scores = _KEPT_SCORES * shape.heads * shape.context if attention_is_plain(shape) else 0
+    scores = _KEPT_SCORES * shape.heads * min(shape.context, PLAIN_KEYS)
     kept = _KEPT_WIDTHS * shape.width + _KEPT_FEED_FORWARDS * shape.feed_forward + scores
-    a_token = number * shape.layers * kept + _LOGIT_BYTES * shape.vocabulary
+    a_token = number * (shape.layers * kept + 2 * shape.width)
+    tokens = micro_batch_size * shape.context
+    chunk = min(CHUNK_BYTES, 4 * shape.vocabulary * tokens)
+    head = 4 * shape.vocabulary * shape.width  # its gradient, made with the losses
     return Estimate(
         shape.parameters,
         _BYTES[precision] * shape.parameters,
-        a_token * micro_batch_size * shape.context,
+        a_token * tokens + _CHUNKS * chunk + head,
     )
-
-
-def attention_is_plain(shape: Shape) -> bool:
-    """Whether scores of T x T are kept, which the fused kernel never holds."""
-    return attention_for(shape.context) == "eager"
 
 
 def check_memory(shape: Shape, precision: str, micro_batch_size: int, free_bytes: int) -> Estimate:

@@ -8,12 +8,12 @@ states, and dropped (as in Liger Kernel, Hsu et al. 2024).
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Any
 
 import torch
 from torch import Tensor
 
-_CHUNK_BYTES: Final = 24_000_000  # of logits in float32: what a last-level cache holds
+from undercroft.train.limits import CHUNK_BYTES
 
 
 def token_losses(model: Any, hidden_ad: Tensor, labels_a: Tensor) -> tuple[Tensor, Tensor]:
@@ -94,7 +94,7 @@ def _weighed(hidden_ad: Tensor, weight_vd: Tensor, labels_a: Tensor, worth_a: Te
 
 
 def _chunks(total: int, vocabulary: int) -> list[slice]:
-    size = max(1, _CHUNK_BYTES // (4 * vocabulary))
+    size = max(1, CHUNK_BYTES // (4 * vocabulary))
     return [slice(at, min(at + size, total)) for at in range(0, total, size)]
 
 
