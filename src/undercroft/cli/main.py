@@ -32,7 +32,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "align": ("undercroft.cli.align", "Train a model to prefer what was chosen."),
     "forgetting": ("undercroft.cli.forgetting", "What later models lost of what earlier knew."),
     "memorisation": ("undercroft.cli.memorisation", "What a model gives back of what it read."),
-    "runs": ("undercroft.cli.runs", "List runs, or show one."),
+    "runs": ("undercroft.cli.runs", "List runs, show one, compare several, or write a report."),
     "lineage": ("undercroft.cli.lineage", "What something was made from, and what came of it."),
     "key": ("undercroft.cli.key", "Create, list and revoke API keys."),
     "audit": ("undercroft.cli.audit", "Read and verify the audit log."),

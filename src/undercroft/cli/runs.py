@@ -2,16 +2,36 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from undercroft.cli.main import State, print_json
 from undercroft.records import Run
 
+if TYPE_CHECKING:
+    from undercroft.ledger.compare import Side
 
-@click.command(epilog="Examples:  undercroft runs --stage train    undercroft runs RUN_ID")
-@click.argument("run_id", required=False)
+
+class _Runs(click.Group):
+    """What is no command of the group is the id of a run to show."""
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        if args[0] not in self.commands:
+            args = ["show", *args]
+        return super().resolve_command(ctx, args)
+
+
+@click.group(
+    cls=_Runs,
+    invoke_without_command=True,
+    epilog="Examples:  undercroft runs --stage train    undercroft runs RUN_ID    "
+    "undercroft runs compare model:docs@1 model:docs@2",
+)
 @click.option("--stage", help="Runs of this stage only.")
 @click.option(
     "--status",
@@ -20,32 +40,14 @@ from undercroft.records import Run
 )
 @click.option("--limit", default=20, show_default=True, help="Newest first.")
 @click.option("--json", "as_json", is_flag=True, help="Print as JSON.")
-@click.pass_obj
+@click.pass_context
 def runs(
-    state: State,
-    run_id: str | None,
-    stage: str | None,
-    status: str | None,
-    limit: int,
-    as_json: bool,
+    ctx: click.Context, stage: str | None, status: str | None, limit: int, as_json: bool
 ) -> None:
-    """List runs, the newest first, or show one with its inputs, outputs and cost."""
-    ledger = state.project().ledger
-    if run_id:
-        facts = {
-            **as_dict(ledger.run(run_id)),
-            "events": [
-                {"at": at, "kind": kind, **detail} for at, kind, detail in ledger.events(run_id)
-            ],
-        }
-        if as_json:
-            print_json(facts)
-            return
-        for key, value in facts.items():
-            if key != "events":
-                click.echo(f"{key:12} {value}")
+    """List runs, the newest first; show one by its id, compare several, or write a report."""
+    if ctx.invoked_subcommand is not None:
         return
-    found = ledger.runs(stage=stage, status=status, limit=limit)
+    found = ctx.obj.project().ledger.runs(stage=stage, status=status, limit=limit)
     if as_json:
         print_json([as_dict(run) for run in found])
         return
@@ -57,6 +59,101 @@ def runs(
             f"{run.started_at:%Y-%m-%d %H:%M:%S}  {run.stage:9} {run.status:9} "
             f"{run.footprint.wall_s:7.1f} s  {run.id}  {outputs}"
         )
+
+
+@runs.command(
+    epilog="Example:  undercroft runs show RUN_ID --json, or just:  undercroft runs RUN_ID"
+)
+@click.argument("run_id")
+@click.option("--json", "as_json", is_flag=True, help="Print as JSON.")
+@click.pass_context
+def show(ctx: click.Context, run_id: str, as_json: bool) -> None:
+    """Show a run with its inputs, outputs, cost and, as JSON, all that happened in it."""
+    assert ctx.parent is not None
+    ledger = ctx.obj.project().ledger
+    facts = as_dict(ledger.run(run_id))
+    if as_json or ctx.parent.params["as_json"]:
+        events = [{"at": at, "kind": kind, **detail} for at, kind, detail in ledger.events(run_id)]
+        print_json({**facts, "events": events})
+        return
+    for key, value in facts.items():
+        click.echo(f"{key:12} {value}")
+
+
+@runs.command(epilog="Example:  undercroft runs compare model:docs@1 model:docs@2 --html both.html")
+@click.argument("names", nargs=-1, required=True, metavar="RUN RUN...")
+@click.option("--html", type=click.Path(path_type=Path, dir_okay=False), help="Write a page too.")
+@click.option("--json", "as_json", is_flag=True, help="Print as JSON, with the curves.")
+@click.pass_obj
+def compare(state: State, names: tuple[str, ...], html: Path | None, as_json: bool) -> None:
+    """Show what several runs were given, what they cost and what came of them, side by side.
+
+    RUN is a run's id or what it made, such as model:docs@2. Settings and facts in which all are
+    alike are left out; the page has the curves of every metric.
+    """
+    from undercroft.ledger import compare as comparing
+
+    ledger = state.project().ledger
+    sides = [comparing.side(ledger, name) for name in names]
+    facts = comparing.rows(sides)
+    if html is not None:
+        _write(html, sides)
+    if as_json:
+        print_json([comparing.as_dict(each) for each in sides])
+        return
+    columns = [["", *(name for name, _ in facts)]]
+    columns += [
+        [each.name, *(values[number] for _, values in facts)] for number, each in enumerate(sides)
+    ]
+    for each, column in zip(sides, columns[1:], strict=True):
+        if "loss" in each.curves:
+            column.append(_spark(each.curves["loss"].values))
+    columns[0] += ["loss by step"] * any("loss" in each.curves for each in sides)
+    widths = [max(map(len, column)) for column in columns]
+    for number in range(len(columns[0])):
+        cells = (column[number] if number < len(column) else "" for column in columns)
+        click.echo("  ".join(f"{c:{w}}" for c, w in zip(cells, widths, strict=True)).rstrip())
+
+
+@runs.command(epilog="Example:  undercroft runs report model:docs@2 --html run.html")
+@click.argument("name", metavar="RUN")
+@click.option(
+    "--html", type=click.Path(path_type=Path, dir_okay=False), help="Where; else RUN.html here."
+)
+@click.pass_obj
+def report(state: State, name: str, html: Path | None) -> None:
+    """Write a page about a run: its facts, its settings and a picture of every metric.
+
+    RUN is a run's id or what it made, such as model:docs@2.
+    """
+    from undercroft.ledger.compare import side
+
+    path = html or Path(f"{name.replace(':', '-').replace('@', '-')}.html")
+    _write(path, [side(state.project().ledger, name)])
+    click.echo(path)
+
+
+def _write(path: Path, sides: Sequence[Side]) -> None:
+    """Raises `BadInput` where the page cannot be written."""
+    from undercroft.errors import BadInput
+    from undercroft.ledger.report import as_html
+
+    page = as_html(sides)
+    try:
+        path.write_text(page, encoding="utf-8")
+    except OSError as error:
+        raise BadInput(
+            f"{path} cannot be written.", f"{error.strerror}.", "Name another file with --html."
+        ) from error
+
+
+def _spark(values: Sequence[float], width: int = 24) -> str:
+    """The curve as a line of blocks, each a mean of as many steps."""
+    size = max(1, len(values) / width)
+    parts = [values[int(n * size) : int((n + 1) * size)] for n in range(min(width, len(values)))]
+    means = [sum(part) / len(part) for part in parts if part]
+    low, high = min(means), max(means)
+    return "".join("▁▂▃▄▅▆▇█"[int((m - low) / ((high - low) or 1) * 7.99)] for m in means)
 
 
 def as_dict(run: Run) -> dict[str, Any]:
