@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.nn import functional
 
+from undercroft.errors import BadInput
 from undercroft.train import attention, token_loss
 from undercroft.train.attention import NO_PARENT, Layout, attend, side_by_side
 from undercroft.train.branches import pack
@@ -60,6 +61,17 @@ def test_it_is_attention_with_a_mask_and_so_is_its_gradient(
     worth = torch.randn(ours.shape, dtype=torch.float64)
     grads = [torch.autograd.grad((each * worth).sum(), qkv) for each in (ours, theirs)]
     assert all(torch.allclose(*pair, atol=1e-12) for pair in zip(*grads, strict=True))
+
+
+@pytest.mark.parametrize(("kind", "said"), [("softcap", "capped"), ("sliding_window", "4 others")])
+def test_attention_of_another_kind_is_refused(kind: str, said: str) -> None:
+    layout = Layout(side_by_side([3, 5]))
+    assert layout.longest == 5
+    assert Layout(TREE).longest == 9
+    qkv = [each[None] for each in drawn(8)]
+    attention._for_transformers(None, *qkv, None, layout=layout, sliding_window=5)
+    with pytest.raises(BadInput, match=said):
+        attention._for_transformers(None, *qkv, None, layout=layout, **{kind: 4})
 
 
 WORDS = st.lists(st.integers(0, 2), min_size=1, max_size=60)

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from undercroft.errors import BadInput
 from undercroft.train.limits import PLAIN_KEYS
 
 NO_PARENT: Final = -1
@@ -76,6 +77,14 @@ class Layout:
                 copies += 1
             yield start, end, copies, tuple(self._above(parent))
             at += copies
+
+    @property
+    def longest(self) -> int:
+        """Tokens that the last token of some node sees, itself among them."""
+        return max(
+            block.queries[1] + sum(end - start for start, end in block.before)
+            for block in self.blocks
+        )
 
     def _above(self, node: int) -> Iterator[Range]:
         while node != NO_PARENT:
@@ -199,8 +208,21 @@ def _for_transformers(
     *,
     scaling: float | None = None,
     layout: Layout,
+    softcap: float | None = None,
+    sliding_window: int | None = None,
     **others: Any,  # noqa: ARG001
 ) -> tuple[Tensor, None]:
-    """`attend` as the library calls it: one sequence of (1, heads, T, D)."""
+    """`attend` as the library calls it: one sequence of (1, heads, T, D).
+
+    Raises `BadInput` for a model whose attention is of another kind.
+    """
+    if softcap or (sliding_window and sliding_window < layout.longest):
+        raise BadInput(
+            "This model's attention is of a kind that cannot be trained here.",
+            f"Its scores are capped at {softcap}."
+            if softcap
+            else f"A token sees {sliding_window:,} others, and there are {layout.longest:,}.",
+            "Take another base." if softcap else "Lower max_tokens, or take another base.",
+        )
     scale = query.shape[-1] ** -0.5 if scaling is None else scaling
     return attend(query[0], key[0], value[0], scale, layout)[None], None
