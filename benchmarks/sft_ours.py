@@ -23,7 +23,7 @@ def main() -> None:
         max_steps=given["steps"],
         learning_rate=given["rate"],
         batch_size=given["chats_per_step"],
-        micro_batch_size=-(-given["chats_per_step"] // given["rows_per_step"]),
+        micro_batch_size=given["chats_per_step"],
         max_tokens=2 * given["row_tokens"],
         lora_rank=given["rank"],
         lora_alpha=given["alpha"],
