@@ -49,15 +49,16 @@ class ObjectStore:
                 "Correct the address under `sources`, or `include`, under [collect].",
             )
         scheme = self.spec.partition("://")[0]
-        for number, info in enumerate(listed):
-            address, stamp = f"{scheme}://{info.path}", self._stamp(info)
-            gathering.report(number, len(listed), address)
-            known = gathering.earlier.etags(address)
-            if stamp in known:
-                yield Unchanged(file=address)
+        addresses = [f"{scheme}://{info.path}" for info in listed]
+        earlier = gathering.earlier
+        unchanged = earlier.unchanged(addresses, [self._stamp(info) for info in listed])
+        for number, (info, address) in enumerate(zip(listed, addresses, strict=True)):
+            if unchanged[number]:
                 continue
+            gathering.report(number, len(listed), address)
+            is_known = bool(earlier.etags(address))
             with tempfile.TemporaryDirectory(dir=gathering.workdir) as folder:
-                yield from self._read(store, info, address, Path(folder), is_known=bool(known))
+                yield from self._read(store, info, address, Path(folder), is_known=is_known)
         gathering.report(len(listed), len(listed), "")
 
     def _read(
