@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from undercroft.cli.artifacts import as_dict, size
+from undercroft.cli.curve import curve
 from undercroft.cli.main import State, print_json
 
 if TYPE_CHECKING:
     from undercroft.project import Project
     from undercroft.records import Artifact
     from undercroft.settings import PretrainSettings
-
-_CURVE = "▁▂▃▄▅▆▇█"
-_CURVE_POINTS = 48
 
 
 @click.command(
@@ -102,13 +99,3 @@ def _print_model(project: Project, model: Artifact) -> None:
     click.echo(f"  loss {meta['first_loss']:.3f} → {meta['last_loss']:.3f}  {curve(losses)}")
     click.echo(f"  every step: undercroft runs {model.run_id}")
     click.echo(f"  what it read: undercroft lineage {model.ref} --documents")
-
-
-def curve(values: list[float]) -> str:
-    """``values`` as a line of bars, each the mean of its share of them."""
-    count = min(_CURVE_POINTS, len(values))
-    cuts = [round(part * len(values) / count) for part in range(count + 1)] if count else []
-    means = [sum(values[a:b]) / (b - a) for a, b in pairwise(cuts)]
-    low, high = min(means, default=0.0), max(means, default=0.0)
-    height = (len(_CURVE) - 1) / (high - low) if high > low else 0.0
-    return "".join(_CURVE[round((mean - low) * height)] for mean in means)

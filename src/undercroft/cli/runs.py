@@ -8,11 +8,15 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from undercroft.cli.curve import curve
 from undercroft.cli.main import State, print_json
 from undercroft.records import Run
 
 if TYPE_CHECKING:
     from undercroft.ledger.compare import Side
+
+
+_CURVE_POINTS = 24
 
 
 class _Runs(click.Group):
@@ -107,7 +111,7 @@ def compare(state: State, names: tuple[str, ...], html: Path | None, as_json: bo
     ]
     for each, column in zip(sides, columns[1:], strict=True):
         if "loss" in each.curves:
-            column.append(_spark(each.curves["loss"].values))
+            column.append(curve(each.curves["loss"].values, _CURVE_POINTS))
     columns[0] += ["loss by step"] * any("loss" in each.curves for each in sides)
     widths = [max(map(len, column)) for column in columns]
     for number in range(len(columns[0])):
@@ -145,15 +149,6 @@ def _write(path: Path, sides: Sequence[Side]) -> None:
         raise BadInput(
             f"{path} cannot be written.", f"{error.strerror}.", "Name another file with --html."
         ) from error
-
-
-def _spark(values: Sequence[float], width: int = 24) -> str:
-    """The curve as a line of blocks, each a mean of as many steps."""
-    size = max(1, len(values) / width)
-    parts = [values[int(n * size) : int((n + 1) * size)] for n in range(min(width, len(values)))]
-    means = [sum(part) / len(part) for part in parts if part]
-    low, high = min(means), max(means)
-    return "".join("▁▂▃▄▅▆▇█"[int((m - low) / ((high - low) or 1) * 7.99)] for m in means)
 
 
 def as_dict(run: Run) -> dict[str, Any]:
