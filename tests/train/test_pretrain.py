@@ -17,8 +17,8 @@ from click.testing import CliRunner
 
 from tests.corpus import write_topics
 from undercroft.annotate.stage import examples
-from undercroft.cli.main import group
 from undercroft.cli.curve import curve
+from undercroft.cli.main import group
 from undercroft.collect.stage import collect
 from undercroft.curate.stage import curate
 from undercroft.errors import BadConfig, BadInput, NotFound
