@@ -1,6 +1,6 @@
 """How long training stands still for a checkpoint: written beside it, against written at once.
 
-python -m benchmarks.checkpoint [--rounds 5] [--saves 4] [--width 320]
+python -m benchmarks.checkpoint [--rounds 5] [--saves 4] [--width 360]
 
 A Llama of 10 million parameters is pretrained on random tokens, and saved every fourth step.
 *Stall* is the time that the loop waits, for each save: for the call, and for the copy before the
@@ -64,7 +64,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="The stall of a checkpoint.")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--saves", type=int, default=4)
-    parser.add_argument("--width", type=int, default=320)
+    parser.add_argument("--width", type=int, default=360)
     options = parser.parse_args()
     steps = options.saves * EVERY
     params = PretrainSettings(
@@ -127,6 +127,8 @@ def report(found: dict[str, list[dict[str, Any]]], saves: int, parameters: int) 
         "parameters": parameters,
         "checkpoint_mb": round(found["ours"][0]["size"] / 1e6),
         "step_s": plain,
+        "stall_ms_ours": 1000 * ours * plain,
+        "stall_ms_peer": 1000 * peer * plain,
         "cost_ours": statistics.median(costs["ours"]),
         "cost_peer": statistics.median(costs["peer"]),
         "threads": torch.get_num_threads(),
