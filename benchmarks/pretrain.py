@@ -168,8 +168,14 @@ def _report(
     ]  # fmt: skip
     print(table(["side", "tokens/s", "spread", "tokens", "held-out loss"], rows))
     print("ratios", ", ".join(f"{ratio:.2f}" for ratio in ratios))
+    on_cpu = [
+        theirs["cpu_seconds"] / ours["cpu_seconds"]
+        for ours, theirs in zip(found["ours"], found["peer"], strict=True)
+    ]
     quality = {
         "steps": steps,
+        "spread_of_ratios": spread(ratios),
+        "cpu_ratio": statistics.median(on_cpu),
         "loss_before": losses["base"],
         "loss_ours": losses["ours"],
         "loss_peer": losses["peer"],

@@ -35,7 +35,7 @@ def main() -> None:
     )  # fmt: skip
     accumulate = int(batch) // int(micro)
     at = 0
-    started = time.monotonic()
+    started, cpu = time.monotonic(), time.process_time()
     for step in range(int(steps)):
         middle = (step + 0.5) / int(steps)
         share = middle / 0.1 if middle < 0.1 else (1 - middle) / 0.9
@@ -53,9 +53,10 @@ def main() -> None:
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
-    seconds = time.monotonic() - started
+    seconds, cpu = time.monotonic() - started, time.process_time() - cpu
     model.save_pretrained(out)
-    print(json.dumps({"seconds": seconds, "tokens": int((labels[:at] >= 0).sum())}))
+    tokens_read = int((labels[:at] >= 0).sum())
+    print(json.dumps({"seconds": seconds, "cpu_seconds": cpu, "tokens": tokens_read}))
 
 
 if __name__ == "__main__":
