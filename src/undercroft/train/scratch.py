@@ -19,8 +19,9 @@ from undercroft.train.models import attention_for, libraries
 
 INIT_STD = 0.02
 _FEED_FORWARD_MULTIPLE = 32
-#: Bytes a parameter: weight, gradient, the gradient in float32, master, two moments.
-_BYTES = {"bf16": 2 + 2 + 4 + 4 + 8, "fp32": 4 + 4 + 0 + 4 + 8}
+#: Bytes a parameter: weight, gradient, the gradient in float32, master, two moments; and the last
+#: two again, as a checkpoint copies them.
+_BYTES = {"bf16": 2 + 2 + 4 + 4 + 8 + 12, "fp32": 4 + 4 + 0 + 4 + 8 + 12}
 #: What a forward pass keeps for the backward pass, in numbers a token and layer: of the width,
 #: of the feed-forward width, and of the context in each head (the weights of attention).
 _KEPT_WIDTHS, _KEPT_FEED_FORWARDS, _KEPT_SCORES = 16, 4, 1
