@@ -6,8 +6,9 @@ Functions of Python's library are asked about. Chosen is the first sentence of t
 rejected the first sentence that the parent itself says. Functions of modules that are kept away
 from training are put to the parent and the aligned model, the likeliest token each time. The answer
 wins that is closer to what was chosen for that prompt: F1 of words, those of the prompt left out.
-Length decides nothing: of the longer answer only the run of as many words as the shorter one has is
-judged, the best one. An empty answer loses. Significance is by the exact sign test; the bounds on
+Length decides nothing: of the longer answer a run of as many words as the shorter one has is
+judged, drawn by chance. (The best run would favour long answers, which have more to choose from.)
+An empty answer loses. Significance is by the exact sign test; the bounds on
 what may be lost are those of the stage (`train.soundness`), which refuses a model beyond them.
 """
 
@@ -105,7 +106,7 @@ def rows(names: Sequence[str]) -> tuple[list[dict[str, str]], list[dict[str, str
     taught: list[dict[str, str]] = []
     held_out: list[dict[str, str]] = []
     for number, name in enumerate(names):
-        side = taught if number % HELD_OUT_EVERY else held_out
+        side = held_out if number % HELD_OUT_EVERY == 1 else taught
         side += pairs_of(name)
     return taught, held_out
 
@@ -171,8 +172,9 @@ def judged(
     """Which of two answers is closer to what was chosen, prompt by prompt."""
     from scipy.stats import binomtest
 
+    draw = random.Random(20)
     scores = [
-        compared(row, old, new)
+        compared(row, old, new, draw)
         for row, (old, _), (new, _) in zip(asked, before, after, strict=True)
     ]
     wins = sum(new > old for old, new in scores)
@@ -196,26 +198,33 @@ def judged(
     }
 
 
-def compared(row: Mapping[str, str], old: str, new: str) -> tuple[float, float]:
+def compared(
+    row: Mapping[str, str], old: str, new: str, draw: random.Random
+) -> tuple[float, float]:
     """How close both answers are to the chosen one, at the length of the shorter."""
     asked = set(words(row["prompt"]))
     chosen, *both = (
         [word for word in words(text) if word not in asked] for text in (row["chosen"], old, new)
     )
-    shorter = max(1, min(map(len, both)))
-    before, after = (closeness(each, chosen, shorter) for each in both)
+    length = min(map(len, both))
+    before, after = (closeness(run_of(each, length, draw), chosen) for each in both)
     return before, after if both[1] else -1.0
+
+
+def run_of(said: Sequence[str], length: int, draw: random.Random) -> Sequence[str]:
+    """``length`` words of ``said``, from a place drawn by chance."""
+    first = draw.randint(0, len(said) - length)
+    return said[first : first + length]
 
 
 def words(text: str) -> list[str]:
     return WORD.findall(text.lower())
 
 
-def closeness(said: Sequence[str], chosen: Sequence[str], length: int) -> float:
-    """F1 of words of the best run of at most ``length`` words."""
-    wanted = Counter(chosen)
-    runs = [Counter(said[at : at + length]) for at in range(max(1, len(said) - length + 1))]
-    return max(2 * (run & wanted).total() / max(1, run.total() + wanted.total()) for run in runs)
+def closeness(said: Sequence[str], chosen: Sequence[str]) -> float:
+    """F1 of words."""
+    shared = (Counter(said) & Counter(chosen)).total()
+    return 2 * shared / max(1, len(said) + len(chosen))
 
 
 def facts(meta: Mapping[str, Any]) -> dict[str, Any]:
