@@ -62,7 +62,7 @@ def main() -> None:
     parser.add_argument("--pairs", type=int, default=128, help="Prompts that pairs are made of.")
     parser.add_argument("--prompts", type=int, default=60)
     parser.add_argument("--objective", choices=["dpo", "ipo"], default="dpo")
-    parser.add_argument("--rate", type=float, default=3e-4)
+    parser.add_argument("--rate", type=float, default=2e-4)
     parser.add_argument("--beta", type=float, default=0.1)
     parser.add_argument("--nll", type=float, default=1.0)
     options = parser.parse_args()
