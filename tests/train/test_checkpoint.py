@@ -11,6 +11,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -115,7 +116,7 @@ def test_training_stops_short_when_all_were_lost_only_if_that_is_asked_for(
                 start(folder, params)
 
 
-@pytest.fixture
+@contextmanager
 def little_room() -> Iterator[None]:
     """No file may grow beyond some bytes: writing fails midway, as on a disk that fills up."""
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
@@ -129,23 +130,26 @@ def little_room() -> Iterator[None]:
 
 
 def test_a_disk_that_fills_up_in_the_midst_of_a_save_costs_that_checkpoint_alone(
-    tmp_path: Path, events: Events, request: pytest.FixtureRequest
+    tmp_path: Path, events: Events
 ) -> None:
+    full = ExitStack()
+
     def fill_up(point: Any, schedule: Any) -> None:
         if point.step == 5:
             run._writer.finish()
-            request.getfixturevalue("little_room")
+            full.enter_context(little_room())
 
     run = start(tmp_path, event=told(events))
-    tally = run.train(fill_up)
+    with full:  # and not beyond: the report of the tests is a file too
+        tally = run.train(fill_up)
     assert len(tally.losses) == 12
     assert names(tmp_path) == ["checkpoint-3", "checkpoint-4"]
     failed = [detail["step"] for kind, detail in events if kind == "checkpoint_failed"]
     assert failed == list(range(5, 13))
-    request.getfixturevalue("little_room")
-    resumed = start(tmp_path, event=told(events))
-    assert events[-1] == ("resumed", {"step": 4})
-    resumed.train(lambda point, schedule: None)
+    with little_room():
+        resumed = start(tmp_path, event=told(events))
+        assert events[-1] == ("resumed", {"step": 4})
+        resumed.train(lambda point, schedule: None)
     assert digest(resumed.model) == digest(run.model)
 
 
