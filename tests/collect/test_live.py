@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import random
 import shutil
+import socket
 import subprocess
 import sys
 import threading
@@ -188,6 +190,34 @@ def test_another_process_asks_instead_of_looking(tmp_path: Path) -> None:
 
 def test_one_who_died_and_left_its_word_is_not_believed(tmp_path: Path) -> None:
     opened = Project.open(tmp_path)
-    for left in ('{"pid": 1, "port": 1, "key": "00"}', "{", '{"pid": 1}'):
-        (opened.state / "watching.json").write_text(left)
+    path = opened.state / "watch.sock"
+    with contextlib.chdir(opened.state), socket.socket(socket.AF_UNIX) as killed:
+        killed.bind(path.name)
+    assert told.prints(opened.state, opened.settings.collect) == {}
+    path.unlink()
+    path.write_text("no socket at all")
+    assert told.prints(opened.state, opened.settings.collect) == {}
+
+
+def test_one_who_is_stopped_holds_nobody_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened = Project.open(tmp_path)
+    monkeypatch.setattr(told, "_PATIENCE_S", 0.2)
+    with contextlib.chdir(opened.state), socket.socket(socket.AF_UNIX) as stopped:
+        stopped.bind("watch.sock")
+        stopped.listen()  # as the kernel does for a process that Ctrl-Z has stopped
+        started = time.monotonic()
         assert told.prints(opened.state, opened.settings.collect) == {}
+    assert time.monotonic() - started < 5
+
+
+def test_another_folder_in_the_place_of_the_whole_is_seen(tmp_path: Path, watched: Live) -> None:
+    folder = tmp_path / "above" / "docs"
+    tree(folder)
+    look(folder)
+    folder.parent.rename(tmp_path / "away")
+    folder.mkdir(parents=True)
+    (folder / "other.txt").write_text("another")
+    remembered, fresh = look(folder)
+    assert remembered == fresh

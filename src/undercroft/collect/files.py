@@ -65,7 +65,8 @@ class FileSource:
         digest = hashlib.sha256(str(self.path).encode("utf-8", "surrogateescape"))
         if self.path.is_dir():
             live.drain()
-            self._print(self._place, digest.update)
+            key = f"{_identity(self.path)}\0{self._prefix}\0{self.params.model_dump_json()}"
+            self._print(self._place, key, digest.update)
         else:
             for file in self.folders():
                 digest.update(file.print())
@@ -102,17 +103,18 @@ class FileSource:
         for each in inner:
             yield from self._below(each)
 
-    def _print(self, place: Place, update: Callable[[bytes], None]) -> None:
-        """Tell ``update`` what a folder and those in it look like."""
+    def _print(self, place: Place, key: str, update: Callable[[bytes], None]) -> None:
+        """Tell ``update`` what a folder and those in it look like; ``key`` is of all that this
+        depends on besides."""
 
         def look() -> tuple[tuple[bytes, list[Place]], bool]:
             files, inner = self._scan(place)
             return (self._folder(place, files).print(), inner), all(map(_is_only_here, files))
 
-        said, inner = live.listed(place.path, self._key, look)
+        said, inner = live.listed(place.path, key, look)
         update(said)
         for each in inner:
-            self._print(each, update)
+            self._print(each, key, update)
 
     def _scan(self, place: Place) -> tuple[list[os.DirEntry[str]], list[Place]]:
         """The files and the folders in a folder, by name; nothing where it cannot be read."""
@@ -145,11 +147,6 @@ class FileSource:
             [place.prefix + self._quoted(file.name) for file in files],
             [self._stamp(file) for file in files],
         )
-
-    @cached_property
-    def _key(self) -> str:
-        """What listings depend on beside the folder."""
-        return f"{self._prefix}\0{self.params.model_dump_json()}"
 
     @property
     def _place(self) -> Place:
@@ -202,6 +199,15 @@ class FileSource:
             f"No file in it matches {', '.join(self.params.include) or types}.",
             "Put documents there, or name what to take with `include` under [collect].",
         )
+
+
+def _identity(folder: Path) -> str:
+    """Which folder it is: another may be at the path by now, where one above was renamed."""
+    try:
+        status = folder.stat()
+    except OSError:
+        return ""
+    return f"{status.st_dev}-{status.st_ino}"
 
 
 def _is_only_here(file: os.DirEntry[str]) -> bool:
