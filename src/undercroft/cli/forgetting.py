@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from undercroft.cli.files import write
 from undercroft.cli.main import State, print_json
 
 if TYPE_CHECKING:
@@ -62,7 +63,7 @@ def forgetting(
     lost = losses(found, measured, EvaluateSettings(seed=seed))
     verdict = judge(lost, most)
     if svg is not None:
-        svg.write_text(_drawn(found), encoding="utf-8")
+        write(svg, _drawn(found))
     if as_json:
         print_json(_as_dict(found, measured, lost, verdict))
     else:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Literal
 
 import click
 
+from undercroft.cli.files import write
 from undercroft.cli.main import State, print_json
 
 if TYPE_CHECKING:
@@ -64,7 +65,7 @@ def lineage(
 
     found = thread(state.project(), ref, direction or "both", depth)
     if svg is not None:
-        svg.write_text(draw.as_svg(found), encoding="utf-8")
+        write(svg, draw.as_svg(found))
         click.echo(f"drew {len(found.nodes)} nodes into {svg}", err=True)
     if as_json:
         print_json(draw.as_json(found))

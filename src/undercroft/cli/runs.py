@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from undercroft.cli.curve import curve
+from undercroft.cli.files import write
 from undercroft.cli.main import State, print_json
 from undercroft.records import Run
 
@@ -138,17 +139,9 @@ def report(state: State, name: str, html: Path | None) -> None:
 
 
 def _write(path: Path, sides: Sequence[Side]) -> None:
-    """Raises `BadInput` where the page cannot be written."""
-    from undercroft.errors import BadInput
     from undercroft.ledger.report import as_html
 
-    page = as_html(sides)
-    try:
-        path.write_text(page, encoding="utf-8")
-    except OSError as error:
-        raise BadInput(
-            f"{path} cannot be written.", f"{error.strerror}.", "Name another file with --html."
-        ) from error
+    write(path, as_html(sides))
 
 
 def as_dict(run: Run) -> dict[str, Any]:
