@@ -16,7 +16,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-PEERS = Path(__file__).parent / ".peers"
+ROOT = Path(__file__).parents[1]
+PEERS = ROOT / "benchmarks" / ".peers"
 
 
 @dataclass(frozen=True)
@@ -53,6 +54,17 @@ def environment() -> dict[str, str]:
     """The variables to run programs with: as wherever they are installed, bytecode is kept."""
     kept = {key: value for key, value in os.environ.items() if key != "PYTHONDONTWRITEBYTECODE"}
     return {**kept, "PYTHONPYCACHEPREFIX": str(PEERS / "bytecode")}
+
+
+def last_line(command: Sequence[str], extra: Mapping[str, str] | None = None) -> Any:
+    """The JSON that ``command`` prints last; the variables ``extra`` are added to `environment`.
+    Ends the benchmark with what the command complained of where it fails."""
+    done = subprocess.run(
+        command, capture_output=True, text=True, cwd=ROOT, env=environment() | (extra or {})
+    )
+    if done.returncode != 0:
+        sys.exit(f"{' '.join(command[:3])} failed:\n{done.stderr[-3000:]}")
+    return json.loads(done.stdout.strip().splitlines()[-1])
 
 
 def version_of(binaries: Path, package: str) -> str:

@@ -14,17 +14,24 @@ import argparse
 import json
 import math
 import statistics
-import subprocess
 import sys
 import tempfile
 from pathlib import Path
 from typing import Any
 
-from benchmarks.compare import Result, in_turn, peer_environment, spread, table, version_of
+from benchmarks.compare import (
+    ROOT,
+    Result,
+    in_turn,
+    last_line,
+    peer_environment,
+    spread,
+    table,
+    version_of,
+)
 from undercroft.project import Project
 from undercroft.records import Example
 
-ROOT = Path(__file__).resolve().parent.parent
 PEER = [
     "torch==2.13.0", "transformers==5.18.0", "trl>=1", "datasets", "accelerate", "peft>=0.18",
 ]  # fmt: skip
@@ -92,22 +99,14 @@ def _write_chats(project: Project, examples: Path, out: Path) -> None:
 
 def _ours(project: Project, base: Path, examples: Path, steps: int, out: Path) -> dict[str, Any]:
     arguments = [str(base), str(examples), project.title, str(steps), str(RATE), str(out)]
-    return _last_line([sys.executable, "-m", "benchmarks.train_ours", *arguments])
+    return last_line([sys.executable, "-m", "benchmarks.train_ours", *arguments])
 
 
 def _peer(binaries: Path, base: Path, scratch: Path, steps: int) -> dict[str, Any]:
     script = Path(__file__).parent / "peers" / "trl_sft.py"
     chats, out = str(scratch / "chats.jsonl"), str(scratch / "peer")
     sizes = [str(steps), "8", "4", str(RATE)]
-    return _last_line([str(binaries / "python"), str(script), str(base), chats, *sizes, out])
-
-
-def _last_line(command: list[str]) -> dict[str, Any]:
-    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
-    if done.returncode != 0:
-        sys.exit(f"{' '.join(command[:3])} failed:\n{done.stderr[-2000:]}")
-    found: dict[str, Any] = json.loads(done.stdout.strip().splitlines()[-1])
-    return found
+    return last_line([str(binaries / "python"), str(script), str(base), chats, *sizes, out])
 
 
 def _quality(project: Project, base: Path, scratch: Path) -> dict[str, float]:

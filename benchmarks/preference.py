@@ -12,7 +12,6 @@ from __future__ import annotations
 import argparse
 import json
 import statistics
-import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
@@ -21,15 +20,15 @@ from typing import Any
 
 from benchmarks.compare import (
     Result,
-    environment,
     in_turn,
+    last_line,
     peer_environment,
     spread,
     table,
     version_of,
 )
 from benchmarks.dpo import MODULES, rendered, rows, write
-from benchmarks.main_job import PEER, ROOT
+from benchmarks.main_job import PEER
 from undercroft.jobs import WORKER_ENVIRONMENT
 from undercroft.train import models
 
@@ -96,21 +95,12 @@ def sides(
 ) -> dict[str, Callable[[], dict[str, Any]]]:
     words = [json.dumps(told), str(path)]
     script = str(Path(__file__).parent / "peers" / "trl_pairs.py")
+    mine = [sys.executable, "-m", "benchmarks.preference_ours", *words]
+    theirs = [str(binaries / "python"), script, *words]
     return {
-        "ours": lambda: last_line([sys.executable, "-m", "benchmarks.preference_ours", *words]),
-        "peer": lambda: last_line([str(binaries / "python"), script, *words]),
+        "ours": lambda: last_line(mine, WORKER_ENVIRONMENT),
+        "peer": lambda: last_line(theirs, WORKER_ENVIRONMENT),
     }
-
-
-def last_line(command: Sequence[str]) -> dict[str, Any]:
-    done = subprocess.run(
-        command, capture_output=True, text=True, cwd=ROOT,
-        env={**environment(), **WORKER_ENVIRONMENT},
-    )  # fmt: skip
-    if done.returncode != 0:
-        sys.exit(f"{' '.join(command[:3])} failed:\n{done.stderr[-2000:]}")
-    found: dict[str, Any] = json.loads(done.stdout.strip().splitlines()[-1])
-    return found
 
 
 def oracle(
@@ -120,7 +110,8 @@ def oracle(
     path = write(folder / "rendered.jsonl", rendered(folder / "parent", asked))
     script = str(Path(__file__).parent / "peers" / "trl_preferences.py")
     places = [str(folder / each) for each in ("parent", "policy", "scorer")]
-    theirs = last_line([str(binaries / "python"), script, *places, str(path), str(BETA)])
+    command = [str(binaries / "python"), script, *places, str(path), str(BETA)]
+    theirs = last_line(command, WORKER_ENVIRONMENT)
     return {name: {"ours": ours(folder, asked, name), "trl": theirs[name]} for name in theirs}
 
 

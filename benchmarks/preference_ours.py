@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import json
 import sys
-import tempfile
-import time
 from pathlib import Path
 
 
 def main() -> None:
     given, path = json.loads(sys.argv[1]), Path(sys.argv[2])
+    from benchmarks.timing import trained
     from undercroft.settings import AlignSettings
     from undercroft.train import lora, models
-    from undercroft.train.loop import Run
     from undercroft.train.objectives import preference as goals
 
     params = AlignSettings(
@@ -33,20 +31,9 @@ def main() -> None:
     goal: goals.WorthMore | goals.Likelier = goals.WorthMore()
     if not is_reward:
         goal = goals.Likelier("dpo", given["beta"], goals.FrozenBase())
-    with tempfile.TemporaryDirectory() as folder:
-        run = Run(
-            model,
-            goal,
-            goals.grouped(pairs, params.micro_batch_size, 4 * params.max_tokens),
-            params,
-            folder=Path(folder),
-            config_digest="benchmark",
-            event=lambda kind, detail: None,
-        )
-        started, cpu = time.monotonic(), time.process_time()
-        tally = run.train(lambda point, schedule: None)
-        seconds, cpu = time.monotonic() - started, time.process_time() - cpu
-    measured = {"seconds": seconds, "cpu_seconds": cpu, "pairs": tally.examples}
+    samples = goals.grouped(pairs, params.micro_batch_size, 4 * params.max_tokens)
+    tally, seconds = trained(model, goal, samples, params)
+    measured = {**seconds, "pairs": tally.examples}
     print(json.dumps({**measured, "losses": tally.losses}))
 
 

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import sys
-import tempfile
-import time
 from pathlib import Path
 
 
@@ -14,29 +12,19 @@ def main() -> None:
     import torch
 
     from benchmarks.pretrain import rows_of
+    from benchmarks.timing import trained
     from undercroft.settings import PretrainSettings
     from undercroft.train import corpus, models
-    from undercroft.train.loop import Run
     from undercroft.train.objective import objective
 
     params = PretrainSettings.model_validate_json(settings)
     _, _, tokenizer = corpus.read(Path(corpus_folder))
     model, _ = models.load(Path(base), params.precision, params.context)
-    with tempfile.TemporaryDirectory() as folder:
-        run = Run(
-            model,
-            objective("next_token", tokenizer, "", params.context, reads="documents"),
-            rows_of(Path(corpus_folder), params),
-            params,
-            folder=Path(folder),
-            config_digest="benchmark",
-            event=lambda kind, detail: None,
-        )
-        started, cpu = time.monotonic(), time.process_time()
-        tally = run.train(lambda point, schedule: None)
-        seconds, cpu = time.monotonic() - started, time.process_time() - cpu
+    goal = objective("next_token", tokenizer, "", params.context, reads="documents")
+    samples = rows_of(Path(corpus_folder), params)
+    tally, seconds = trained(model, goal, samples, params)
     model.to(torch.float32).save_pretrained(out)
-    print(json.dumps({"seconds": seconds, "cpu_seconds": cpu, "tokens": tally.tokens}))
+    print(json.dumps({**seconds, "tokens": tally.tokens}))
 
 
 if __name__ == "__main__":

@@ -25,11 +25,9 @@ from __future__ import annotations
 
 import argparse
 import io
-import json
 import random
 import re
 import statistics
-import subprocess
 import sys
 import tempfile
 from collections import Counter
@@ -41,8 +39,8 @@ from typing import Any
 
 from benchmarks.compare import (
     Result,
-    environment,
     in_turn,
+    last_line,
     peer_environment,
     spread,
     table,
@@ -217,7 +215,7 @@ def _ours(source: Path) -> Any:
     with tempfile.TemporaryDirectory() as name:
         settings = SETTINGS.format(source=source, workers=WORKERS)
         (Path(name) / "undercroft.toml").write_text(settings)
-        return _said([sys.executable, "-c", OURS, name])
+        return last_line([sys.executable, "-c", OURS, name])
 
 
 def _peer(binaries: Path, source: Path) -> Any:
@@ -227,14 +225,7 @@ def _peer(binaries: Path, source: Path) -> Any:
     script = Path(__file__).parent / "peers" / "datatrove_road.py"
     python = str(binaries / "python")
     with tempfile.TemporaryDirectory() as name:
-        return _said([python, str(script), str(source), name, str(WORKERS), str(model)])
-
-
-def _said(command: Sequence[str]) -> Any:
-    done = subprocess.run(command, capture_output=True, text=True, env=environment())
-    if done.returncode != 0:
-        sys.exit(f"{command[0]} failed:\n{done.stderr[-3000:]}")
-    return json.loads(done.stdout.strip().splitlines()[-1])
+        return last_line([python, str(script), str(source), name, str(WORKERS), str(model)])
 
 
 def _speeds(

@@ -15,7 +15,6 @@ from __future__ import annotations
 import argparse
 import json
 import statistics
-import subprocess
 import sys
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -24,15 +23,15 @@ from typing import Any
 
 from benchmarks.compare import (
     Result,
-    environment,
     in_turn,
+    last_line,
     peer_environment,
     spread,
     table,
     version_of,
 )
 from benchmarks.dpo import MODULES, rows
-from benchmarks.main_job import PEER, ROOT
+from benchmarks.main_job import PEER
 from undercroft.jobs import WORKER_ENVIRONMENT
 from undercroft.records import Example
 from undercroft.retrieve.prompt import messages
@@ -116,26 +115,16 @@ def tokens_a_chat(base: Path, found: Sequence[Example]) -> float:
 
 def ours(folder: Path, given: Mapping[str, Any]) -> dict[str, Any]:
     words = [sys.executable, "-m", "benchmarks.sft_ours"]
-    return _last_line([*words, json.dumps(given), str(folder / "ours")])
+    return last_line([*words, json.dumps(given), str(folder / "ours")], WORKER_ENVIRONMENT)
 
 
 def peer(binaries: Path, folder: Path, given: Mapping[str, Any]) -> dict[str, Any]:
     script = Path(__file__).parent / "peers" / "trl_lora.py"
     words = [str(binaries / "python"), str(script)]
-    return _last_line(
-        [*words, json.dumps(given), str(folder / "chats.jsonl"), str(folder / "peer")]
+    return last_line(
+        [*words, json.dumps(given), str(folder / "chats.jsonl"), str(folder / "peer")],
+        WORKER_ENVIRONMENT,
     )
-
-
-def _last_line(command: Sequence[str]) -> dict[str, Any]:
-    done = subprocess.run(
-        command, capture_output=True, text=True, cwd=ROOT,
-        env={**environment(), **WORKER_ENVIRONMENT},
-    )  # fmt: skip
-    if done.returncode != 0:
-        sys.exit(f"{' '.join(command[:3])} failed:\n{done.stderr[-2000:]}")
-    found: dict[str, Any] = json.loads(done.stdout.strip().splitlines()[-1])
-    return found
 
 
 def held_out_loss(folder: Path, found: Sequence[Example]) -> float:

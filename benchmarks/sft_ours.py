@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import sys
-import tempfile
-import time
 from pathlib import Path
 
 
@@ -13,10 +11,10 @@ def main() -> None:
     given, out = json.loads(sys.argv[1]), Path(sys.argv[2])
     from benchmarks.dpo import MODULES, rows
     from benchmarks.sft import TITLE, examples
+    from benchmarks.timing import trained
     from undercroft.settings import TrainSettings
     from undercroft.train import lora, models
     from undercroft.train.data import Sampler, packs
-    from undercroft.train.loop import Run
     from undercroft.train.objective import objective
 
     params = TrainSettings(
@@ -34,26 +32,13 @@ def main() -> None:
     goal = objective("sft", tokenizer, TITLE, params.max_tokens)
     taught, _ = rows(MODULES)
     samples = packs(examples(taught), params.micro_batch_size)
-    with tempfile.TemporaryDirectory() as folder:
-        run = Run(
-            model,
-            goal,
-            samples,
-            params,
-            folder=Path(folder),
-            config_digest="benchmark",
-            event=lambda kind, detail: None,
-        )
-        started, cpu = time.monotonic(), time.process_time()
-        tally = run.train(lambda point, schedule: None)
-        seconds, cpu = time.monotonic() - started, time.process_time() - cpu
+    tally, seconds = trained(model, goal, samples, params)
     lora.end(model, shape, out / "adapter", "base")
     models.save(model, tokenizer, out)
     order = Sampler(len(samples), params.seed)
     seen = [each for _ in range(tally.positions[-1]) for each in samples[next(order)]]
     measured = {
-        "seconds": seconds,
-        "cpu_seconds": cpu,
+        **seconds,
         "tokens": sum(goal.collate([each]).num_tokens for each in seen),
         "read": tally.tokens,
         "losses": tally.losses,
