@@ -62,12 +62,12 @@ def forgetting(
     found = matrix(domains, measured)
     lost = losses(found, measured, EvaluateSettings(seed=seed))
     verdict = judge(lost, most)
-    if svg is not None:
-        write(svg, _drawn(found))
     if as_json:
         print_json(_as_dict(found, measured, lost, verdict))
     else:
         _print(found, measured, verdict)
+    if svg is not None:  # last: what took minutes to measure has been told where this fails
+        write(svg, _drawn(found))
     if gate and not verdict.passed:
         context.exit(8)
 

@@ -111,6 +111,7 @@ def load(project: Project, ref: str) -> CausalModel:
         import transformers
     except ImportError as error:
         raise MissingExtra(error.name or "torch", "train") from error
+    transformers.logging.disable_progress_bar()
     folder = project.path(artifact)
     tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
     model = transformers.AutoModelForCausalLM.from_pretrained(folder, dtype=torch.bfloat16)
