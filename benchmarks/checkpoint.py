@@ -25,10 +25,10 @@ import torch
 
 from benchmarks.compare import Result, in_turn, spread, table
 from undercroft.settings import PretrainSettings
-from undercroft.train import scratch
 from undercroft.train.loop import Run
+from undercroft.train.models import scratch
 from undercroft.train.objectives.next_token import NextToken
-from undercroft.train.packing import Row, Span
+from undercroft.train.samples.packing import Row, Span
 
 EVERY = 4  # steps a save; a checkpoint is written in less
 WARM_UP = 2

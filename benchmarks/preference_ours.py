@@ -11,7 +11,7 @@ def main() -> None:
     given, path = json.loads(sys.argv[1]), Path(sys.argv[2])
     from benchmarks.timing import trained
     from undercroft.settings import AlignSettings
-    from undercroft.train import lora, models
+    from undercroft.train.models import folders, lora
     from undercroft.train.objectives import preference as goals
 
     params = AlignSettings(
@@ -24,7 +24,7 @@ def main() -> None:
         checkpoint_seconds=1e6,
     )
     is_reward = given["objective"] == "reward"
-    load = models.load_scorer if is_reward else models.load
+    load = folders.load_scorer if is_reward else folders.load
     model, tokenizer = load(Path(given["base"]), params.precision, params.max_tokens)
     lora.begin(model, params)
     pairs = [pair_of(tokenizer, n, row) for n, row in enumerate(path.read_text().splitlines())]

@@ -27,9 +27,10 @@ import numpy as np
 from benchmarks.compare import PEERS, Result, environment, in_turn, spread, table
 from undercroft.jobs import WORKER_ENVIRONMENT
 from undercroft.settings import PretrainSettings
-from undercroft.train import corpus, models, scratch, tokenizing
-from undercroft.train.data import Sampler
-from undercroft.train.packing import Packed, pack
+from undercroft.train.models import folders, scratch
+from undercroft.train.samples import corpus, tokenizing
+from undercroft.train.samples.data import Sampler
+from undercroft.train.samples.packing import Packed, pack
 
 PAGE_CHARS = 1500
 HELD_OUT = 24
@@ -86,7 +87,7 @@ def _prepare(folder: Path, texts: Sequence[str], params: PretrainSettings) -> An
     shape = scratch.shape_of(params, params.vocabulary)
     model = scratch.build(shape, "bf16", params.seed, tokenizing.special_ids(tokenizer))
     _, _, hugging_face = corpus.read(folder / "corpus")
-    models.save(model, hugging_face, folder / "base")
+    folders.save(model, hugging_face, folder / "base")
     _write_rows(rows_of(folder / "corpus", params), params, folder / "rows.npz")
     return tokenizer
 

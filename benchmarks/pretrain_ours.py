@@ -14,12 +14,13 @@ def main() -> None:
     from benchmarks.pretrain import rows_of
     from benchmarks.timing import trained
     from undercroft.settings import PretrainSettings
-    from undercroft.train import corpus, models
-    from undercroft.train.objective import objective
+    from undercroft.train.models import folders
+    from undercroft.train.objectives.objective import objective
+    from undercroft.train.samples import corpus
 
     params = PretrainSettings.model_validate_json(settings)
     _, _, tokenizer = corpus.read(Path(corpus_folder))
-    model, _ = models.load(Path(base), params.precision, params.context)
+    model, _ = folders.load(Path(base), params.precision, params.context)
     goal = objective("next_token", tokenizer, "", params.context, reads="documents")
     samples = rows_of(Path(corpus_folder), params)
     tally, seconds = trained(model, goal, samples, params)

@@ -33,11 +33,12 @@ import torch
 from benchmarks.compare import Result
 from benchmarks.pretrain import pages
 from undercroft.settings import PretrainSettings
-from undercroft.train import corpus, packing, scratch, tokenizing
 from undercroft.train.loop import Run
-from undercroft.train.objective import Batch, Terms
+from undercroft.train.models import scratch
 from undercroft.train.objectives.next_token import NextToken
+from undercroft.train.objectives.objective import Batch, Terms
 from undercroft.train.optimizer import MasterAdamW
+from undercroft.train.samples import corpus, packing, tokenizing
 
 KILLS_PER_RUN = 4
 LATEST_S = 0.05  # behind the step that was drawn: a few steps

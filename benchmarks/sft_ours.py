@@ -13,9 +13,9 @@ def main() -> None:
     from benchmarks.sft import TITLE, examples
     from benchmarks.timing import trained
     from undercroft.settings import TrainSettings
-    from undercroft.train import lora, models
-    from undercroft.train.data import Sampler, packs
-    from undercroft.train.objective import objective
+    from undercroft.train.models import folders, lora
+    from undercroft.train.objectives.objective import objective
+    from undercroft.train.samples.data import Sampler, packs
 
     params = TrainSettings(
         max_steps=given["steps"],
@@ -27,14 +27,14 @@ def main() -> None:
         lora_alpha=given["alpha"],
         checkpoint_seconds=1e6,
     )
-    model, tokenizer = models.load(Path(given["base"]), params.precision, params.max_tokens)
+    model, tokenizer = folders.load(Path(given["base"]), params.precision, params.max_tokens)
     shape = lora.begin(model, params)
     goal = objective("sft", tokenizer, TITLE, params.max_tokens)
     taught, _ = rows(MODULES)
     samples = packs(examples(taught), params.micro_batch_size)
     tally, seconds = trained(model, goal, samples, params)
     lora.end(model, shape, out / "adapter", "base")
-    models.save(model, tokenizer, out)
+    folders.save(model, tokenizer, out)
     order = Sampler(len(samples), params.seed)
     seen = [each for _ in range(tally.positions[-1]) for each in samples[next(order)]]
     measured = {

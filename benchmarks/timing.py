@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from undercroft.settings import LoopSettings
     from undercroft.train.loop import Tally
-    from undercroft.train.objective import Objective
+    from undercroft.train.objectives.objective import Objective
 
 
 def trained(

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from undercroft.train.models import wheel_file
+from undercroft.train.models.folders import wheel_file
 
 WHEEL_FILE = "SmolLM2-135M-Instruct.Q4_1.gguf"
 

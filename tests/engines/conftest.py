@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from undercroft.engines import LlamaServer
-from undercroft.train.models import wheel_file
+from undercroft.train.models.folders import wheel_file
 
 
 @pytest.fixture(scope="session")

@@ -11,7 +11,7 @@ from tests.train.conftest import tiny  # noqa: F401
 from undercroft.evaluate.causal import CausalModel, load
 from undercroft.project import Project
 from undercroft.settings import ModelSettings
-from undercroft.train import models
+from undercroft.train.models import folders
 from undercroft.train.stage import base
 
 Teach = Callable[..., str]
@@ -37,7 +37,7 @@ def teach(project: Project, tmp_path_factory: pytest.TempPathFactory) -> Teach:
     import torch
 
     def taught(texts: list[str], steps: int, start: str = "model:docs-base@1") -> str:
-        model, tokenizer = models.load(project.path(project.ledger.artifact(start)), "fp32")
+        model, tokenizer = folders.load(project.path(project.ledger.artifact(start)), "fp32")
         asked = CausalModel("", model, tokenizer, tokenizer.bos_token_id)
         rows = [torch.tensor([[asked.start, *asked.tokens(text)]]) for text in texts]
         adam = torch.optim.AdamW(model.parameters(), lr=1e-2)
@@ -47,7 +47,7 @@ def teach(project: Project, tmp_path_factory: pytest.TempPathFactory) -> Teach:
             adam.step()
             adam.zero_grad()
         folder = tmp_path_factory.mktemp("taught")
-        models.save(model, tokenizer, folder)
+        folders.save(model, tokenizer, folder)
         (made,) = base(project, ModelSettings(base=str(folder)))
         return str(made.ref)
 

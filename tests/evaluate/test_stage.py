@@ -24,7 +24,7 @@ from undercroft.project import Project
 from undercroft.records import Artifact, Example, Footprint, Passage
 from undercroft.settings import EvaluateSettings, IndexSettings
 from undercroft.stage import execute
-from undercroft.train.models import wheel_file
+from undercroft.train.models.folders import wheel_file
 
 PARAMS = EvaluateSettings(max_tokens=8)
 TEXTS = {

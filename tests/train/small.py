@@ -15,9 +15,9 @@ import torch
 from torch import Tensor, nn
 
 from undercroft.settings import LoopSettings
-from undercroft.train.data import Sampler
 from undercroft.train.loop import Run
-from undercroft.train.objective import Batch, Terms
+from undercroft.train.objectives.objective import Batch, Terms
+from undercroft.train.samples.data import Sampler
 
 WIDTH = 8
 SAMPLES = [(first, first + 1) for first in range(0, 1200, 2)]

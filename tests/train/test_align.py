@@ -17,8 +17,8 @@ from undercroft.project import Project
 from undercroft.records import Artifact
 from undercroft.settings import AlignSettings, CompressSettings, ModelSettings
 from undercroft.stage import execute
-from undercroft.train import models
 from undercroft.train.align import align
+from undercroft.train.models import folders
 from undercroft.train.stage import base
 
 PARAMS = AlignSettings(
@@ -112,7 +112,7 @@ def test_a_reward_model_gives_the_chosen_answer_more(
     (made,) = align(project, params, model=parent, preferences=pairs)
     assert made.name == "pets-base-reward"
     assert made.meta["architecture"] == "LlamaForSequenceClassification"
-    model, tokenizer = models.load_scorer(project.path(made), "fp32")
+    model, tokenizer = folders.load_scorer(project.path(made), "fp32")
 
     def score(answer: str) -> float:
         chat = [{"role": "user", "content": "Is 3 one?"}, {"role": "assistant", "content": answer}]

@@ -11,9 +11,10 @@ from hypothesis import strategies as st
 from torch.nn import functional
 
 from undercroft.errors import BadInput
-from undercroft.train import attention, token_loss
-from undercroft.train.attention import NO_PARENT, Layout, attend, side_by_side
-from undercroft.train.branches import pack
+from undercroft.train.models import attention
+from undercroft.train.models.attention import NO_PARENT, Layout, attend, side_by_side
+from undercroft.train.objectives import token_loss
+from undercroft.train.objectives.branches import pack
 
 TREE = [(0, 5, NO_PARENT), (5, 8, 0), (8, 11, 0), (11, 12, 2), (12, 14, NO_PARENT)]
 

@@ -20,8 +20,8 @@ import torch
 
 from tests.train.small import Squares, digest, settings, start
 from undercroft.errors import Cancelled, StageFailed
-from undercroft.train.checkpoint import Checkpoint, Store
-from undercroft.train.saving import Writer
+from undercroft.train.state.checkpoint import Checkpoint, Store
+from undercroft.train.state.saving import Writer
 
 Events = list[tuple[str, dict[str, Any]]]
 

@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from undercroft.records import Example
-from undercroft.train.data import thinned
+from undercroft.train.samples.data import thinned
 
 
 def example(number: int, answerable: bool) -> Example:

@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 
 from tests.train.small import SAMPLES, Squares, samples_at, settings, start
 from undercroft.errors import StageFailed
-from undercroft.train.checkpoint import Store
 from undercroft.train.guard import Guard, deviations
 from undercroft.train.reading import steps_by_sample
+from undercroft.train.state.checkpoint import Store
 
 
 def filled(guard: Guard, seed: int = 1) -> Guard:

@@ -15,8 +15,8 @@ from undercroft.project import Project
 from undercroft.records import Artifact, Example, Footprint
 from undercroft.settings import ModelSettings, TrainSettings
 from undercroft.stage import execute
-from undercroft.train.data import FILE_NAME
 from undercroft.train.reading import seen
+from undercroft.train.samples.data import FILE_NAME
 from undercroft.train.stage import base, train
 
 PARAMS = TrainSettings(

@@ -12,11 +12,11 @@ import torch
 from undercroft.errors import BadInput, Cancelled, StageFailed
 from undercroft.records import Example
 from undercroft.settings import TrainSettings
-from undercroft.train import models
-from undercroft.train.data import packs
 from undercroft.train.loop import Point, Run
-from undercroft.train.objective import Batch, Terms
+from undercroft.train.models import folders
+from undercroft.train.objectives.objective import Batch, Terms
 from undercroft.train.objectives.sft import SupervisedFineTuning
+from undercroft.train.samples.data import packs
 from undercroft.train.schedule import MIN_STEPS, Schedule
 
 
@@ -31,7 +31,7 @@ def settings(**changed: object) -> TrainSettings:
 def start(
     tiny: Path, examples: list[Example], folder: Path, params: TrainSettings, **changed: object
 ) -> Run:
-    model, tokenizer = models.load(tiny, params.precision)
+    model, tokenizer = folders.load(tiny, params.precision)
     model = changed.pop("model", model)
     goal = changed.pop("objective", SupervisedFineTuning(tokenizer, "tools", params.max_tokens))
     return Run(
@@ -106,7 +106,7 @@ def test_a_checkpoint_of_another_configuration_is_not_gone_on_from(
     tiny: Path, examples: list[Example], tmp_path: Path
 ) -> None:
     start(tiny, examples, tmp_path, settings(max_steps=2)).train(ignore)
-    model, tokenizer = models.load(tiny, "fp32")
+    model, tokenizer = folders.load(tiny, "fp32")
     goal = SupervisedFineTuning(tokenizer, "tools", 4096)
     other = Run(
         model, goal, packs(examples, 2), settings(max_steps=2),
@@ -134,7 +134,7 @@ class Exploding:
 def test_a_step_that_is_not_finite_is_dropped_and_recorded(
     tiny: Path, examples: list[Example], tmp_path: Path
 ) -> None:
-    _, tokenizer = models.load(tiny, "fp32")
+    _, tokenizer = folders.load(tiny, "fp32")
     goal = Exploding(SupervisedFineTuning(tokenizer, "tools", 4096), {3})
     events: list[dict[str, object]] = []
     run = start(
@@ -152,7 +152,7 @@ def test_a_step_that_is_not_finite_is_dropped_and_recorded(
 def test_a_run_that_diverged_says_what_to_change(
     tiny: Path, examples: list[Example], tmp_path: Path
 ) -> None:
-    _, tokenizer = models.load(tiny, "fp32")
+    _, tokenizer = folders.load(tiny, "fp32")
     goal = Exploding(SupervisedFineTuning(tokenizer, "tools", 4096), set(range(100)))
     with pytest.raises(StageFailed, match="learning_rate"):
         start(tiny, examples, tmp_path, settings(), objective=goal).train(ignore)

@@ -11,8 +11,8 @@ import torch
 from tests.train.test_loop import ignore, settings, start
 from undercroft.errors import BadConfig, BadInput, Cancelled
 from undercroft.records import Example
-from undercroft.train import lora, models
 from undercroft.train.loop import Point
+from undercroft.train.models import folders, lora
 from undercroft.train.objectives.sft import SupervisedFineTuning
 from undercroft.train.schedule import Schedule
 
@@ -22,7 +22,7 @@ TOKENS = torch.tensor([[5, 17, 80, 33, 9, 120, 7]])
 
 def adapted(tiny: Path, shape: lora.Lora = SHAPE, precision: str = "fp32") -> torch.nn.Module:
     """A model whose adapters do something, which new ones do not."""
-    model, _ = models.load(tiny, precision)
+    model, _ = folders.load(tiny, precision)
     lora.adapt(model, shape, seed=3)
     torch.manual_seed(5)
     for name, weight in model.named_parameters():
@@ -38,12 +38,12 @@ def logits(model: torch.nn.Module) -> torch.Tensor:
 
 def read_by_peft(tiny: Path, folder: Path, *, trained: bool = False) -> torch.nn.Module:
     peft = pytest.importorskip("peft")
-    base, _ = models.load(tiny, "fp32")
+    base, _ = folders.load(tiny, "fp32")
     return peft.PeftModel.from_pretrained(base, folder, is_trainable=trained)
 
 
 def test_new_adapters_change_nothing_and_are_all_that_is_trained(tiny: Path) -> None:
-    model, _ = models.load(tiny, "fp32")
+    model, _ = folders.load(tiny, "fp32")
     before = logits(model)
     lora.adapt(model, SHAPE, seed=3)
     assert torch.equal(logits(model), before)
@@ -55,7 +55,7 @@ def test_new_adapters_change_nothing_and_are_all_that_is_trained(tiny: Path) -> 
 def test_peft_reads_what_we_write_and_computes_the_same(tiny: Path, tmp_path: Path) -> None:
     model = adapted(tiny)
     lora.save_adapters(model, SHAPE, tmp_path, str(tiny))
-    assert (logits(model) - logits(models.load(tiny, "fp32")[0])).abs().max() > 0.01
+    assert (logits(model) - logits(folders.load(tiny, "fp32")[0])).abs().max() > 0.01
     assert torch.allclose(logits(read_by_peft(tiny, tmp_path)), logits(model), atol=1e-5)
 
 
@@ -63,7 +63,7 @@ def test_we_read_what_peft_writes(tiny: Path, tmp_path: Path) -> None:
     lora.save_adapters(adapted(tiny), SHAPE, tmp_path / "ours", str(tiny))
     theirs = read_by_peft(tiny, tmp_path / "ours")
     theirs.save_pretrained(tmp_path / "theirs")
-    model, _ = models.load(tiny, "fp32")
+    model, _ = folders.load(tiny, "fp32")
     assert lora.load_adapters(model, tmp_path / "theirs").rank == 4
     assert torch.allclose(logits(model), logits(theirs), atol=1e-5)
 
@@ -90,17 +90,17 @@ def test_a_merged_model_computes_the_same_and_is_like_any_other(tiny: Path, tmp_
     before = logits(model)
     lora.merge(model)
     assert torch.allclose(logits(model), before, atol=1e-5)
-    plain, tokenizer = models.load(tiny, "fp32")
+    plain, tokenizer = folders.load(tiny, "fp32")
     assert model.state_dict().keys() == plain.state_dict().keys()
-    models.save(model, tokenizer, tmp_path)
-    again, _ = models.load(tmp_path, "fp32")
+    folders.save(model, tokenizer, tmp_path)
+    again, _ = folders.load(tmp_path, "fp32")
     assert torch.allclose(logits(again), before, atol=0.02)  # it is saved in bf16
 
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
 def test_with_adapters_off_it_is_its_base(tiny: Path, precision: str) -> None:
     model = adapted(tiny, lora.Lora(4, 8, dropout=0.5), precision).train()
-    base, _ = models.load(tiny, precision)
+    base, _ = folders.load(tiny, precision)
     with lora.adapters_off(model):
         off = model(input_ids=TOKENS).logits.float()
     assert torch.equal(off, logits(base))
@@ -114,7 +114,7 @@ def test_layers_can_be_chosen_and_one_that_is_not_there_is_refused(tiny: Path) -
     assert len(names) == 2 * 2 * 2
     assert not any("mlp" in name for name in names)
     with pytest.raises(BadConfig, match="up_proj"):
-        lora.adapt(models.load(tiny, "fp32")[0], lora.Lora(2, 4, targets=("query",)), seed=0)
+        lora.adapt(folders.load(tiny, "fp32")[0], lora.Lora(2, 4, targets=("query",)), seed=0)
 
 
 @pytest.mark.parametrize("harm", ["nothing", "other sizes", "no JSON"])
@@ -125,7 +125,7 @@ def test_adapters_that_do_not_fit_are_refused(tiny: Path, tmp_path: Path, harm: 
         config = json.loads(path.read_text()) | {"r": 2}
         path.write_text("{" if harm == "no JSON" else json.dumps(config))
     with pytest.raises(BadInput):
-        lora.load_adapters(models.load(tiny, "fp32")[0], tmp_path)
+        lora.load_adapters(folders.load(tiny, "fp32")[0], tmp_path)
 
 
 def test_a_stopped_run_with_adapters_resumes_with_the_same_weights(
@@ -134,7 +134,7 @@ def test_a_stopped_run_with_adapters_resumes_with_the_same_weights(
     params = settings(lora_rank=4, lora_dropout=0.2, precision="bf16")
 
     def begin(name: str) -> object:
-        model, tokenizer = models.load(tiny, params.precision)
+        model, tokenizer = folders.load(tiny, params.precision)
         shape = lora.Lora.of(params)
         assert shape is not None
         lora.adapt(model, shape, params.seed)

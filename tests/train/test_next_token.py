@@ -13,10 +13,10 @@ from hypothesis import strategies as st
 from torch.nn import functional
 
 from undercroft.errors import BadConfig
-from undercroft.train import models
-from undercroft.train.objective import objective
+from undercroft.train.models import folders
 from undercroft.train.objectives.next_token import NextToken
-from undercroft.train.packing import Corpus, Row, Span, pack
+from undercroft.train.objectives.objective import objective
+from undercroft.train.samples.packing import Corpus, Row, Span, pack
 
 LENGTHS = (3, 40, 17, 9, 2, 64, 5, 30)  # tokens of each document, both marks included
 
@@ -70,7 +70,7 @@ def gradients(model: torch.nn.Module) -> torch.Tensor:
 def test_packed_documents_give_the_loss_and_gradient_of_documents_read_apart(
     tiny: Path, max_tokens: int
 ) -> None:
-    llama, _ = models.load(tiny, "fp32", max_tokens)
+    llama, _ = folders.load(tiny, "fp32", max_tokens)
     goal = NextToken()
     packed = pack(corpus(LENGTHS), 48, 8, seed=0)
     together = goal.collate(packed[0])
@@ -94,7 +94,7 @@ def test_packed_documents_give_the_loss_and_gradient_of_documents_read_apart(
 
 
 def test_what_a_document_says_does_not_reach_its_neighbour(tiny: Path) -> None:
-    llama, _ = models.load(tiny, "fp32")
+    llama, _ = folders.load(tiny, "fp32")
     goal = NextToken()
     first, second, other = (np.arange(n, n + 9, dtype=np.uint32) for n in (10, 40, 90))
 
@@ -107,7 +107,7 @@ def test_what_a_document_says_does_not_reach_its_neighbour(tiny: Path) -> None:
 
 
 def test_the_loss_is_that_of_the_library(tiny: Path) -> None:
-    llama, _ = models.load(tiny, "fp32")
+    llama, _ = folders.load(tiny, "fp32")
     tokens = np.arange(5, 60, dtype=np.uint32)
     terms = NextToken().terms(llama, NextToken().collate(((Span("d", tokens),),)))
     ids = torch.from_numpy(tokens.astype(np.int64))[None]

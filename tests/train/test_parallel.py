@@ -18,8 +18,8 @@ from torch import distributed
 torch.set_num_threads(1)
 from tests.train.small import Deep, Squares, digest, model, samples_at, settings, start
 from undercroft.errors import Cancelled
-from undercroft.train.parallel import team
-from undercroft.train.sharding import shard
+from undercroft.train.parallel.team import team
+from undercroft.train.parallel.sharding import shard
 
 ROOT = Path(sys.argv[1])
 START = dict(max_steps=24, spike_threshold=0, checkpoint_steps=4)

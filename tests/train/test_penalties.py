@@ -15,14 +15,13 @@ from torch.nn import functional
 from undercroft.errors import BadInput, Cancelled
 from undercroft.records import Example
 from undercroft.settings import TrainSettings
-from undercroft.train import fisher, models
-from undercroft.train.branches import answer_logits
-from undercroft.train.data import packs
 from undercroft.train.loop import Point, Run
-from undercroft.train.lora import Lora, adapt
-from undercroft.train.objective import Batch, Terms
-from undercroft.train.objectives.sft import SupervisedFineTuning
-from undercroft.train.penalties import (
+from undercroft.train.models import folders
+from undercroft.train.models.lora import Lora, adapt
+from undercroft.train.objectives import fisher
+from undercroft.train.objectives.branches import answer_logits
+from undercroft.train.objectives.objective import Batch, Terms
+from undercroft.train.objectives.penalties import (
     KLToReference,
     Penalised,
     Quadratic,
@@ -30,7 +29,9 @@ from undercroft.train.penalties import (
     to_start,
     weights_of,
 )
-from undercroft.train.replay import replayed
+from undercroft.train.objectives.sft import SupervisedFineTuning
+from undercroft.train.samples.data import packs
+from undercroft.train.samples.replay import replayed
 
 
 def settings(**changed: object) -> TrainSettings:
@@ -240,7 +241,7 @@ class Precise(Tensor):
 
 
 def test_kl_to_the_base_of_adapters_starts_at_zero(tiny: Path, examples: list[Example]) -> None:
-    model, tokenizer = models.load(tiny, "fp32")
+    model, tokenizer = folders.load(tiny, "fp32")
     goal = SupervisedFineTuning(tokenizer, "tools", 4096)
     batch = goal.collate(examples[:2])
     assert batch is not None
@@ -277,8 +278,8 @@ def test_a_run_with_penalties_and_replay_resumes_with_the_same_weights(
     tiny: Path, examples: list[Example], tmp_path: Path
 ) -> None:
     def start(folder: Path) -> Run:
-        model, tokenizer = models.load(tiny, "fp32")
-        reference, _ = models.load(tiny, "fp32")
+        model, tokenizer = folders.load(tiny, "fp32")
+        reference, _ = folders.load(tiny, "fp32")
         holds = [to_start(0.1, reference), KLToReference(0.5, answer_logits, reference)]
         goal = Penalised(SupervisedFineTuning(tokenizer, "tools", 4096), holds)
         mixed = replayed(packs(examples[:6], 2), [packs(examples[6:], 2)], 0.4, seed=2)

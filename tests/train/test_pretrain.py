@@ -28,9 +28,9 @@ from undercroft.project import Project
 from undercroft.records import Artifact
 from undercroft.settings import CurateSettings, TrainSettings
 from undercroft.stage import execute
-from undercroft.train import corpus
 from undercroft.train.pretrain import pretrain
 from undercroft.train.reading import seen
+from undercroft.train.samples import corpus
 from undercroft.train.stage import train
 
 SETTINGS = """

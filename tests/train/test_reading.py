@@ -14,14 +14,14 @@ from tests.train.test_loop import Exploding, ignore, settings, start
 from tests.train.test_next_token import corpus
 from undercroft.errors import Cancelled
 from undercroft.records import Example
-from undercroft.train import models
-from undercroft.train.data import packs
 from undercroft.train.loop import Point, Run
-from undercroft.train.objective import Batch
+from undercroft.train.models import folders
 from undercroft.train.objectives.next_token import NextToken
+from undercroft.train.objectives.objective import Batch
 from undercroft.train.objectives.sft import SupervisedFineTuning
-from undercroft.train.packing import pack
 from undercroft.train.reading import Read, of_examples, seen_by, write_reading
+from undercroft.train.samples.data import packs
+from undercroft.train.samples.packing import pack
 from undercroft.train.schedule import Schedule
 
 
@@ -52,7 +52,7 @@ def test_a_document_is_known_by_every_step_that_read_it_and_by_no_other(
 ) -> None:
     """Against a log of what was really read; one example is too long, one step is dropped."""
     params = settings(max_steps=9, batch_size=2)
-    _, tokenizer = models.load(tiny, "fp32")
+    _, tokenizer = folders.load(tiny, "fp32")
     sft = SupervisedFineTuning(tokenizer, "tools", 1200)
     given = [replace(examples[0], question="Is it? " * 300), *examples[1:]]
     given[3] = replace(given[3], source_document="only-an-answer")
@@ -84,7 +84,7 @@ def test_a_stopped_run_knows_the_steps_before_and_after_it_stopped(
     rows = pack(corpus([30, 9, 70, 12, 41, 5, 22, 64, 18], 100), 32, 2, params.seed)
 
     def begin(folder: Path) -> Run[Any]:
-        model, _ = models.load(tiny, "fp32")
+        model, _ = folders.load(tiny, "fp32")
         return Run(
             model, NextToken(), rows, params, folder=folder, config_digest="c",
             event=lambda kind, detail: None,

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from undercroft.train.data import Sampler
+from undercroft.train.samples.data import Sampler
 from undercroft.train.schedule import MIN_STEPS, Schedule
 
 

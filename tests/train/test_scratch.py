@@ -12,11 +12,11 @@ from hypothesis import strategies as st
 from tests.train.test_next_token import corpus
 from undercroft.errors import BadConfig, BadInput
 from undercroft.settings import PretrainSettings
+from undercroft.train.models.scratch import Shape, build, check_memory, estimate
 from undercroft.train.objectives.next_token import NextToken
 from undercroft.train.optimizer import MasterAdamW
-from undercroft.train.packing import pack
 from undercroft.train.pretrain import foresee
-from undercroft.train.scratch import Shape, build, check_memory, estimate
+from undercroft.train.samples.packing import pack
 
 SMALL = Shape(layers=2, width=32, heads=4, kv_heads=2, vocabulary=300, context=64)
 

@@ -9,14 +9,14 @@ from torch.nn import functional
 
 from undercroft.records import Example
 from undercroft.retrieve.prompt import messages
-from undercroft.train import models
-from undercroft.train.objective import objective
+from undercroft.train.models import folders
+from undercroft.train.objectives.objective import objective
 from undercroft.train.objectives.sft import SupervisedFineTuning, target
 
 
 @pytest.fixture
 def model(tiny: Path) -> tuple[torch.nn.Module, SupervisedFineTuning]:
-    model, tokenizer = models.load(tiny, "fp32")
+    model, tokenizer = folders.load(tiny, "fp32")
     return model, SupervisedFineTuning(tokenizer, "tools", 4096)
 
 
@@ -30,7 +30,7 @@ def test_the_loss_is_that_of_the_library_on_the_answer_alone(
     model: tuple[torch.nn.Module, SupervisedFineTuning], tiny: Path, examples: list[Example]
 ) -> None:
     llama, sft = model
-    _, tokenizer = models.load(tiny, "fp32")
+    _, tokenizer = folders.load(tiny, "fp32")
     example = examples[0]
     chat = messages(example.question, example.passages, "tools")
     prompt = tokenizer.apply_chat_template(chat, tokenize=False, add_generation_prompt=True)
@@ -67,7 +67,7 @@ def test_examples_read_behind_one_prefix_give_the_gradient_of_examples_read_apar
 def test_longer_examples_are_left_out_and_good_ones_beside_them_kept(
     tiny: Path, examples: list[Example]
 ) -> None:
-    _, tokenizer = models.load(tiny, "fp32")
+    _, tokenizer = folders.load(tiny, "fp32")
     limit = SupervisedFineTuning(tokenizer, "tools", 4096).collate(examples[:1]).num_tokens
     sft = SupervisedFineTuning(tokenizer, "tools", limit)
     long = replace(examples[1], question="What is it? " * 50)

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from undercroft.errors import StageFailed
-from undercroft.train import models
+from undercroft.train.models import folders
 from undercroft.train.soundness import Soundness, circles, demand_sound, listen
 
 PARENT = Soundness(perplexity=20.0, answer_tokens=40.0, empty=0.0, circling=0.25, prompts=16)
@@ -46,7 +46,7 @@ def test_short_answers_are_no_loss() -> None:
 
 
 def test_a_model_that_guesses_evenly_has_the_perplexity_of_its_vocabulary(tiny: Path) -> None:
-    model, tokenizer = models.load(tiny, "fp32")
+    model, tokenizer = folders.load(tiny, "fp32")
     with torch.no_grad():
         model.lm_head.weight.zero_()
     chat = [{"role": "user", "content": "Is it?"}]

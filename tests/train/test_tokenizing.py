@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from tokenizers import Tokenizer
 
 from undercroft.errors import BadInput
-from undercroft.train import tokenizing
+from undercroft.train.samples import tokenizing
 
 TEXTS = sorted(topics.values())[:20]
 

@@ -18,8 +18,8 @@ from undercroft.lake.preferences import read_preferences
 from undercroft.records import Artifact
 from undercroft.settings import AlignSettings
 from undercroft.stage import Made, StageRun, stage
-from undercroft.train import models
 from undercroft.train.align_card import aligned_card
+from undercroft.train.models import folders
 from undercroft.train.recording import facts_of, watched
 from undercroft.train.soundness import MOST_PROMPTS, Soundness, demand_sound, listen
 from undercroft.train.stage import ADAPTER
@@ -38,14 +38,14 @@ def align(run: StageRun, params: AlignSettings, *, model: Artifact, preferences:
     Raises `BadInput` for a model that cannot be trained so and when no pair is short enough, and
     `StageFailed` when what comes of it is worse at talking than its parent.
     """
-    from undercroft.train import lora
     from undercroft.train.loop import Run
+    from undercroft.train.models import lora
     from undercroft.train.objectives import preference as goals
 
     is_reward = params.objective == "reward"
     _check_parent(model, is_reward)
     run.progress(0, None, "steps", "loading the model")
-    load = models.load_scorer if is_reward else models.load
+    load = folders.load_scorer if is_reward else folders.load
     weights, tokenizer = load(run.project.path(model), params.precision, params.max_tokens)
     pairs, held = _pairs(run, params, preferences, (weights, tokenizer))
     groups = goals.grouped(pairs, params.micro_batch_size, params.max_tokens)
@@ -77,7 +77,7 @@ def align(run: StageRun, params: AlignSettings, *, model: Artifact, preferences:
     out = run.workdir / "model"
     shutil.rmtree(out, ignore_errors=True)
     lora.end(weights, shape, out / ADAPTER, str(model.ref))
-    models.save(weights, tokenizer, out)
+    folders.save(weights, tokenizer, out)
     record = {"params": params.model_dump(mode="json"), **facts, "losses": tally.losses}
     (out / "training.json").write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
     return _made(out, params, model, preferences, facts)
@@ -94,7 +94,7 @@ def _made(
     ending = "-reward" if params.objective == "reward" else "-aligned"
     name = parent.name.removesuffix(ending) + ending
     meta = {
-        **models.facts(out, str(parent.meta.get("licence", "unknown"))),
+        **folders.facts(out, str(parent.meta.get("licence", "unknown"))),
         "base": parent.meta.get("base", "unknown"),
         "objective": params.objective,
         "lora_rank": params.lora_rank,

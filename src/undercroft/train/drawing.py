@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 from undercroft.errors import BadInput
-from undercroft.train.data import Sampler
-from undercroft.train.objective import Batch, Objective
-from undercroft.train.parallel import Team
+from undercroft.train.objectives.objective import Batch, Objective
+from undercroft.train.parallel.team import Team
+from undercroft.train.samples.data import Sampler
 
 S = TypeVar("S", bound=Sized)
 

@@ -14,13 +14,20 @@ from undercroft.errors import BadConfig
 from undercroft.records import Artifact, Example
 from undercroft.settings import TrainSettings
 from undercroft.stage import StageRun
-from undercroft.train import fisher, models
-from undercroft.train.branches import answer_logits
-from undercroft.train.data import packs, read_examples
-from undercroft.train.objective import Batch, Objective
-from undercroft.train.penalties import KLToReference, Penalised, Penalty, Quadratic, consolidated
-from undercroft.train.penalties import to_start as to_base
-from undercroft.train.replay import replayed
+from undercroft.train.models import folders
+from undercroft.train.objectives import fisher
+from undercroft.train.objectives.branches import answer_logits
+from undercroft.train.objectives.objective import Batch, Objective
+from undercroft.train.objectives.penalties import (
+    KLToReference,
+    Penalised,
+    Penalty,
+    Quadratic,
+    consolidated,
+)
+from undercroft.train.objectives.penalties import to_start as to_base
+from undercroft.train.samples.data import packs, read_examples
+from undercroft.train.samples.replay import replayed
 
 #: Examples that weights' importance is measured on, one backward pass each.
 MEASURED_ON = 64
@@ -71,7 +78,7 @@ def held(
         reference = None
         if not params.lora_rank:
             path = run.project.path(base)
-            reference, _ = models.load(path, params.precision, params.max_tokens)
+            reference, _ = folders.load(path, params.precision, params.max_tokens)
         penalties.append(KLToReference(params.kl_to_base, answer_logits, reference))
     if params.ewc:
         penalties.append(_consolidated(run, params, goal, model, old))

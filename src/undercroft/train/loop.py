@@ -17,17 +17,17 @@ from torch import Tensor, nn, tensor
 
 from undercroft.errors import StageFailed
 from undercroft.settings import LoopSettings
-from undercroft.train import rng
-from undercroft.train.checkpoint import Checkpoint, Event, Store
-from undercroft.train.data import Sampler
 from undercroft.train.drawing import Draw, Drawer
 from undercroft.train.guard import Cause, Guard
-from undercroft.train.objective import Objective
+from undercroft.train.objectives.objective import Objective
 from undercroft.train.optimizer import MasterAdamW
-from undercroft.train.parallel import Alone, Team
-from undercroft.train.saving import Writer
+from undercroft.train.parallel.sharding import is_spread
+from undercroft.train.parallel.team import Alone, Team
+from undercroft.train.samples.data import Sampler
 from undercroft.train.schedule import Schedule
-from undercroft.train.sharding import is_spread
+from undercroft.train.state import rng
+from undercroft.train.state.checkpoint import Checkpoint, Event, Store
+from undercroft.train.state.saving import Writer
 
 MAX_SKIPPED_IN_A_ROW = 5
 RIGHT = ("token_accuracy", "pair_accuracy")  # an objective counts one of them, of its targets

@@ -13,8 +13,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from undercroft.train.parallel import Alone, Team
-from undercroft.train.sharding import is_spread, own, rows
+from undercroft.train.parallel.sharding import is_spread, own, rows
+from undercroft.train.parallel.team import Alone, Team
 
 BETAS = (0.9, 0.95)
 EPSILON = 1e-8

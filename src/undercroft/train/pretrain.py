@@ -14,12 +14,13 @@ from undercroft.project import Project
 from undercroft.records import Artifact
 from undercroft.settings import PretrainSettings
 from undercroft.stage import Made, StageRun, stage
-from undercroft.train import corpus, models, scratch, tokenizing
 from undercroft.train.card import pretrained_card
-from undercroft.train.objective import objective
-from undercroft.train.packing import Packed, pack
+from undercroft.train.models import folders, scratch
+from undercroft.train.objectives.objective import objective
 from undercroft.train.reading import Read
 from undercroft.train.recording import facts_of, keep_record, watched
+from undercroft.train.samples import corpus, tokenizing
+from undercroft.train.samples.packing import Packed, pack
 
 if TYPE_CHECKING:
     from undercroft.train.loop import Tally
@@ -114,9 +115,9 @@ def _saved(
     packed, model, tokenizer = made
     out = run.workdir / "model"
     shutil.rmtree(out, ignore_errors=True)
-    models.save(model, tokenizer, out)
+    folders.save(model, tokenizer, out)
     meta = {
-        **models.facts(out, _licence(run.project, dataset)),
+        **folders.facts(out, _licence(run.project, dataset)),
         "base": "random weights",
         "vocabulary": len(tokenizer),
         "context": params.context,

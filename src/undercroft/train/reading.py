@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from undercroft.errors import NotFound
 from undercroft.project import Project
 from undercroft.records import Artifact, Example
-from undercroft.train.data import Sampler
+from undercroft.train.samples.data import Sampler
 
 if TYPE_CHECKING:
     import pyarrow as pa

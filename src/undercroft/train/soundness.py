@@ -120,7 +120,7 @@ def _perplexity(model: Any, tokenizer: Any) -> float:
     import torch
 
     from undercroft.train.objectives.next_token import NextToken
-    from undercroft.train.packing import Span
+    from undercroft.train.samples.packing import Span
 
     texts = [topics[name] for name in _PAGES if name in topics]
     read = [tokenizer(text, add_special_tokens=False)["input_ids"][:_PAGE_TOKENS] for text in texts]

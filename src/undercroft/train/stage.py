@@ -12,12 +12,12 @@ from undercroft.project import Project
 from undercroft.records import Artifact
 from undercroft.settings import ModelSettings, TrainSettings
 from undercroft.stage import Made, StageRun, stage
-from undercroft.train import models
 from undercroft.train.card import card
-from undercroft.train.data import packs, read_examples, thinned
-from undercroft.train.objective import objective
+from undercroft.train.models import folders
+from undercroft.train.objectives.objective import objective
 from undercroft.train.reading import of_examples
 from undercroft.train.recording import facts_of, keep_record, watched
+from undercroft.train.samples.data import packs, read_examples, thinned
 
 ADAPTER = "adapter"
 """The folder of a model trained with LoRA that holds its adapters alone, for PEFT."""
@@ -26,8 +26,8 @@ ADAPTER = "adapter"
 def _base_fingerprint(project: Project, params: ModelSettings) -> str:
     """What the base model is read from: names say little about a folder that may change."""
     path = project.root / Path(params.base).expanduser()
-    if params.base.lower() == models.WHEEL_MODEL:
-        files = [models.wheel_file()]
+    if params.base.lower() == folders.WHEEL_MODEL:
+        files = [folders.wheel_file()]
     elif path.is_dir():
         files = sorted(file for file in path.iterdir() if file.is_file())
     else:
@@ -40,7 +40,7 @@ def base(run: StageRun, params: ModelSettings) -> Made:
     """Bring the model that training starts from into the project."""
     out = run.workdir / "base"
     shutil.rmtree(out, ignore_errors=True)
-    meta = models.fetch_base(
+    meta = folders.fetch_base(
         params.base,
         run.project.root,
         out,
@@ -73,14 +73,15 @@ def train(
 
     ``earlier`` are examples that an earlier model learnt from, which is not to be forgotten.
     """
-    from undercroft.train import keeping, lora
+    from undercroft.train import keeping
     from undercroft.train.loop import Run
+    from undercroft.train.models import lora
 
     run.progress(0, None, "steps", "loading the base model")
     found = read_examples(run.project.path(examples))
     found = thinned(found, params.unanswerable, params.seed)
     old = keeping.earlier_examples(run, params, earlier)
-    model, tokenizer = models.load(run.project.path(base), params.precision, params.max_tokens)
+    model, tokenizer = folders.load(run.project.path(base), params.precision, params.max_tokens)
     shape = lora.begin(model, params)
     goal = objective(params.objective, tokenizer, run.project.title, params.max_tokens)
     goal = keeping.held(run, params, goal=goal, model=model, old=old, base=base)
@@ -101,13 +102,13 @@ def train(
     shutil.rmtree(out, ignore_errors=True)
     run.progress(training.schedule.step, training.schedule.step, "steps", "saving")
     lora.end(model, shape, out / ADAPTER, str(base.ref))
-    models.save(model, tokenizer, out)
+    folders.save(model, tokenizer, out)
     name = run.project.name
     text = card(name, run.project.title, base.meta, found, params=params, training=facts)
     (out / "README.md").write_text(text, encoding="utf-8")
     keep_record(out, params, facts, tally, of_examples(samples))
     inherited = {key: base.meta.get(key) for key in ("base", "architecture", "licence")}
-    meta = {**models.facts(out, str(inherited["licence"])), **inherited, **facts}
+    meta = {**folders.facts(out, str(inherited["licence"])), **inherited, **facts}
     return Made("model", name, path=out, meta=meta)
 
 

@@ -1,1 +1,1 @@
-"""One file for each objective; `undercroft.train.objective` names them."""
+"""One file for each objective; `undercroft.train.objectives.objective` names them."""

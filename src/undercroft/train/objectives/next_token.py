@@ -14,10 +14,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from undercroft.train.attention import side_by_side
-from undercroft.train.branches import answer_losses
-from undercroft.train.objective import Batch, Terms
-from undercroft.train.packing import Row, Tokens
+from undercroft.train.models.attention import side_by_side
+from undercroft.train.objectives.branches import answer_losses
+from undercroft.train.objectives.objective import Batch, Terms
+from undercroft.train.samples.packing import Row, Tokens
 
 
 class NextToken:

@@ -15,10 +15,10 @@ from torch import Tensor
 from torch.nn import functional
 
 from undercroft.records import Preference
-from undercroft.train.branches import Branch, answer_losses, hidden_states, pack
-from undercroft.train.chat import encoded
-from undercroft.train.lora import adapters_off
-from undercroft.train.objective import Batch, Terms
+from undercroft.train.models.lora import adapters_off
+from undercroft.train.objectives.branches import Branch, answer_losses, hidden_states, pack
+from undercroft.train.objectives.chat import encoded
+from undercroft.train.objectives.objective import Batch, Terms
 
 Reference = Callable[[Any, Batch], Tensor]
 """``(model, batch) -> sums of the log-probabilities that the parent gave`` (B pairs, 2)."""

@@ -13,9 +13,9 @@ from typing import Any
 
 from undercroft.records import Example
 from undercroft.retrieve.prompt import messages
-from undercroft.train.branches import Branch, answer_losses, pack
-from undercroft.train.chat import encoded
-from undercroft.train.objective import Batch, Terms
+from undercroft.train.objectives.branches import Branch, answer_losses, pack
+from undercroft.train.objectives.chat import encoded
+from undercroft.train.objectives.objective import Batch, Terms
 
 
 class SupervisedFineTuning:

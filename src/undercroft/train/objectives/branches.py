@@ -15,9 +15,9 @@ from typing import Any, Final
 import torch
 from torch import Tensor
 
-from undercroft.train.attention import NO_PARENT, Layout, by_document
-from undercroft.train.objective import Batch
-from undercroft.train.token_loss import token_losses
+from undercroft.train.models.attention import NO_PARENT, Layout, by_document
+from undercroft.train.objectives.objective import Batch
+from undercroft.train.objectives.token_loss import token_losses
 
 Branch = tuple[list[int], list[int]]  # token ids of prompt and answer
 

@@ -26,7 +26,7 @@ import torch
 from torch import Tensor, nn
 
 from undercroft.errors import BadInput
-from undercroft.train.objective import Batch
+from undercroft.train.objectives.objective import Batch
 
 Logits = Callable[[Any, Batch], Tensor]
 """``(model, batch) -> logits where a target is predicted`` (A targets, V classes or tokens)."""

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from undercroft.errors import BadConfig
-from undercroft.train.parallel import Team
+from undercroft.train.parallel.team import Team
 
 
 def shard(model: nn.Module, team: Team) -> None:

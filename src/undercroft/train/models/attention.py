@@ -18,7 +18,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from undercroft.errors import BadInput
-from undercroft.train.limits import PLAIN_KEYS
+from undercroft.train.models.limits import PLAIN_KEYS
 
 NO_PARENT: Final = -1
 _BLOCK: Final = 256  # queries at once: keys behind a block are not computed

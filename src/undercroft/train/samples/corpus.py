@@ -21,8 +21,8 @@ from tokenizers import Tokenizer
 from undercroft.errors import BadInput
 from undercroft.project import Project
 from undercroft.records import Artifact
-from undercroft.train import tokenizing
-from undercroft.train.packing import Corpus
+from undercroft.train.samples import tokenizing
+from undercroft.train.samples.packing import Corpus
 
 _BATCH_CHARS = 4_000_000
 _BATCH_ROWS = 2048
@@ -67,7 +67,7 @@ def prepare(
 
 def read(folder: Path) -> tuple[Corpus, Tokenizer, Any]:
     """The corpus in ``folder``, its tokenizer, and the same as transformers has it."""
-    from undercroft.train.models import libraries
+    from undercroft.train.models.folders import libraries
 
     record = json.loads((folder / _DOCUMENTS).read_text(encoding="utf-8"))
     tokens = np.memmap(folder / _TOKENS, np.uint32, mode="r")

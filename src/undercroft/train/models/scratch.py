@@ -14,8 +14,8 @@ from typing import Any
 
 from undercroft.errors import BadConfig, BadInput
 from undercroft.settings import PretrainSettings
-from undercroft.train.limits import CHUNK_BYTES, PLAIN_KEYS
-from undercroft.train.models import attention_for, libraries
+from undercroft.train.models.folders import attention_for, libraries
+from undercroft.train.models.limits import CHUNK_BYTES, PLAIN_KEYS
 
 INIT_STD = 0.02
 _FEED_FORWARD_MULTIPLE = 32

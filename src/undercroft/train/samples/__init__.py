@@ -1,0 +1,1 @@
+"""What training reads: examples or documents, as tokens, in their order."""

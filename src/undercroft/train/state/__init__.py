@@ -1,0 +1,1 @@
+"""What a run must not lose: checkpoints, and the state of random numbers."""
