@@ -78,7 +78,7 @@ def test_a_model_comes_to_prefer_what_was_chosen_and_can_be_served(
     points = [detail for _, _, detail in project.ledger.events(made.run_id, "metric")]
     assert points[0]["loss"] == pytest.approx(math.log(2), rel=1e-5)
     assert points[-1]["loss"] < 0.7 * points[0]["loss"]
-    assert points[-1]["token_accuracy"] == 1.0
+    assert points[-1]["pair_accuracy"] == 1.0
     folder = project.path(made)
     card = (folder / "README.md").read_text(encoding="utf-8")
     assert "prefers what was chosen" in card

@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Generic, Protocol, TypeVar, runtime_checkable
 
-from torch import Tensor, nn, tensor
+from torch import Tensor, nn
 
 from undercroft.errors import StageFailed
 from undercroft.settings import LoopSettings
@@ -21,8 +21,8 @@ from undercroft.train.drawing import Draw, Drawer
 from undercroft.train.guard import Cause, Guard
 from undercroft.train.objectives.objective import Objective
 from undercroft.train.optimizer import MasterAdamW
-from undercroft.train.parallel.sharding import is_spread
 from undercroft.train.parallel.team import Alone, Team
+from undercroft.train.passes import Passes
 from undercroft.train.samples.data import Sampler
 from undercroft.train.schedule import Schedule
 from undercroft.train.state import rng
@@ -30,7 +30,6 @@ from undercroft.train.state.checkpoint import Checkpoint, Event, Store
 from undercroft.train.state.saving import Writer
 
 MAX_SKIPPED_IN_A_ROW = 5
-RIGHT = ("token_accuracy", "pair_accuracy")  # an objective counts one of them, of its targets
 _OBJECTIVE, _BUFFER = "objective.", "buffer."
 
 S = TypeVar("S", bound=Sized)
@@ -50,8 +49,8 @@ class Stateful(Protocol):
 class Point:
     """What one step measured, before the update.
 
-    ``loss`` is the mean over the step's targets, and ``token_accuracy`` the share of them that was
-    right: of tokens, or of pairs where those are the targets.
+    ``loss`` is the mean over the step's targets, and ``metrics`` are means of what the objective
+    measures besides, such as ``token_accuracy``.
     """
 
     step: int
@@ -59,7 +58,12 @@ class Point:
     grad_norm: float
     lr: float
     tokens_per_s: float
-    token_accuracy: float
+    metrics: dict[str, float] = field(default_factory=dict[str, float])
+
+    def flat(self) -> dict[str, float]:
+        """All of it in one mapping, as it is written down."""
+        own = {name: getattr(self, name) for name in ("step", "loss", "grad_norm", "lr")}
+        return {**own, "tokens_per_s": self.tokens_per_s, **self.metrics}
 
 
 @dataclass
@@ -115,9 +119,9 @@ class Run(Generic[S]):
         kept = model.state_dict()
         self._buffers = {name: each for name, each in model.named_buffers() if name in kept}
         self._optimizer = MasterAdamW(model, params.weight_decay, self._team)
-        self._is_spread = any(is_spread(weight) for weight in model.parameters())
         self._sampler = Sampler(len(samples), params.seed)
         self._drawer = Drawer(objective, samples, self._sampler, self._team)
+        self._passes = Passes(model, objective, self._drawer, self._team)
         self._guard = Guard(params.spike_threshold, params.guard_window)
         self.schedule = Schedule(
             params.learning_rate, params.warmup_fraction, params.minutes * 60, params.max_steps
@@ -229,7 +233,8 @@ class Run(Generic[S]):
         draw = self._drawer.draw(self._params.batch_size)
         self._note(draw)
         rate = self.schedule.rate()
-        loss, right = self._backward(draw)
+        measured = self._passes.run(draw)
+        loss = measured.loss
         norm = self._optimizer.gather(self._params.max_grad_norm)
         cause = self._guard.judge(loss, norm)
         self._writer.wait_for_copy()
@@ -241,28 +246,7 @@ class Run(Generic[S]):
         self._count(draw, loss)
         seconds = max(time.monotonic() - started, 1e-9)
         step = self.schedule.step + 1
-        return Point(step, loss, norm, rate, draw.tokens / seconds, right / draw.count)
-
-    def _backward(self, draw: Draw) -> tuple[float, float]:
-        """Gradients of this rank's share; mean loss and sum of right targets of all of them."""
-        loss, right = 0.0, 0.0
-        for batch in draw.mine:
-            terms = self._objective.terms(self.model, batch)
-            (terms.loss_sum / draw.count).backward()
-            loss += float(terms.loss_sum.detach())
-            right += sum(terms.metrics.get(name, (0.0, 0))[0] for name in RIGHT)
-        if self._is_spread:
-            self._keep_up(draw.most - len(draw.mine))
-        sums = tensor([loss, right], dtype=float)
-        self._team.add([sums])
-        loss, right = sums.tolist()
-        return loss / draw.count, right
-
-    def _keep_up(self, passes: int) -> None:
-        """Take part in passes of other ranks, without a share in the gradient."""
-        for _ in range(passes):
-            terms = self._objective.terms(self.model, self._drawer.any_batch())
-            (terms.loss_sum * 0).backward()
+        return Point(step, loss, norm, rate, draw.tokens / seconds, dict(measured.metrics))
 
     def _note(self, draw: Draw) -> None:
         """Where the sampler stands, and what was left out of the samples."""

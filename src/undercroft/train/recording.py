@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,7 +26,7 @@ def watched(run: StageRun, training: Run[Any], params: LoopSettings) -> Tally:
     tracker.params(params.model_dump(mode="json"))
 
     def report(point: Point, schedule: Schedule) -> None:
-        measured: Mapping[str, Any] = asdict(point)
+        measured = point.flat()
         run.event("metric", **{key: _rounded(value) for key, value in measured.items()})
         tracker.metrics(point.step, {k: float(v) for k, v in measured.items() if k != "step"})
         run.progress(
