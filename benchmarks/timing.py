@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from undercroft.settings import LoopSettings
-    from undercroft.train.loop import Tally
+    from undercroft.train.points import Tally
     from undercroft.train.objectives.objective import Objective
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence, Sized
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Generic, Protocol, TypeVar, runtime_checkable
 
@@ -23,6 +23,7 @@ from undercroft.train.objectives.objective import Objective
 from undercroft.train.optimizer import MasterAdamW
 from undercroft.train.parallel.team import Alone, Team
 from undercroft.train.passes import Passes
+from undercroft.train.points import Clock, Point, Tally
 from undercroft.train.samples.data import Sampler
 from undercroft.train.schedule import Schedule
 from undercroft.train.state import rng
@@ -34,7 +35,7 @@ _OBJECTIVE, _BUFFER = "objective.", "buffer."
 
 S = TypeVar("S", bound=Sized)
 
-Report = Callable[["Point", Schedule], None]
+Report = Callable[[Point, Schedule], None]
 
 
 @runtime_checkable
@@ -43,47 +44,6 @@ class Stateful(Protocol):
 
     def state(self) -> Mapping[str, Tensor]: ...
     def load(self, state: Mapping[str, Tensor], /) -> None: ...
-
-
-@dataclass(frozen=True, slots=True)
-class Point:
-    """What one step measured, before the update.
-
-    ``loss`` is the mean over the step's targets, and ``metrics`` are means of what the objective
-    measures besides, such as ``token_accuracy``.
-    """
-
-    step: int
-    loss: float
-    grad_norm: float
-    lr: float
-    tokens_per_s: float
-    metrics: dict[str, float] = field(default_factory=dict[str, float])
-
-    def flat(self) -> dict[str, float]:
-        """All of it in one mapping, as it is written down."""
-        own = {name: getattr(self, name) for name in ("step", "loss", "grad_norm", "lr")}
-        return {**own, "tokens_per_s": self.tokens_per_s, **self.metrics}
-
-
-@dataclass
-class Tally:
-    """Sums over the run so far, and what was read when; in the checkpoint.
-
-    ``positions`` are the sampler's after each step, ``dropped`` the steps that taught nothing: the
-    guard left them out, or went back to before them. ``partly`` names, for samples that were not
-    read whole, the ids of what was.
-    """
-
-    tokens: int = 0
-    targets: int = 0
-    examples: int = 0
-    skipped: int = 0
-    left_out: int = 0
-    losses: list[float] = field(default_factory=list[float])
-    positions: list[int] = field(default_factory=list[int])
-    dropped: list[int] = field(default_factory=list[int])
-    partly: dict[str, list[str]] = field(default_factory=dict[str, list[str]])
 
 
 class Run(Generic[S]):
@@ -127,6 +87,7 @@ class Run(Generic[S]):
             params.learning_rate, params.warmup_fraction, params.minutes * 60, params.max_steps
         )
         self.tally = Tally()
+        self._clock = Clock()
         self._store = Store(folder, config_digest, params.checkpoints_kept, self._event)
         self._writer = Writer(self._store.write)
         self._resume()
@@ -159,6 +120,10 @@ class Run(Generic[S]):
 
     def save(self) -> None:
         """Begin to write a checkpoint of this very state."""
+        with self._clock.part("checkpoint"):
+            self._save()
+
+    def _save(self) -> None:
         state = {
             "sampler": self._sampler.position,
             "schedule": asdict(self.schedule),
@@ -230,23 +195,35 @@ class Run(Generic[S]):
     def _step(self) -> Point | None:
         """One optimizer step; None when the guard dropped it."""
         started = time.monotonic()
-        draw = self._drawer.draw(self._params.batch_size)
-        self._note(draw)
+        with self._clock.part("draw"):
+            draw = self._drawer.draw(self._params.batch_size)
+            self._note(draw)
         rate = self.schedule.rate()
-        measured = self._passes.run(draw)
+        with self._clock.part("passes"):
+            measured = self._passes.run(draw)
         loss = measured.loss
-        norm = self._optimizer.gather(self._params.max_grad_norm)
+        with self._clock.part("update"):
+            norm = self._optimizer.gather(self._params.max_grad_norm)
         cause = self._guard.judge(loss, norm)
-        self._writer.wait_for_copy()
+        with self._clock.part("checkpoint"):
+            self._writer.wait_for_copy()
         if cause is not None:
             self._drop(cause, draw, loss, norm)
             return None
-        self._optimizer.step(rate)
-        self._team.copy_first(list(self._buffers.values()))
+        with self._clock.part("update"):
+            self._optimizer.step(rate)
+            self._team.copy_first(list(self._buffers.values()))
         self._count(draw, loss)
-        seconds = max(time.monotonic() - started, 1e-9)
+        speed = draw.tokens / max(time.monotonic() - started, 1e-9)
+        return self._point(loss, norm, rate, speed, measured.metrics)
+
+    def _point(
+        self, loss: float, norm: float, rate: float, speed: float, metrics: Mapping[str, float]
+    ) -> Point:
+        tally = self.tally
+        counts = (tally.tokens, tally.targets, tally.examples)
         step = self.schedule.step + 1
-        return Point(step, loss, norm, rate, draw.tokens / seconds, dict(measured.metrics))
+        return Point(step, loss, norm, rate, speed, *counts, self._clock.take(), dict(metrics))
 
     def _note(self, draw: Draw) -> None:
         """Where the sampler stands, and what was left out of the samples."""
@@ -282,6 +259,7 @@ class Run(Generic[S]):
             return
         if action != "skip":
             self.schedule.scale /= 2
+            self.tally.halvings += 1
             self._event("halved_rate", {**detail, "scale": self.schedule.scale})
 
     def _roll_back(self, detail: Mapping[str, Any]) -> bool:
@@ -299,6 +277,7 @@ class Run(Generic[S]):
             return False
         self._take_up(found)
         self._guard.rolled_back(found.step)
+        self.tally.rollbacks += 1
         self.tally.dropped = sorted({*self.tally.dropped, *range(found.step + 1, step + 1)})
         span = (found.state["sampler"], self._sampler.position)
         self._event("rolled_back", {**detail, "to_step": found.step, "skipped_positions": span})

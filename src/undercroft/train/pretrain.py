@@ -23,7 +23,7 @@ from undercroft.train.samples import corpus, tokenizing
 from undercroft.train.samples.packing import Packed, pack
 
 if TYPE_CHECKING:
-    from undercroft.train.loop import Tally
+    from undercroft.train.points import Tally
 
 _CGROUP = Path("/sys/fs/cgroup")
 

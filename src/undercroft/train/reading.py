@@ -25,7 +25,7 @@ from undercroft.train.samples.data import Sampler
 if TYPE_CHECKING:
     import pyarrow as pa
 
-    from undercroft.train.loop import Tally
+    from undercroft.train.points import Tally
 
 FILE_NAME = "documents.parquet"
 

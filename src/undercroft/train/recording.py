@@ -13,7 +13,8 @@ from undercroft.train.reading import Read, write_reading
 from undercroft.train.tracking import Tracker
 
 if TYPE_CHECKING:
-    from undercroft.train.loop import Point, Run, Tally
+    from undercroft.train.loop import Run
+    from undercroft.train.points import Point, Tally
     from undercroft.train.schedule import Schedule
 
 
