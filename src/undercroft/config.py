@@ -56,7 +56,7 @@ def load(folder: Path, overrides: Mapping[str, Any] | None = None) -> Loaded:
     ``overrides`` maps ``section.key`` to a value from the command line. Raises `BadConfig` for
     a file that is not TOML, an unknown key (the nearest is named) or a value that does not fit.
     """
-    values: dict[str, dict[str, Any]] = {}
+    values: dict[str, Any] = {}
     origin: dict[str, str] = {}
     path = folder / FILE_NAME
     for layer, label in (
@@ -65,10 +65,10 @@ def load(folder: Path, overrides: Mapping[str, Any] | None = None) -> Loaded:
         (_from_environment(os.environ), "environment"),
         (dict(overrides or {}), "command line"),
     ):
-        for key, value in layer.items():
+        for key, value in _flat(layer):
             section, _, name = key.partition(".")
             _check_known(section, name, label)
-            values.setdefault(section, {})[name] = value
+            _put(values, key, value)
             origin[key] = label
     try:
         return Loaded(Settings.model_validate(values), origin)
@@ -77,13 +77,16 @@ def load(folder: Path, overrides: Mapping[str, Any] | None = None) -> Loaded:
 
 
 def changed(section: str, settings: S, options: Mapping[str, Any]) -> S:
-    """``settings`` of ``section`` with the ``options`` that are not None.
+    """``settings`` of ``section`` with the ``options`` that are not None, by key or table.key.
 
     Raises `BadConfig` for a value that does not fit.
     """
-    given = {key: value for key, value in options.items() if value is not None}
+    values = settings.model_dump()
+    for key, value in options.items():
+        if value is not None:
+            _put(values, key, value)
     try:
-        return type(settings).model_validate({**settings.model_dump(), **given})
+        return type(settings).model_validate(values)
     except ValidationError as error:
         first = error.errors()[0]
         key = ".".join(str(part) for part in first["loc"])
@@ -126,8 +129,29 @@ def _from_environment(environ: Mapping[str, str]) -> dict[str, Any]:
     for name, text in environ.items():
         section, separator, key = name.removeprefix(ENV_PREFIX).partition("__")
         if name.startswith(ENV_PREFIX) and separator:
-            flat[f"{section.lower()}.{key.lower()}"] = _parse_scalar(text)
+            key = key.lower().replace("__", ".")
+            flat[f"{section.lower()}.{key}"] = _parse_scalar(text)
     return flat
+
+
+def _flat(layer: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    """``layer`` with a key for each value of the tables that are sections in a section."""
+    for key, value in layer.items():
+        section, _, name = key.partition(".")
+        info = Settings.model_fields.get(section)
+        field = info.annotation.model_fields.get(name) if info and info.annotation else None
+        if isinstance(value, dict) and _is_section(field):
+            yield from ((f"{key}.{inner}", each) for inner, each in value.items())
+        else:
+            yield key, value
+
+
+def _put(values: dict[str, Any], key: str, value: Any) -> None:
+    """Set ``key``, of names with dots between, in nested tables."""
+    *tables, name = key.split(".")
+    for table in tables:
+        values = values.setdefault(table, {})
+    values[name] = value
 
 
 def _parse_scalar(text: str) -> Any:
@@ -159,7 +183,9 @@ def _check_known(section: str, key: str, label: str) -> None:
 
 def _bad_value(error: ValidationError, origin: Mapping[str, str]) -> BadConfig:
     first = error.errors()[0]
-    key = ".".join(str(part) for part in first["loc"][:2])
+    parts = [str(part) for part in first["loc"]]
+    tried = (".".join(parts[:length]) for length in range(len(parts), 1, -1))
+    key = next((each for each in tried if each in origin), ".".join(parts[:2]))
     return BadConfig(
         f"{origin.get(key, 'default')}: {key} = {first['input']!r} cannot be used.",
         f"{first['msg']}.",
@@ -168,20 +194,34 @@ def _bad_value(error: ValidationError, origin: Mapping[str, str]) -> BadConfig:
 
 
 def fields_of(section: str) -> dict[str, Any]:
-    """The pydantic fields of one section, by key."""
-    model = Settings.model_fields[section].annotation
-    assert isinstance(model, type)
-    assert issubclass(model, Section)
-    return dict(model.model_fields)
+    """The pydantic fields of one section, by key; those of a section in it by ``name.key``."""
+    return dict(_leaves(_model_of(Settings.model_fields[section])))
+
+
+def _leaves(model: type[Section]) -> Iterator[tuple[str, Any]]:
+    for key, item in model.model_fields.items():
+        if _is_section(item):
+            yield from ((f"{key}.{inner}", each) for inner, each in _leaves(_model_of(item)))
+        else:
+            yield key, item
+
+
+def _is_section(item: Any) -> bool:
+    kind = getattr(item, "annotation", None)
+    return isinstance(kind, type) and issubclass(kind, Section)
+
+
+def _model_of(item: Any) -> type[Section]:
+    assert _is_section(item)
+    model: type[Section] = item.annotation
+    return model
 
 
 def describe() -> Iterator[tuple[str, str, str, Any, str]]:
     """``(section, section help, key, default, help)`` of every setting, in file order."""
     for section, info in Settings.model_fields.items():
-        model = info.annotation
-        assert isinstance(model, type)
-        assert issubclass(model, Section)
-        for key, item in model.model_fields.items():
+        model = _model_of(info)
+        for key, item in _leaves(model):
             default = item.get_default(call_default_factory=True)
             yield (
                 section,

@@ -25,6 +25,7 @@ from undercroft.settings.models import (
     TrainSettings,
     TuneSettings,
 )
+from undercroft.settings.parallel import ParallelSettings
 from undercroft.settings.retrieval import (
     AnnotateSettings,
     IndexSettings,
@@ -59,6 +60,7 @@ __all__ = [
     "MeterSettings",
     "MixtureSettings",
     "ModelSettings",
+    "ParallelSettings",
     "PretrainSettings",
     "ProjectSettings",
     "Purpose",

@@ -6,6 +6,7 @@ from typing import Literal
 
 from pydantic import Field
 
+from undercroft.settings.parallel import ParallelSettings
 from undercroft.settings.section import Section
 
 
@@ -64,6 +65,9 @@ class LoopSettings(Section):
         "bf16", description="number format of weights and activations"
     )
     seed: int = Field(20, description="seed of order and initialisation")
+    parallel: ParallelSettings = Field(
+        ParallelSettings(), description="how the run is laid out over processes"
+    )
     mlflow: str = Field(
         "", description="MLflow tracking URI; empty: SQLite under .undercroft/; off: nowhere"
     )
