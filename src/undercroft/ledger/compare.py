@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final
 
 from undercroft.errors import BadInput, NotFound
@@ -12,14 +13,14 @@ from undercroft.records import Run
 if TYPE_CHECKING:
     from undercroft.ledger import Ledger
 
-#: What a step measures, and whether less of it is better; None where neither is.
-METRICS: Final[Mapping[str, bool | None]] = {
-    "loss": True,
-    "token_accuracy": False,
-    "grad_norm": None,
-    "lr": None,
-    "tokens_per_s": False,
-}
+METRICS: Final = ("loss", "heldout_loss", "token_accuracy", "grad_norm", "lr", "tokens_per_s")
+"""What is shown first, in this order; all else that was measured follows by name."""
+
+_NO_METRIC: Final = ("step", "tokens", "examples")
+_MORE_IS_BETTER: Final = ("accuracy", "tokens_per_s", "mfu", "margin")
+_LESS_IS_BETTER: Final = ("loss", "_s", "memory_mb", "device_mb", "energy_j", "perplexity")
+Happened = tuple[datetime, str, Mapping[str, Any]]
+"""An event of a run: when, kind, detail."""
 
 _ALIKE: Final = 0.0005  # a change that would be said as 0.0 or 0.1 %
 _WHOLE: Final = 1000.0  # from here on fractions say nothing
@@ -65,9 +66,19 @@ def side(ledger: Ledger, name: str) -> Side:
         except NotFound as error:
             raise NotFound(error.what, error.why, do="List them with: undercroft runs") from None
     events = ledger.events(run.id)
-    points = [(at, detail) for at, kind, detail in events if kind == "metric"]
+    happened: dict[str, int] = {}
+    for _, kind, _ in events:
+        if kind != "metric":
+            happened[kind] = happened.get(kind, 0) + 1
+    meta = ledger.artifact(run.outputs[0]).meta if run.outputs else {}
+    return Side(name, run, meta, curves_of(events), happened)
+
+
+def curves_of(events: Sequence[Happened]) -> dict[str, Curve]:
+    """Every metric that the steps of a run measured, the best known first."""
+    points = points_of(events)
     curves: dict[str, Curve] = {}
-    for metric in METRICS:
+    for metric in ordered({name for _, point in points for name in point}):
         found = [(at, point) for at, point in points if point.get(metric) is not None]
         if found:
             first = found[0][0]
@@ -76,12 +87,38 @@ def side(ledger: Ledger, name: str) -> Side:
                 [(at - first).total_seconds() / 60 for at, _ in found],
                 [float(point[metric]) for _, point in found],
             )
-    happened: dict[str, int] = {}
-    for _, kind, _ in events:
-        if kind != "metric":
-            happened[kind] = happened.get(kind, 0) + 1
-    meta = ledger.artifact(run.outputs[0]).meta if run.outputs else {}
-    return Side(name, run, meta, curves, happened)
+    return curves
+
+
+def points_of(events: Sequence[Happened]) -> list[tuple[datetime, Mapping[str, Any]]]:
+    """What each step measured, by rising steps.
+
+    An attempt that was killed may have taken steps that the next one took again, from a checkpoint
+    before them; of those the last counts.
+    """
+    found: list[tuple[datetime, Mapping[str, Any]]] = []
+    for at, kind, detail in events:
+        step = detail.get("step")
+        if not isinstance(step, int) or kind not in {"metric", "resumed"}:
+            continue
+        while found and found[-1][1]["step"] >= step + (kind == "resumed"):
+            found.pop()
+        if kind == "metric":
+            found.append((at, detail))
+    return found
+
+
+def ordered(names: Collection[str]) -> list[str]:
+    """The metrics among ``names``, in the order in which to show them."""
+    known = [name for name in METRICS if name in names]
+    return known + sorted(set(names) - {*METRICS, *_NO_METRIC})
+
+
+def less_is_better(metric: str) -> bool | None:
+    """Whether less of it is better; None where neither is, or nobody knows."""
+    if any(word in metric for word in _MORE_IS_BETTER):
+        return False
+    return True if metric.endswith(_LESS_IS_BETTER) else None
 
 
 def rows(sides: Sequence[Side]) -> list[tuple[str, list[str]]]:
@@ -106,9 +143,8 @@ def rows(sides: Sequence[Side]) -> list[tuple[str, list[str]]]:
     ]
     found += _inputs(sides)
     found += [(name, values) for name, values in settings(sides) if len(set(values)) > 1]
-    for metric, less_is_better in METRICS.items():
-        if any(metric in each.curves for each in sides):
-            found.append((f"{metric} at the end", _ends(sides, metric, less_is_better)))
+    for metric in ordered({name for each in sides for name in each.curves}):
+        found.append((f"{metric} at the end", _ends(sides, metric, less_is_better(metric))))
     for name in sorted({kind for each in sides for kind in each.happened}):
         found.append((name.replace("_", " "), [f"{each.happened.get(name, 0)}" for each in sides]))
     found += _facts(sides)
@@ -158,7 +194,7 @@ def _inputs(sides: Sequence[Side]) -> list[tuple[str, list[str]]]:
     ]
 
 
-def _ends(sides: Sequence[Side], metric: str, less_is_better: bool | None) -> list[str]:
+def _ends(sides: Sequence[Side], metric: str, is_less_better: bool | None) -> list[str]:
     """The last tenth's mean of each, and how far it is from the first one's."""
     first = sides[0].curves.get(metric)
     said: list[str] = []
@@ -170,8 +206,8 @@ def _ends(sides: Sequence[Side], metric: str, less_is_better: bool | None) -> li
         text = _number(curve.end)
         if first is not None and each is not sides[0] and first.end:
             change = curve.end / first.end - 1
-            is_better = less_is_better is not None and (change < 0) == less_is_better
-            word = "" if less_is_better is None else (" better" if is_better else " worse")
+            is_better = is_less_better is not None and (change < 0) == is_less_better
+            word = "" if is_less_better is None else (" better" if is_better else " worse")
             text += f" ({change:+.1%}{word})" if abs(change) >= _ALIKE else ""
         said.append(text)
     return said

@@ -198,10 +198,20 @@ class Ledger:
         return Progress(**row._mapping) if row else None
 
     def log_event(self, run_id: str, kind: str, detail: Mapping[str, Any]) -> None:
-        """Keep something that happened in a run, such as a point of its loss curve."""
-        values = {"run_id": run_id, "at": now(), "kind": kind, "detail": plain_json(detail)}
-        with writing(self.engine) as connection:
-            connection.execute(insert(events).values(**values))
+        """Keep something that happened in a run."""
+        self.log_events(run_id, [(now(), kind, detail)])
+
+    def log_events(
+        self, run_id: str, happened: Sequence[tuple[datetime, str, Mapping[str, Any]]]
+    ) -> None:
+        """Keep what happened in a run, all or nothing: when, kind, detail; the oldest first."""
+        rows = [
+            {"run_id": run_id, "at": at, "kind": kind, "detail": plain_json(detail)}
+            for at, kind, detail in happened
+        ]
+        if rows:
+            with writing(self.engine) as connection:
+                connection.execute(insert(events), rows)
 
     def events(
         self, run_id: str, kind: str | None = None

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from html import escape
 from typing import Final
 
-from undercroft.ledger.compare import METRICS, Curve, Side, rows, settings
+from undercroft.ledger.compare import Curve, Side, ordered, rows, settings
 
 _COLOURS: Final = ("#0b6e69", "#b3402a", "#3d5a98", "#8a6d1b", "#7a3e8e", "#4d7c2f")
 _WIDTH, _HEIGHT = 640, 260
@@ -46,8 +46,7 @@ def as_html(sides: Sequence[Side]) -> str:
     drawn = "".join(
         f"<figure><figcaption>{escape(metric)}</figcaption>"
         f"{picture([each.curves.get(metric) for each in sides], metric)}</figure>"
-        for metric in METRICS
-        if any(metric in each.curves for each in sides)
+        for metric in ordered({name for each in sides for name in each.curves})
     )
     return (
         f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{escape(title)}</title>'

@@ -92,8 +92,12 @@ class Run(Generic[S]):
         self._writer = Writer(self._store.write)
         self._resume()
 
-    def train(self, report: Report) -> Tally:
-        """Go to the end of the schedule; raises `StageFailed` for a run that has diverged."""
+    def train(self, report: Report, before_save: Callable[[], None] = lambda: None) -> Tally:
+        """Go to the end of the schedule; raises `StageFailed` for a run that has diverged.
+
+        ``before_save`` is called before a checkpoint is begun, so that nothing is gone on from of
+        which something was told that would be lost with this process.
+        """
         self.model.train()
         saved = time.monotonic()
         try:
@@ -109,6 +113,8 @@ class Run(Generic[S]):
                     report(point, self.schedule)
                 if is_time or self._is_anchor:
                     started = time.monotonic()
+                    if self._is_first:
+                        before_save()
                     self.save()
                     saved = time.monotonic()
                     self.schedule.elapsed_s += saved - started  # the budget is wall-clock time

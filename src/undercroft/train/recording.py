@@ -3,34 +3,51 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from undercroft.settings import LoopSettings
 from undercroft.stage import StageRun
 from undercroft.train.reading import Read, write_reading
-from undercroft.train.tracking import Tracker
+from undercroft.train.tracking import Tracker, Untracked
 
 if TYPE_CHECKING:
     from undercroft.train.loop import Run
     from undercroft.train.points import Point, Tally
     from undercroft.train.schedule import Schedule
 
+_KEEP_S: Final = 0.5
 
-def watched(run: StageRun, training: Run[Any], params: LoopSettings) -> Tally:
-    """Train, telling progress, the run's events and MLflow of every step."""
-    stage = type(params).__name__.removesuffix("Settings").lower()
-    uri = params.mlflow or f"sqlite:///{run.project.state / 'mlflow.db'}"
-    log = run.project.state / "logs" / "mlflow.log"
-    tracker = Tracker.to(uri, run.project.name, f"{stage}-{run.id}", log)
-    tracker.params(params.model_dump(mode="json"))
 
-    def report(point: Point, schedule: Schedule) -> None:
-        measured = point.flat()
-        run.event("metric", **{key: _rounded(value) for key, value in measured.items()})
-        tracker.metrics(point.step, {k: float(v) for k, v in measured.items() if k != "step"})
-        run.progress(
+class Recorder:
+    """Tells of each step: the run's events, its progress, and MLflow.
+
+    A commit costs as much as a fast step takes, so points are kept for up to `_KEEP_S`, and are
+    committed before a checkpoint is begun: what a killed run has not committed, it does again.
+    """
+
+    def __init__(self, run: StageRun, training: Run[Any], tracker: Tracker | Untracked) -> None:
+        from undercroft.train.gauges import Gauges, peak_flops, work_of
+
+        self._run = run
+        self._tracker = tracker
+        self._waiting: list[tuple[datetime, str, dict[str, Any]]] = []
+        self._committed = 0.0
+        peak = peak_flops(run.project.state, training.model)
+        settings = run.project.settings.meter
+        self._gauges = Gauges(work_of(training.model), peak, settings, training.tally)
+
+    def __call__(self, point: Point, schedule: Schedule) -> None:
+        measured = {**point.flat(), **self._gauges.read(point)}
+        values = {name: _rounded(value) for name, value in measured.items()}
+        self._waiting.append((datetime.now(UTC), "metric", values))
+        self._tracker.metrics(point.step, {k: float(v) for k, v in values.items() if k != "step"})
+        if time.monotonic() - self._committed >= _KEEP_S:
+            self.commit()
+        self._run.progress(
             point.step,
             schedule.num_steps,
             "steps",
@@ -38,11 +55,28 @@ def watched(run: StageRun, training: Run[Any], params: LoopSettings) -> Tally:
             f"{schedule.seconds_left:.0f} s left",
         )
 
+    def commit(self) -> None:
+        """Have in the ledger all that was told so far."""
+        waiting, self._waiting = self._waiting, []
+        self._run.project.ledger.log_events(self._run.id, waiting)
+        self._committed = time.monotonic()
+
+
+def watched(run: StageRun, training: Run[Any], params: LoopSettings) -> Tally:
+    """Train, and tell of every step."""
+    stage = type(params).__name__.removesuffix("Settings").lower()
+    uri = params.mlflow or f"sqlite:///{run.project.state / 'mlflow.db'}"
+    log = run.project.state / "logs" / "mlflow.log"
+    tracker = Tracker.to(uri, run.project.name, f"{stage}-{run.id}", log)
+    tracker.params(params.model_dump(mode="json"))
+    recorder = Recorder(run, training, tracker)
     try:
-        tally = training.train(report)
+        tally = training.train(recorder, before_save=recorder.commit)
     except BaseException:
         tracker.close(wait_s=0)
         raise
+    finally:
+        recorder.commit()
     if not tracker.close():
         run.event("tracking_failed", log=str(log))
     return tally

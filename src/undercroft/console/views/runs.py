@@ -8,18 +8,24 @@ from datetime import UTC, datetime
 from typing import Any
 
 from undercroft.console.views.lists import PAGE_SIZE, Paged, one_more
+from undercroft.ledger import compare
 from undercroft.project import Project
 from undercroft.records import Artifact, Decision, Progress, Run
 
 _WONDER_S = 120.0
 STATUSES = ("running", "finished", "failed", "cancelled")
-SERIES = (
-    ("loss", "Loss", ""),
-    ("grad_norm", "Gradient norm", ""),
-    ("lr", "Learning rate", ""),
-    ("tokens_per_s", "Speed", "tokens/s"),
-    ("token_accuracy", "Token accuracy", ""),
-)
+TITLES = {
+    "loss": ("Loss", ""),
+    "heldout_loss": ("Held-out loss", ""),
+    "token_accuracy": ("Token accuracy", ""),
+    "grad_norm": ("Gradient norm", ""),
+    "lr": ("Learning rate", ""),
+    "tokens_per_s": ("Speed", "tokens/s"),
+    "mfu": ("Of measured matmul peak", ""),
+    "energy_j": ("Energy of a step", "J"),
+    "memory_mb": ("Memory", "MB"),
+    "device_mb": ("Device memory", "MB"),
+}
 
 
 @dataclass(frozen=True)
@@ -105,24 +111,26 @@ def one(project: Project, run_id: str) -> RunPage:
         row=with_progress(project, run),
         inputs=[ledger.artifact(ref) for ref in run.inputs],
         outputs=outputs,
-        curves=curves([detail for _, kind, detail in events if kind == "metric"]),
+        curves=curves(events),
         decisions=decisions,
         events=[event for event in events if event[1] != "metric"][-50:],
     )
 
 
-def curves(points: Sequence[Mapping[str, Any]]) -> list[Curve]:
-    """The known series of a run's metric events; those without a value are left out."""
-    found = []
-    for key, title, unit in SERIES:
-        series = [
-            (float(point["step"]), float(point[key]))
-            for point in points
-            if point.get(key) is not None and point.get("step") is not None
-        ]
-        if series:
-            found.append(Curve(title, unit, series))
-    return found
+def curves(events: Sequence[compare.Happened]) -> list[Curve]:
+    """Every series of a run's metric events."""
+    return [
+        Curve(*titled(metric), list(zip(map(float, found.steps), found.values, strict=True)))
+        for metric, found in compare.curves_of(events).items()
+    ]
+
+
+def titled(metric: str) -> tuple[str, str]:
+    """What to call a metric, and its unit."""
+    if metric in TITLES:
+        return TITLES[metric]
+    words, unit = (metric[:-2], "s") if metric.endswith("_s") else (metric, "")
+    return words.replace("_", " ").capitalize(), unit
 
 
 def with_progress(project: Project, run: Run) -> RunRow:
