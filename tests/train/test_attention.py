@@ -49,7 +49,7 @@ def drawn(size: int) -> list[torch.Tensor]:
     ]
 
 
-@pytest.mark.parametrize("plain_keys", [1024, 6])  # the second takes the fused kernel too
+@pytest.mark.parametrize("plain_keys", [1024, 6])  # with the second, some are made twice
 @pytest.mark.parametrize("nodes", [TREE, side_by_side([3, 3, 3, 7, 1, 1]), side_by_side([9])])
 def test_it_is_attention_with_a_mask_and_so_is_its_gradient(
     nodes: list[tuple[int, int, int]], plain_keys: int, monkeypatch: pytest.MonkeyPatch

@@ -15,7 +15,7 @@ from typing import Any, Final
 
 import torch
 from torch import Tensor
-from torch.nn import functional
+from torch.autograd.function import once_differentiable
 
 from undercroft.errors import BadInput
 from undercroft.train.models.limits import PLAIN_KEYS
@@ -94,7 +94,7 @@ class Layout:
     def mask(self, block: _Block, groups: int, dtype: torch.dtype) -> Tensor:
         """What is added to the scores of a block: 0 where a query may look, the least elsewhere.
 
-        Rows are the block's queries, ``groups`` times (one for each head that shares keys).
+        Rows are the block's queries, each ``groups`` times (once for each head that shares keys).
         """
         seen = sum(end - start for start, end in block.before)
         first, last = block.queries
@@ -104,7 +104,7 @@ class Layout:
             is_hidden_qk = is_hidden_qk.triu_(seen + first + 1)
             mask_qk = torch.zeros(is_hidden_qk.shape, dtype=dtype)
             mask_qk.masked_fill_(is_hidden_qk, torch.finfo(dtype).min)
-            self._masks[key] = mask_qk.repeat(groups, 1)
+            self._masks[key] = mask_qk.repeat_interleave(groups, 0)
         return self._masks[key]
 
 
@@ -117,72 +117,116 @@ def side_by_side(lengths: Sequence[int]) -> list[tuple[int, int, int]]:
 def attend(q_htd: Tensor, k_gtd: Tensor, v_gtd: Tensor, scale: float, layout: Layout) -> Tensor:
     """What each token takes over from what it sees (T, H, D).
 
-    H heads of queries share the G heads of keys and values, H / G each.
+    H heads of queries share the G heads of keys and values, H / G each. Nothing is copied where
+    queries lie in memory as `grouped` puts them, and keys and values head by head.
     """
-    qkv = (q_htd, k_gtd, v_gtd)
-    parts = [_attend_block(qkv, scale, layout, block) for block in layout.blocks]
-    return _in_order(parts, layout)
+    out_htd: Tensor = _Attend.apply(q_htd, k_gtd, v_gtd, (scale, layout))
+    return out_htd.transpose(0, 1)
 
 
-def _in_order(parts: Sequence[Tensor], layout: Layout) -> Tensor:
-    """The outputs (copies, queries, H, D) of all blocks in the order of the tokens."""
-    found: list[Tensor] = []
-    of_run: list[Tensor] = []
-    for block, part in zip(layout.blocks, parts, strict=True):
-        of_run.append(part)
-        if block.queries[1] == block.length:
-            whole = of_run[0] if len(of_run) == 1 else torch.cat(of_run, 1)
-            found.append(whole.flatten(0, 1))
-            of_run = []
-    return found[0] if len(found) == 1 else torch.cat(found)
+def grouped(x_htd: Tensor, shared: int) -> Tensor:
+    """The heads that share keys side by side, token by token (G, T * H / G, D), in one piece."""
+    return x_htd.unflatten(0, (shared, -1)).transpose(1, 2).flatten(1, 2).contiguous()
 
 
-def _attend_block(
-    qkv: tuple[Tensor, Tensor, Tensor], scale: float, layout: Layout, block: _Block
-) -> Tensor:
-    """The outputs of one block (copies, queries, H, D)."""
-    q_htd, k_gtd, v_gtd = qkv
-    heads, _, width = q_htd.shape
-    shared = k_gtd.shape[0]
-    groups = heads // shared
-    first, last = block.queries
-    count = last - first
-    q_hcqd = _of_nodes(q_htd, block, first, last)
-    q_sqd = q_hcqd.unflatten(0, (shared, groups)).transpose(1, 2)
-    q_sqd = q_sqd.reshape(shared * block.copies, groups * count, width)
-    k_skd, v_skd = (_seen(each_gtd, block) for each_gtd in (k_gtd, v_gtd))
-    if k_skd.shape[1] <= PLAIN_KEYS:
-        mask_qk = layout.mask(block, groups, q_htd.dtype)
-        scores_sqk = torch.baddbmm(mask_qk, q_sqd, k_skd.transpose(1, 2), alpha=scale)
-        out_sqd = torch.bmm(scores_sqk.softmax(-1), v_skd)
-    else:
-        mask_qk = layout.mask(block, 1, q_htd.dtype)
-        out_sqd = functional.scaled_dot_product_attention(
-            q_sqd.unflatten(1, (groups, count)),
-            k_skd[:, None].expand(-1, groups, -1, -1),
-            v_skd[:, None].expand(-1, groups, -1, -1),
-            attn_mask=mask_qk,
-            scale=scale,
-        ).flatten(1, 2)
-    out_gchqd = out_sqd.view(shared, block.copies, groups, count, width)
-    return out_gchqd.permute(1, 3, 0, 2, 4).reshape(block.copies, count, heads, width)
+def ungrouped(x_gnd: Tensor, heads: int) -> Tensor:
+    """What `grouped` was given (H, T, D), in the same memory if it can be."""
+    groups = heads // x_gnd.shape[0]
+    return x_gnd.unflatten(1, (-1, groups)).transpose(1, 2).flatten(0, 1)
 
 
-def _of_nodes(x_htd: Tensor, block: _Block, first: int, last: int) -> Tensor:
-    """Tokens ``first`` to ``last`` of each of a block's nodes (H, copies, tokens, D)."""
-    whole = x_htd[:, block.first : block.first + block.copies * block.length]
-    return whole.unflatten(1, (block.copies, block.length))[:, :, first:last]
+class _Attend(torch.autograd.Function):  # type: ignore[misc]
+    """Block by block, with a backward pass that adds each part of a gradient to where it belongs.
+
+    Probabilities over at most ``PLAIN_KEYS`` keys are kept for it; those over more are made again.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any, q_htd: Tensor, k_gtd: Tensor, v_gtd: Tensor, how: tuple[float, Layout]
+    ) -> Tensor:
+        scale, layout = how
+        heads, shared = q_htd.shape[0], k_gtd.shape[0]
+        q_gnd, k_gtd, v_gtd = grouped(q_htd, shared), k_gtd.contiguous(), v_gtd.contiguous()
+        out_gnd = torch.empty_like(q_gnd)
+        kept: list[Tensor] = []
+        for block in layout.blocks:
+            probs_sqk = _probs(q_gnd, k_gtd, scale, layout, block)
+            _asking(out_gnd, block, heads // shared).copy_(
+                torch.bmm(probs_sqk, _seen(v_gtd, block)).unflatten(0, (shared, -1))
+            )
+            if probs_sqk.shape[2] <= PLAIN_KEYS:
+                kept.append(probs_sqk)
+        ctx.save_for_backward(q_gnd, k_gtd, v_gtd, *kept)
+        ctx.scale, ctx.layout, ctx.heads = scale, layout, heads
+        return ungrouped(out_gnd, heads)
+
+    @staticmethod
+    @once_differentiable  # type: ignore[untyped-decorator]
+    def backward(ctx: Any, grad_htd: Tensor) -> tuple[Tensor, Tensor, Tensor, None]:
+        q_gnd, k_gtd, v_gtd, *kept = ctx.saved_tensors
+        shared, scale = k_gtd.shape[0], ctx.scale
+        groups = ctx.heads // shared
+        grad_gnd = grouped(grad_htd, shared)
+        to_q, to_k, to_v = torch.empty_like(q_gnd), torch.zeros_like(k_gtd), torch.zeros_like(v_gtd)
+        of_blocks = iter(kept)
+        for block in ctx.layout.blocks:
+            k_skd, v_skd = _seen(k_gtd, block), _seen(v_gtd, block)
+            is_kept = k_skd.shape[1] <= PLAIN_KEYS
+            probs_sqk = (
+                next(of_blocks) if is_kept else _probs(q_gnd, k_gtd, scale, ctx.layout, block)
+            )
+            q_sqd, grad_sqd = (_asking(x, block, groups).flatten(0, 1) for x in (q_gnd, grad_gnd))
+            _add(to_v, block, torch.bmm(probs_sqk.transpose(1, 2), grad_sqd))
+            error_sqk = torch.ops.aten._softmax_backward_data(
+                torch.bmm(grad_sqd, v_skd.transpose(1, 2)), probs_sqk, -1, probs_sqk.dtype
+            )
+            _asking(to_q, block, groups).copy_(
+                torch.bmm(error_sqk, k_skd).unflatten(0, (shared, -1))
+            )
+            _add(to_k, block, torch.bmm(error_sqk.transpose(1, 2), q_sqd))
+        return ungrouped(to_q.mul_(scale), ctx.heads), to_k.mul_(scale), to_v, None
+
+
+def _probs(q_gnd: Tensor, k_gtd: Tensor, scale: float, layout: Layout, block: _Block) -> Tensor:
+    """How much each query of a block takes of each key (G * copies, queries * H / G, keys)."""
+    groups = q_gnd.shape[1] // k_gtd.shape[1]
+    q_sqd, k_skd = _asking(q_gnd, block, groups).flatten(0, 1), _seen(k_gtd, block)
+    mask_qk = layout.mask(block, groups, q_gnd.dtype)
+    return torch.baddbmm(mask_qk, q_sqd, k_skd.transpose(1, 2), alpha=scale).softmax(-1)
+
+
+def _asking(x_gnd: Tensor, block: _Block, groups: int) -> Tensor:
+    """The rows of a block's queries (G, copies, queries * H / G, D), in the same memory."""
+    first, last = (groups * at for at in block.queries)
+    return _of_nodes(x_gnd, block, groups)[:, :, first:last]
+
+
+def _of_nodes(x_gnd: Tensor, block: _Block, groups: int = 1) -> Tensor:
+    """The rows of a block's nodes (G, copies, tokens * groups, D), in the same memory."""
+    first, rows = groups * block.first, groups * block.length
+    return x_gnd[:, first : first + block.copies * rows].unflatten(1, (block.copies, rows))
 
 
 def _seen(x_gtd: Tensor, block: _Block) -> Tensor:
     """The keys or values that a block sees, its own last (G * copies, keys, D)."""
-    own = _of_nodes(x_gtd, block, 0, block.queries[1])
+    own = _of_nodes(x_gtd, block)[:, :, : block.queries[1]]
     if not block.before:
         return own.flatten(0, 1)
     before = [
         x_gtd[:, None, start:end].expand(-1, block.copies, -1, -1) for start, end in block.before
     ]
     return torch.cat([*before, own], 2).flatten(0, 1)
+
+
+def _add(grad_gtd: Tensor, block: _Block, part_skd: Tensor) -> None:
+    """Add the gradient of what a block `_seen` to that of where it came from."""
+    part_gckd = part_skd.unflatten(0, (grad_gtd.shape[0], -1))
+    at = 0
+    for start, end in block.before:
+        grad_gtd[:, start:end] += part_gckd[:, :, at : at + end - start].sum(1)
+        at += end - start
+    _of_nodes(grad_gtd, block)[:, :, : block.queries[1]] += part_gckd[:, :, at:]
 
 
 @contextmanager
