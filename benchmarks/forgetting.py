@@ -39,7 +39,7 @@ from undercroft.train.loop import Run
 from undercroft.train.objectives import fisher
 from undercroft.train.objectives.objective import Batch, Objective, Terms
 from undercroft.train.objectives.penalties import Penalised, Quadratic, consolidated, to_start
-from undercroft.train.samples.replay import replayed
+from undercroft.train.samples.mixture import replayed
 
 PEER = ["avalanche-lib==0.6.0"]
 HIDDEN = 400  # Kirkpatrick et al. 2017, table 1

@@ -31,7 +31,7 @@ from undercroft.train.objectives.penalties import (
 )
 from undercroft.train.objectives.sft import SupervisedFineTuning
 from undercroft.train.samples.data import packs
-from undercroft.train.samples.replay import replayed
+from undercroft.train.samples.mixture import replayed
 
 
 def settings(**changed: object) -> TrainSettings:

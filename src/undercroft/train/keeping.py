@@ -27,7 +27,7 @@ from undercroft.train.objectives.penalties import (
 )
 from undercroft.train.objectives.penalties import to_start as to_base
 from undercroft.train.samples.data import packs, read_examples
-from undercroft.train.samples.replay import replayed
+from undercroft.train.samples.mixture import replayed
 
 #: Examples that weights' importance is measured on, one backward pass each.
 MEASURED_ON = 64

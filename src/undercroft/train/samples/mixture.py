@@ -1,8 +1,8 @@
-"""Replay: samples of earlier data among the new, the plainest cure for forgetting.
+"""Samples out of several sequences, each its due: several tasks at once, or earlier data among new.
 
-Which earlier samples are read is drawn once, from a seed; when each is read is the sampler's, a
-pure function of seed and position. So a run with replay resumes exactly, and its record of what
-was read is that of any other run.
+Which samples a part gives is drawn once, from a seed; when each is read is the sampler's, a pure
+function of seed and position. So a run on a mixture resumes exactly, and its record of what was
+read is that of any other run.
 """
 
 from __future__ import annotations
@@ -38,6 +38,17 @@ class Mixture(Sequence[S]):
         return self.parts[part][sample]
 
 
+def mixed(parts: Sequence[Sequence[S]], dues: Sequence[int], seed: int) -> Mixture[S]:
+    """``dues[n]`` samples of each part n, none twice before all of the part are there once."""
+    picks: list[tuple[int, int]] = []
+    for number, (part, due) in enumerate(zip(parts, dues, strict=True)):
+        rounds, rest = divmod(due, len(part)) if due else (0, 0)
+        draw = random.Random(f"{seed}:mixture:{number}")  # noqa: S311 - order, not secrecy
+        chosen = [*range(len(part))] * rounds + sorted(draw.sample(range(len(part)), rest))
+        picks += [(number, sample) for sample in chosen]
+    return Mixture(tuple(parts), tuple(picks))
+
+
 def replayed(
     new: Sequence[S], earlier: Sequence[Sequence[S]], share: float, seed: int
 ) -> Mixture[S]:
@@ -60,11 +71,5 @@ def replayed(
         )
     parts = [part for part in earlier if len(part)]
     wanted = round(share / (1 - share) * len(new))
-    picks = [(0, number) for number in range(len(new))]
-    for number, part in enumerate(parts):
-        due = wanted // len(parts) + (number < wanted % len(parts))
-        rounds, rest = divmod(due, len(part))
-        draw = random.Random(f"{seed}:replay:{number}")  # noqa: S311 - order, not secrecy
-        chosen = [*range(len(part))] * rounds + sorted(draw.sample(range(len(part)), rest))
-        picks += [(number + 1, sample) for sample in chosen]
-    return Mixture((new, *parts), tuple(picks))
+    dues = [wanted // len(parts) + (n < wanted % len(parts)) for n in range(len(parts))]
+    return mixed([new, *parts], [len(new), *dues], seed)
