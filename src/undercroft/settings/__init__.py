@@ -31,6 +31,7 @@ from undercroft.settings.retrieval import (
     IndexSettings,
     RetrieveSettings,
 )
+from undercroft.settings.rollout import RolloutSettings
 from undercroft.settings.running import (
     ClusterSettings,
     ConsoleSettings,
@@ -66,6 +67,7 @@ __all__ = [
     "Purpose",
     "ReleaseSettings",
     "RetrieveSettings",
+    "RolloutSettings",
     "SamplingSettings",
     "Section",
     "ServeSettings",
@@ -94,6 +96,7 @@ class Settings(Section):
     compress: CompressSettings = CompressSettings()
     evaluate: EvaluateSettings = EvaluateSettings()
     release: ReleaseSettings = ReleaseSettings()
+    rollout: RolloutSettings = RolloutSettings()
     sampling: SamplingSettings = SamplingSettings()
     serve: ServeSettings = ServeSettings()
     console: ConsoleSettings = ConsoleSettings()
