@@ -61,6 +61,23 @@ class LoopSettings(Section):
     max_rollbacks: int = Field(
         3, ge=0, description="times a run may go back to a good checkpoint before it gives up"
     )
+    heldout: float = Field(
+        0.0,
+        ge=0,
+        lt=1,
+        description="share of the samples that is not trained on but measured, as heldout_loss; "
+        "the weights that were best at it are kept; 0: none",
+    )
+    heldout_steps: int = Field(25, gt=0, description="steps between measurements of heldout_loss")
+    patience: int = Field(
+        0, ge=0, description="stop after so many measurements that were not the best; 0: never"
+    )
+    observe_steps: int = Field(
+        20,
+        ge=0,
+        description="steps between looks at the distribution of weights, gradients, updates and "
+        "activations of every block; fewer where they would take over 1 % of the time; 0: none",
+    )
     precision: Literal["bf16", "fp32"] = Field(
         "bf16", description="number format of weights and activations"
     )
@@ -109,6 +126,11 @@ class TuneSettings(LoopSettings):
     )
     lora_dropout: float = Field(
         0.0, ge=0, lt=1, description="share of an adapter's inputs dropped in training"
+    )
+    lora_bits: Literal[0, 4] = Field(
+        0,
+        description="bits of the frozen weights under adapters: 4 takes a quarter of their memory "
+        "(QLoRA; needs bitsandbytes); 0: as `precision` says",
     )
 
 

@@ -9,16 +9,17 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence, Sized
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, Generic, Protocol, TypeVar, runtime_checkable
 
 from torch import Tensor, nn
 
-from undercroft.errors import StageFailed
+from undercroft.errors import StageFailed, StorageFull
 from undercroft.settings import LoopSettings
 from undercroft.train.drawing import Draw, Drawer
 from undercroft.train.guard import Cause, Guard
+from undercroft.train.heldout import Heldout, Patience
 from undercroft.train.objectives.objective import Objective
 from undercroft.train.optimizer import MasterAdamW
 from undercroft.train.parallel.team import Alone, Team
@@ -53,6 +54,7 @@ class Run(Generic[S]):
     ``report`` is told of each step and may raise to stop the run. ``section`` is the one of the
     settings that ``params`` are, for what errors advise. In a ``team`` the folder is shared, and
     the first rank alone reports, records and saves; the model may be spread over it (`sharding`).
+    ``beat`` is told the number of every step on every rank.
     """
 
     def __init__(
@@ -67,8 +69,11 @@ class Run(Generic[S]):
         event: Event,
         section: str = "train",
         team: Team | None = None,
+        heldout: Sequence[S] = (),
+        beat: Callable[[int], None] = lambda _: None,
     ) -> None:
         self._team = team or Alone()
+        self._beat = beat
         self._is_first = self._team.rank == 0
         rng.seed_all(params.seed + self._team.rank)
         self.model = model
@@ -83,6 +88,8 @@ class Run(Generic[S]):
         self._drawer = Drawer(objective, samples, self._sampler, self._team)
         self._passes = Passes(model, objective, self._drawer, self._team)
         self._guard = Guard(params.spike_threshold, params.guard_window)
+        self._heldout = Heldout(model, objective, heldout, self._team)
+        self._patience = Patience(params.patience)
         self.schedule = Schedule(
             params.learning_rate, params.warmup_fraction, params.minutes * 60, params.max_steps
         )
@@ -91,6 +98,11 @@ class Run(Generic[S]):
         self._store = Store(folder, config_digest, params.checkpoints_kept, self._event)
         self._writer = Writer(self._store.write)
         self._resume()
+
+    @property
+    def num_ranks(self) -> int:
+        """Processes that train it, this one included."""
+        return self._team.size
 
     def train(self, report: Report, before_save: Callable[[], None] = lambda: None) -> Tally:
         """Go to the end of the schedule; raises `StageFailed` for a run that has diverged.
@@ -101,7 +113,7 @@ class Run(Generic[S]):
         self.model.train()
         saved = time.monotonic()
         try:
-            while self.schedule.steps_left:
+            while self.schedule.steps_left and not self._patience.is_out:
                 started = time.monotonic()
                 point = self._step()
                 now = time.monotonic()
@@ -109,25 +121,77 @@ class Run(Generic[S]):
                 is_time = is_time and not self._writer.is_busy
                 seconds, is_time = self._team.from_first((now - started, is_time))
                 self.schedule.advance(seconds)
+                self._beat(self.schedule.step)
+                started = time.monotonic()
+                point, is_best = self._measured(point)
                 if point is not None and self._is_first:
                     report(point, self.schedule)
-                if is_time or self._is_anchor:
-                    started = time.monotonic()
+                is_saved = is_time or is_best or self._is_anchor
+                if is_saved:
                     if self._is_first:
                         before_save()
                     self.save()
                     saved = time.monotonic()
-                    self.schedule.elapsed_s += saved - started  # the budget is wall-clock time
+                if is_saved or self._is_measured:  # the budget is wall-clock time
+                    self.schedule.elapsed_s += self._team.from_first(time.monotonic() - started)
                 self._tell_failures()
+            self._take_best()
         finally:
             self._writer.finish()
         self._tell_failures()
         return self.tally
 
+    def _measured(self, point: Point | None) -> tuple[Point | None, bool]:
+        """``point`` with the held-out loss, if it is time, and whether that is the best so far."""
+        if point is None or not self._is_measured:
+            return point, False
+        step = self.schedule.step
+        with self._clock.part("heldout"):
+            found = self._heldout.measure()
+        is_best = self._patience.is_better(step, found["heldout_loss"])
+        if is_best:
+            self._store.pinned = step
+        return replace(point, metrics={**point.metrics, **found}), is_best
+
+    def _take_best(self) -> None:
+        """Take the weights that were best on what was held out, if those of now are not.
+
+        The steps since then count as dropped: what they read is not in the model.
+        """
+        best, last = self._patience.best_step, self.schedule.step
+        if best is not None:
+            self.tally.best_step, self.tally.heldout_loss = best, self._patience.best
+        detail = {"step": last, "best_step": best, "heldout_loss": self._patience.best}
+        if self._patience.is_out:
+            self.tally.stopped_early = last
+            self._event("stopped_early", detail)
+        if best is None or best == last:
+            return
+        self._writer.finish()
+        found = self._read(exactly=best)
+        if found is None:
+            self._event("best_weights_lost", detail)
+            return
+        self._take_up(found)
+        self.tally.dropped = sorted({*self.tally.dropped, *range(best + 1, last + 1)})
+        self._event("best_weights_taken", detail)
+
     def save(self) -> None:
         """Begin to write a checkpoint of this very state."""
         with self._clock.part("checkpoint"):
             self._save()
+
+    def keep(self) -> None:
+        """Return when a checkpoint of this very state is written; raises `StorageFull` if none is
+        to be had."""
+        self.save()
+        self._writer.finish()
+        for step, why in self._writer.failures():
+            raise StorageFull(
+                f"The checkpoint of step {step} could not be written.",
+                f"{why}.",
+                "Make room and run the same command again; it goes on where it stopped.",
+            )
 
     def _save(self) -> None:
         state = {
@@ -135,6 +199,7 @@ class Run(Generic[S]):
             "schedule": asdict(self.schedule),
             "tally": asdict(self.tally),
             "guard": asdict(self._guard),
+            "patience": asdict(self._patience),
             "random": self._team.gather(rng.captured()),
         }
         tensors = self._tensors()
@@ -142,6 +207,10 @@ class Run(Generic[S]):
             return
         is_good = self._guard.is_calm and (self._is_anchor or not self._params.checkpoint_steps)
         self._writer.begin(Checkpoint(self.schedule.step, tensors, state, is_good))
+
+    @property
+    def _is_measured(self) -> bool:
+        return bool(self._heldout) and self.schedule.step % self._params.heldout_steps == 0
 
     @property
     def _is_anchor(self) -> bool:
@@ -162,7 +231,7 @@ class Run(Generic[S]):
         """Go on from the last checkpoint that is whole; else begin, if that is allowed."""
         if self._is_first:
             self._store.tidy()
-        found = self._read(None)
+        found = self._read()
         if found is None:
             if self._params.require_resume:
                 self._store.check_none_was_lost()
@@ -173,15 +242,21 @@ class Run(Generic[S]):
         self.schedule = Schedule(**state["schedule"])
         self.tally = Tally(**state["tally"])
         self._guard = Guard(**state["guard"])
+        self._patience = Patience(**state["patience"])
+        self._store.pinned = self._patience.best_step
         if len(state["random"]) == self._team.size:
             rng.restore(state["random"][self._team.rank])
         else:
             rng.seed_all(self._params.seed + found.step * self._team.size + self._team.rank)
         self._event("resumed", {"step": found.step})
 
-    def _read(self, good_before: int | None) -> Checkpoint | None:
+    def _read(
+        self, good_before: int | None = None, exactly: int | None = None
+    ) -> Checkpoint | None:
         """The same checkpoint on every rank: the one that the first finds whole."""
-        found = self._store.read(good_before=good_before) if self._is_first else None
+        found = None
+        if self._is_first:
+            found = self._store.read(good_before=good_before, exactly=exactly)
         step = self._team.from_first(found.step if found else None)
         if step is None or self._is_first:
             return found

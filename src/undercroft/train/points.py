@@ -46,7 +46,8 @@ class Tally:
     ``positions`` are the sampler's after each step, ``dropped`` the steps that taught nothing: the
     guard left them out, or went back to before them, or a better checkpoint's weights were taken.
     ``partly`` names, for samples that were not read whole, the ids of what was. ``stopped_early``
-    is the step at which the held-out loss had not got better for too long.
+    is the step at which the held-out loss had not got better for too long, ``best_step`` the one
+    whose weights were best at it: they had ``heldout_loss``.
     """
 
     tokens: int = 0
@@ -61,6 +62,8 @@ class Tally:
     halvings: int = 0
     rollbacks: int = 0
     stopped_early: int | None = None
+    best_step: int | None = None
+    heldout_loss: float | None = None
 
 
 class Clock:

@@ -64,7 +64,8 @@ class Store:
 
     The newest ``keep`` stay, and as many of the newest good ones, so that where a run may go back
     to does not depend on what else was saved. Those of other configurations are left alone.
-    ``event`` is told of each that turns out to be broken, which is put aside under another name.
+    The one of ``pinned`` stays as well, if there is one. ``event`` is told of each that turns out
+    to be broken, which is put aside under another name.
     """
 
     def __init__(self, folder: Path, config_digest: str, keep: int, event: Event) -> None:
@@ -72,6 +73,7 @@ class Store:
         self._digest = config_digest
         self._keep = keep
         self._event = event
+        self.pinned: int | None = None
 
     def write(self, checkpoint: Checkpoint) -> None:
         """Write ``checkpoint``, then remove what need not be kept; raises one of `FAILURES`.
@@ -90,12 +92,17 @@ class Store:
             raise
         self._prune()
 
-    def read(self, *, good_before: int | None = None) -> Checkpoint | None:
+    def read(
+        self, *, good_before: int | None = None, exactly: int | None = None
+    ) -> Checkpoint | None:
         """The newest checkpoint that is what was written; None when there is none.
 
-        With ``good_before`` the newest good one of a step below that.
+        With ``good_before`` the newest good one of a step below that; with ``exactly`` the one of
+        that step.
         """
         for kept in reversed(self._own()):
+            if exactly is not None and kept.step != exactly:
+                continue
             if good_before is not None and not (kept.is_good and kept.step < good_before):
                 continue
             try:
@@ -147,6 +154,7 @@ class Store:
         own = self._own()
         good = [each for each in own if each.is_good]
         staying = {each.path for each in (*own[-self._keep :], *good[-self._keep :])}
+        staying |= {each.path for each in own if each.step == self.pinned}
         for each in own:
             if each.path not in staying:
                 shutil.rmtree(each.path, ignore_errors=True)
