@@ -22,6 +22,7 @@ from torch.nn import functional
 
 from undercroft.errors import BadConfig, BadInput
 from undercroft.settings import TuneSettings
+from undercroft.train.models.quantised import FourBitLinear
 
 CONFIG_FILE: Final = "adapter_config.json"
 WEIGHTS_FILE: Final = "adapter_model.safetensors"
@@ -54,7 +55,7 @@ class AdaptedLinear(nn.Module):  # type: ignore[misc]
     The adapter is kept in float32 whatever the layer is in, and computed in the layer's format.
     """
 
-    def __init__(self, base: nn.Linear, lora: Lora, draw: torch.Generator) -> None:
+    def __init__(self, base: nn.Linear | FourBitLinear, lora: Lora, draw: torch.Generator) -> None:
         super().__init__()
         self.base_layer = base
         self.lora_A = nn.Linear(base.in_features, lora.rank, bias=False)
@@ -74,35 +75,42 @@ class AdaptedLinear(nn.Module):  # type: ignore[misc]
         if self.base_layer.bias is not None or (self.training and self.dropout.p):
             added = functional.linear(functional.linear(self.dropout(x), down), up)
             return self.base_layer(x) + added
-        y = _Adapted.apply(x.flatten(0, -2), self.base_layer.weight, down, up)
+        y = _Adapted.apply(x.flatten(0, -2), self.base_layer, down, up)
         return y.unflatten(0, x.shape[:-1])
 
     def merged(self) -> nn.Linear:
         """The layer with its adapter added to its weight."""
-        weight = self.base_layer.weight
+        base = self.base_layer
+        layer = base.whole() if isinstance(base, FourBitLinear) else base
         with torch.no_grad():
             added = self.lora_B.weight @ self.lora_A.weight * self.scaling
-            weight.copy_((weight.float() + added).to(weight.dtype))
-        return self.base_layer
+            layer.weight.copy_((layer.weight.float() + added).to(layer.weight.dtype))
+        return layer
 
 
 class _Adapted(torch.autograd.Function):  # type: ignore[misc]
     """x W' + (x A') B' for frozen W (out, in), with A (r, in) and B (out, r).
 
-    What the adapter adds is added in place, forwards and backwards, and W gets no gradient.
+    What the adapter adds is added in place, forwards and backwards, and W gets no gradient. W is
+    asked for twice, and not kept between: in 4 bits it is whole for one product only.
     """
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, weight: Tensor, down: Tensor, up: Tensor) -> Tensor:
+    def forward(
+        ctx: Any, x: Tensor, base: nn.Linear | FourBitLinear, down: Tensor, up: Tensor
+    ) -> Tensor:
         low = x @ down.T
-        ctx.save_for_backward(x, low, weight, down, up)
-        return (x @ weight.T).addmm_(low, up.T)
+        ctx.save_for_backward(x, low, down, up)
+        ctx.base = base
+        return (x @ base.weight.T).addmm_(low, up.T)
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, None, Tensor, Tensor]:
-        x, low, weight, down, up = ctx.saved_tensors
+        x, low, down, up = ctx.saved_tensors
         grad_low = grad @ up
-        grad_x = (grad @ weight).addmm_(grad_low, down) if ctx.needs_input_grad[0] else None
+        grad_x = None
+        if ctx.needs_input_grad[0]:
+            grad_x = (grad @ ctx.base.weight).addmm_(grad_low, down)
         return grad_x, None, grad_low.T @ x, grad.T @ low
 
 
@@ -228,11 +236,11 @@ def _weights(model: Any) -> dict[str, Tensor]:
     return {_PREFIX + name: weight for name, weight in kept.items()}
 
 
-def _linear_layers(model: Any) -> dict[str, nn.Linear]:
+def _linear_layers(model: Any) -> dict[str, nn.Linear | FourBitLinear]:
     return {
         name: module
         for name, module in model.named_modules()
-        if isinstance(module, nn.Linear) and name.rpartition(".")[2] not in _HEADS
+        if isinstance(module, nn.Linear | FourBitLinear) and name.rpartition(".")[2] not in _HEADS
     }
 
 
