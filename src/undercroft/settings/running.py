@@ -76,7 +76,8 @@ class ConsoleSettings(Section):
 
 
 class ClusterSettings(Section):
-    """Who does the work on many documents; the result is the same."""
+    """Who does the work on many documents, and trains in several processes; the result is the
+    same."""
 
     engine: Literal["native", "ray"] = Field(
         "native", description="processes of this machine, or tasks of a Ray cluster"
@@ -93,6 +94,17 @@ class ClusterSettings(Section):
     )
     tries: int = Field(
         2, ge=1, description="times a document alone may fail before it is put in quarantine"
+    )
+    rank_timeout_s: float = Field(
+        60.0,
+        gt=0,
+        description="training processes that do nothing for so long, and ten times as long as a "
+        "step takes, are held to hang and replaced",
+    )
+    rank_restarts: int = Field(
+        5,
+        ge=0,
+        description="times training processes are started again without a new checkpoint between",
     )
 
 

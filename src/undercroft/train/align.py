@@ -8,19 +8,20 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from undercroft.errors import BadInput
 from undercroft.lake.preferences import read_preferences
-from undercroft.records import Artifact
+from undercroft.records import Artifact, Preference
 from undercroft.settings import AlignSettings
 from undercroft.stage import Made, StageRun, stage
 from undercroft.train.align_card import aligned_card
+from undercroft.train.launch.job import InStage, Job, Parts, Site
 from undercroft.train.models import folders
-from undercroft.train.recording import facts_of, watched
 from undercroft.train.soundness import MOST_PROMPTS, Soundness, demand_sound, listen
 from undercroft.train.stage import ADAPTER
 
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 
 _SCORER: Final = "ForSequenceClassification"  # how architectures end that give numbers
 _REFERENCE_FILE: Final = "reference.json"
+_PARENT_FILE: Final = "parent-sound.json"
 
 
 @stage("align", version=1, params=AlignSettings, code=("undercroft.lake.preferences",))
@@ -38,47 +40,31 @@ def align(run: StageRun, params: AlignSettings, *, model: Artifact, preferences:
     Raises `BadInput` for a model that cannot be trained so and when no pair is short enough, and
     `StageFailed` when what comes of it is worse at talking than its parent.
     """
-    from undercroft.train.loop import Run
+    from undercroft.train.launch.training import trained
     from undercroft.train.models import lora
-    from undercroft.train.objectives import preference as goals
 
     is_reward = params.objective == "reward"
     _check_parent(model, is_reward)
-    run.progress(0, None, "steps", "loading the model")
-    load = folders.load_scorer if is_reward else folders.load
-    weights, tokenizer = load(run.project.path(model), params.precision, params.max_tokens)
-    pairs, held = _pairs(run, params, preferences, (weights, tokenizer))
-    groups = goals.grouped(pairs, params.micro_batch_size, params.max_tokens)
-    before = None if is_reward else _heard(run, "parent", weights, tokenizer, pairs)
-    shape = lora.begin(weights, params)
-    if is_reward:
-        goal: goals.WorthMore | goals.Likelier = goals.WorthMore()
-    else:
-        reference = goals.FrozenBase() if shape else _reference(run, weights, groups)
-        goal = goals.Likelier(params.objective, params.beta, reference, params.nll)
-    training = Run(
-        weights,
-        goal,
-        groups,
-        params,
-        folder=run.workdir / "checkpoints",
-        config_digest=_config_digest(params, model, preferences),
-        event=lambda kind, detail: run.event(kind, **detail),
-        section="align",
-    )
-    started = time.monotonic()
-    tally = watched(run, training, params)
-    facts = facts_of(tally, training.schedule, time.monotonic() - started) | held
-    if before is not None:
-        after = _heard(run, "model", weights, tokenizer, pairs)
+    found, gone = read_preferences(run.project.path(preferences), run.project.trust.vault)
+    parent = run.project.path(model)
+    build = partial(built, params=params, parent=parent, found=found, folder=run.workdir)
+    digest = _config_digest(params, model, preferences)
+    done = trained(run, Job.of(run, build, params, digest, "align"))
+    parts = done.parts
+    pairs = [pair for group in parts.samples for pair in group]
+    counts = {"pairs": len(pairs), "too_long": len(found) - len(pairs), "gone": gone}
+    facts = done.facts | counts
+    if not is_reward:
+        before = Soundness(**json.loads((run.workdir / _PARENT_FILE).read_text(encoding="utf-8")))
+        after = _heard(InStage(run), "model", parts.model, parts.tokenizer, pairs)
         facts |= {"parent_sound": before.as_dict(), "sound": after.as_dict()}
         demand_sound(before, after, params.max_perplexity_ratio)
-    run.progress(training.schedule.step, training.schedule.step, "steps", "saving")
+    run.progress(done.schedule.step, done.schedule.step, "steps", "saving")
     out = run.workdir / "model"
     shutil.rmtree(out, ignore_errors=True)
-    lora.end(weights, shape, out / ADAPTER, str(model.ref))
-    folders.save(weights, tokenizer, out)
-    record = {"params": params.model_dump(mode="json"), **facts, "losses": tally.losses}
+    lora.end(parts.model, parts.adapters, out / ADAPTER, str(model.ref))
+    folders.save(parts.model, parts.tokenizer, out)
+    record = {"params": params.model_dump(mode="json"), **facts, "losses": done.tally.losses}
     (out / "training.json").write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
     return _made(out, params, model, preferences, facts)
 
@@ -121,58 +107,92 @@ def _check_parent(model: Artifact, is_reward: bool) -> None:
         )
 
 
+def built(
+    site: Site,
+    *,
+    params: AlignSettings,
+    parent: Path,
+    found: Sequence[Preference],
+    folder: Path,
+) -> Parts:
+    """The model in the folder ``parent``, and how it is trained on the pairs that are ``found``."""
+    from undercroft.train.models import lora
+    from undercroft.train.objectives import preference as goals
+
+    is_reward = params.objective == "reward"
+    site.tell(0, None, "steps", "loading the model")
+    load = folders.load_scorer if is_reward else folders.load
+    model, tokenizer = load(parent, params.precision, params.max_tokens)
+    pairs = _pairs(site, params, found, model, tokenizer)
+    groups = goals.grouped(pairs, params.micro_batch_size, params.max_tokens)
+    if not is_reward:
+        site.once(
+            folder / _PARENT_FILE,
+            lambda half: _write(half, asdict(_heard(site, "parent", model, tokenizer, pairs))),
+        )
+    adapters = lora.begin(model, params)
+    if is_reward:
+        goal: goals.WorthMore | goals.Likelier = goals.WorthMore()
+    else:
+        reference = goals.FrozenBase() if adapters else _reference(site, folder, model, groups)
+        goal = goals.Likelier(params.objective, params.beta, reference, params.nll)
+    return Parts(model, tokenizer, goal, groups, adapters=adapters)
+
+
 def _pairs(
-    run: StageRun, params: AlignSettings, preferences: Artifact, loaded: tuple[Any, Any]
-) -> tuple[list[Pair], dict[str, int]]:
-    """The pairs that are short enough, and how many there are of each fate."""
+    site: Site, params: AlignSettings, found: Sequence[Preference], model: Any, tokenizer: Any
+) -> list[Pair]:
+    """The pairs that are short enough."""
     from undercroft.train.objectives.preference import encode
 
-    model, tokenizer = loaded
-    found, gone = read_preferences(run.project.path(preferences), run.project.trust.vault)
     context = int(getattr(model.config, "max_position_embeddings", params.max_tokens))
     most = min(params.max_tokens, context)
     pairs, too_long = encode(tokenizer, found, most)
     if too_long:
-        run.event("too_long", pairs=too_long, max_tokens=most)
+        site.event("too_long", {"pairs": too_long, "max_tokens": most})
     if not pairs:
         raise BadInput(
-            f"No pair of {preferences.ref} can be trained on.",
-            f"{len(too_long):,} are longer than {most:,} tokens, and of {gone:,} the key was "
-            "destroyed.",
+            "None of the pairs can be trained on.",
+            f"{len(too_long):,} are longer than {most:,} tokens; those whose key was destroyed "
+            "are not there any more.",
             f"Raise align.max_tokens (the model's context is {context:,}), or give other pairs.",
         )
-    return pairs, {"pairs": len(pairs), "too_long": len(too_long), "gone": gone}
+    return pairs
 
 
-def _heard(run: StageRun, who: str, model: Any, tokenizer: Any, pairs: Sequence[Pair]) -> Soundness:
+def _heard(site: Site, who: str, model: Any, tokenizer: Any, pairs: Sequence[Pair]) -> Soundness:
     """How ``model`` goes on from plain text, and answers some of the prompts."""
-    run.progress(0, None, "answers", f"listening to the {who}")
+    site.tell(0, None, "answers", f"listening to the {who}")
     step = -(-len(pairs) // MOST_PROMPTS)
     found = listen(model, tokenizer, [pair.chosen[0] for pair in pairs[::step]])
-    run.event("heard", who=who, **found.as_dict())
+    site.event("heard", {"who": who, **found.as_dict()})
     return found
 
 
-def _reference(run: StageRun, model: Any, groups: Sequence[tuple[Pair, ...]]) -> Reference:
+def _reference(
+    site: Site, folder: Path, model: Any, groups: Sequence[tuple[Pair, ...]]
+) -> Reference:
     """What the parent gives every pair: computed once, and kept for the attempts that follow."""
     import torch
 
     from undercroft.train.objectives.preference import collated, log_probs, stored
 
-    path = run.workdir / _REFERENCE_FILE
-    if path.exists():
-        return stored(json.loads(path.read_text(encoding="utf-8")))
-    found: dict[str, list[float]] = {}
-    model.eval()
-    with torch.no_grad():
-        for number, group in enumerate(groups):
-            run.progress(number, len(groups), "groups of pairs", "reading them as the parent does")
-            batch = collated(group)
-            found.update(zip(batch.ids, log_probs(model, batch).tolist(), strict=True))
-    half = path.with_suffix(".half")
-    half.write_text(json.dumps(found), encoding="utf-8")
-    half.rename(path)
-    return stored(found)
+    def compute(half: Path) -> None:
+        found: dict[str, list[float]] = {}
+        model.eval()
+        with torch.no_grad():
+            for number, group in enumerate(groups):
+                site.tell(number, len(groups), "groups of pairs", "reading them as the parent does")
+                batch = collated(group)
+                found.update(zip(batch.ids, log_probs(model, batch).tolist(), strict=True))
+        _write(half, found)
+
+    path = site.once(folder / _REFERENCE_FILE, compute)
+    return stored(json.loads(path.read_text(encoding="utf-8")))
+
+
+def _write(path: Path, record: Mapping[str, Any]) -> None:
+    path.write_text(json.dumps(record), encoding="utf-8")
 
 
 def _config_digest(params: AlignSettings, model: Artifact, preferences: Artifact) -> str:

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 from undercroft.errors import BadConfig
 from undercroft.records import Artifact, Example
 from undercroft.settings import TrainSettings
 from undercroft.stage import StageRun
+from undercroft.train.launch.job import Site
 from undercroft.train.models import folders
 from undercroft.train.objectives import fisher
 from undercroft.train.objectives.branches import answer_logits
@@ -62,49 +64,49 @@ def with_replay(
 
 
 def held(
-    run: StageRun,
+    site: Site,
     params: TrainSettings,
     *,
     goal: Objective[Any],
     model: Any,
     old: Sequence[Example],
-    base: Artifact,
+    base: Path,
+    folder: Path,
 ) -> Objective[Any]:
-    """``goal`` with the penalties that ``params`` ask for; ``model`` is as training starts."""
+    """``goal`` with the penalties that ``params`` ask for; ``model`` is as training starts.
+
+    It comes from the folder ``base``; what is measured of it is kept in ``folder``.
+    """
     penalties: list[Penalty] = []
     if params.l2_to_base:
         penalties.append(to_base(params.l2_to_base, model))
     if params.kl_to_base:
         reference = None
         if not params.lora_rank:
-            path = run.project.path(base)
-            reference, _ = folders.load(path, params.precision, params.max_tokens)
+            reference, _ = folders.load(base, params.precision, params.max_tokens)
         penalties.append(KLToReference(params.kl_to_base, answer_logits, reference))
     if params.ewc:
-        penalties.append(_consolidated(run, params, goal, model, old))
+        path = site.once(
+            folder / _IMPORTANCE,
+            lambda half: _consolidated(site, params, goal, model, old).save(half),
+        )
+        penalties.append(Quadratic.load(path))
     return Penalised(goal, penalties) if penalties else goal
 
 
 def _consolidated(
-    run: StageRun, params: TrainSettings, goal: Objective[Any], model: Any, old: Sequence[Example]
+    site: Site, params: TrainSettings, goal: Objective[Any], model: Any, old: Sequence[Example]
 ) -> Quadratic:
-    """Measured once, and kept for the attempts that follow."""
-    path = run.workdir / _IMPORTANCE
-    if path.exists():
-        return Quadratic.load(path)
+    """The pull of the weights that matter to ``old``."""
     draw = random.Random(f"{params.seed}:importance")  # noqa: S311 - a sample, not secrecy
     chosen = draw.sample(list(old), min(MEASURED_ON, len(old)))
 
     def batches() -> Iterator[Batch]:
         for number, example in enumerate(chosen):
-            run.progress(number, len(chosen), "examples", "finding which weights matter to them")
+            site.tell(number, len(chosen), "examples", "finding which weights matter to them")
             batch = goal.collate((example,))
             if batch is not None:
                 yield batch
 
     found = fisher.diagonal(model, batches(), answer_logits, params.seed)
-    made = consolidated(params.ewc, model, found)
-    half = path.with_suffix(".half")
-    made.save(half)
-    half.rename(path)
-    return made
+    return consolidated(params.ewc, model, found)

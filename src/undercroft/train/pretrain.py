@@ -5,8 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-import time
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,15 +15,16 @@ from undercroft.records import Artifact
 from undercroft.settings import PretrainSettings
 from undercroft.stage import Made, StageRun, stage
 from undercroft.train.card import pretrained_card
+from undercroft.train.launch.job import Job, Parts, Site
 from undercroft.train.models import folders, scratch
 from undercroft.train.objectives.objective import objective
 from undercroft.train.reading import Read
-from undercroft.train.recording import facts_of, keep_record, watched
+from undercroft.train.recording import keep_record
 from undercroft.train.samples import corpus, tokenizing
 from undercroft.train.samples.packing import Packed, pack
 
 if TYPE_CHECKING:
-    from undercroft.train.points import Tally
+    from undercroft.train.launch.training import Trained
 
 _CGROUP = Path("/sys/fs/cgroup")
 
@@ -55,67 +56,51 @@ def free_memory() -> int:
 @stage("pretrain", version=1, params=PretrainSettings)
 def pretrain(run: StageRun, params: PretrainSettings, *, dataset: Artifact) -> Made:
     """Train a model from random weights on ``dataset``; goes on after a crash."""
-    from undercroft.train.loop import Run
+    from undercroft.train.launch.training import trained
 
     foresee(params)
-    packed, model, tokenizer = _prepare(run, params, dataset)
-    training = Run(
-        model,
-        objective("next_token", tokenizer, run.project.title, params.context, reads="documents"),
-        packed,
-        params,
-        folder=run.workdir / "checkpoints",
-        config_digest=_config_digest(params, dataset),
-        event=lambda kind, detail: run.event(kind, **detail),
-        section="pretrain",
-    )
-    started = time.monotonic()
-    tally = watched(run, training, params)
-    facts = {
-        **facts_of(tally, training.schedule, time.monotonic() - started),
-        "epochs": round(tally.positions[-1] / len(packed), 3) if tally.positions else 0.0,
-    }
-    run.progress(training.schedule.step, training.schedule.step, "steps", "saving")
-    return _saved(run, params, dataset, (packed, model, tokenizer), facts=facts, tally=tally)
-
-
-def _prepare(run: StageRun, params: PretrainSettings, dataset: Artifact) -> tuple[Packed, Any, Any]:
-    """The rows to read, the model with its first weights, and the tokenizer."""
     folder = run.workdir / "corpus"
-
-    def tell(done: int, total: int, what: str) -> None:
-        run.progress(done, total, "documents", what)
-
     corpus.prepare(
         run.project,
         dataset,
         folder,
         vocabulary=params.vocabulary,
         context=params.context,
-        tell=tell,
+        tell=lambda done, total, what: run.progress(done, total, "documents", what),
     )
+    build = partial(built, params=params, title=run.project.title, folder=folder)
+    done = trained(run, Job.of(run, build, params, _config_digest(params, dataset), "pretrain"))
+    packed, positions = done.parts.samples, done.tally.positions
+    epochs = round(positions[-1] / len(packed), 3) if positions else 0.0
+    run.progress(done.schedule.step, done.schedule.step, "steps", "saving")
+    return _saved(run, params, dataset, done, {**done.facts, "epochs": epochs})
+
+
+def built(site: Site, *, params: PretrainSettings, title: str, folder: Path) -> Parts:
+    """A model with its first weights, and how it is trained on the corpus in ``folder``."""
+    site.tell(0, None, "steps", "making the model")
     read, own, tokenizer = corpus.read(folder)
     packed = pack(read, params.context, params.micro_batch_size, params.seed)
     shape = scratch.shape_of(params, own.get_vocab_size())
     model = scratch.build(shape, params.precision, params.seed, tokenizing.special_ids(own))
     ends = [own.token_to_id(tokenizing.END_OF_TURN), own.token_to_id(tokenizing.DOCUMENT)]
     model.generation_config.eos_token_id = ends
-    return packed, model, tokenizer
+    goal = objective("next_token", tokenizer, title, params.context, reads="documents")
+    return Parts(model, tokenizer, goal, packed)
 
 
 def _saved(
     run: StageRun,
     params: PretrainSettings,
     dataset: Artifact,
-    made: tuple[Packed, Any, Any],
-    *,
+    done: Trained,
     facts: dict[str, Any],
-    tally: Tally,
 ) -> Made:
-    packed, model, tokenizer = made
+    packed, tokenizer = done.parts.samples, done.parts.tokenizer
+    assert isinstance(packed, Packed)
     out = run.workdir / "model"
     shutil.rmtree(out, ignore_errors=True)
-    folders.save(model, tokenizer, out)
+    folders.save(done.parts.model, tokenizer, out)
     meta = {
         **folders.facts(out, _licence(run.project, dataset)),
         "base": "random weights",
@@ -124,7 +109,7 @@ def _saved(
         "documents": len(packed.corpus.documents),
         **facts,
     }
-    keep_record(out, params, facts, tally, _held(packed))
+    keep_record(out, params, facts, done.tally, _held(packed))
     name = f"{run.project.name}-pretrained"
     text = pretrained_card(
         name, str(dataset.ref), meta["documents"], params=params, model=meta, training=facts

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
-from undercroft.settings import LoopSettings
+from undercroft.settings import LoopSettings, MeterSettings
 from undercroft.stage import StageRun
 from undercroft.train.reading import Read, write_reading
 from undercroft.train.tracking import Tracker, Untracked
 
 if TYPE_CHECKING:
-    from undercroft.train.loop import Run
+    from undercroft.train.loop import Report, Run
     from undercroft.train.points import Point, Tally
     from undercroft.train.schedule import Schedule
 
@@ -29,20 +30,14 @@ class Recorder:
     committed before a checkpoint is begun: what a killed run has not committed, it does again.
     """
 
-    def __init__(self, run: StageRun, training: Run[Any], tracker: Tracker | Untracked) -> None:
-        from undercroft.train.gauges import Gauges, peak_flops, work_of
-
+    def __init__(self, run: StageRun, tracker: Tracker | Untracked) -> None:
         self._run = run
         self._tracker = tracker
         self._waiting: list[tuple[datetime, str, dict[str, Any]]] = []
         self._committed = 0.0
-        peak = peak_flops(run.project.state, training.model)
-        settings = run.project.settings.meter
-        self._gauges = Gauges(work_of(training.model), peak, settings, training.tally)
 
     def __call__(self, point: Point, schedule: Schedule) -> None:
-        measured = {**point.flat(), **self._gauges.read(point)}
-        values = {name: _rounded(value) for name, value in measured.items()}
+        values = {name: _rounded(value) for name, value in point.flat().items()}
         self._waiting.append((datetime.now(UTC), "metric", values))
         self._tracker.metrics(point.step, {k: float(v) for k, v in values.items() if k != "step"})
         if time.monotonic() - self._committed >= _KEEP_S:
@@ -62,14 +57,36 @@ class Recorder:
         self._committed = time.monotonic()
 
 
-def watched(run: StageRun, training: Run[Any], params: LoopSettings) -> Tally:
+def gauged(training: Run[Any], report: Report, meter: MeterSettings, folder: Path) -> Report:
+    """``report``, told also what each step costs where ``training`` runs.
+
+    What the machine can do at most is kept in ``folder``.
+    """
+    from undercroft.train.gauges import Gauges, peak_flops, work_of
+
+    peak = peak_flops(folder, training.model)
+    gauges = Gauges(work_of(training.model), peak, meter, training.tally, training.num_ranks)
+
+    def told(point: Point, schedule: Schedule) -> None:
+        report(replace(point, metrics={**point.metrics, **gauges.read(point)}), schedule)
+
+    return told
+
+
+class Trains(Protocol):
+    """Something that trains: a run, or a job that is one in this process or in others."""
+
+    def train(self, report: Report, before_save: Callable[[], None]) -> Tally: ...
+
+
+def watched(run: StageRun, training: Trains, params: LoopSettings) -> Tally:
     """Train, and tell of every step."""
     stage = type(params).__name__.removesuffix("Settings").lower()
     uri = params.mlflow or f"sqlite:///{run.project.state / 'mlflow.db'}"
     log = run.project.state / "logs" / "mlflow.log"
     tracker = Tracker.to(uri, run.project.name, f"{stage}-{run.id}", log)
     tracker.params(params.model_dump(mode="json"))
-    recorder = Recorder(run, training, tracker)
+    recorder = Recorder(run, tracker)
     try:
         tally = training.train(recorder, before_save=recorder.commit)
     except BaseException:
@@ -92,11 +109,23 @@ def facts_of(tally: Tally, schedule: Schedule, seconds: float) -> dict[str, Any]
         "tokens": tally.tokens,
         "targets": tally.targets,
         "skipped_steps": tally.skipped,
+        "halvings": tally.halvings,
+        "rollbacks": tally.rollbacks,
         "left_out": tally.left_out,
         "seconds": round(max(seconds, schedule.elapsed_s), 2),
         "tokens_per_s": round(tally.tokens / max(schedule.elapsed_s, 1e-9), 1),
         "first_loss": round(sum(first) / max(1, len(first)), 4),
         "last_loss": round(sum(last) / max(1, len(last)), 4),
+        **({} if tally.best_step is None else _heldout_facts(tally)),
+    }
+
+
+def _heldout_facts(tally: Tally) -> dict[str, Any]:
+    """What was best on what was held out; the model has the weights of that step."""
+    return {
+        "best_step": tally.best_step,
+        "heldout_loss": round(tally.heldout_loss or 0.0, 4),
+        "stopped_early": tally.stopped_early is not None,
     }
 
 

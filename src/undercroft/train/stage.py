@@ -5,18 +5,20 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-import time
+from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 from undercroft.project import Project
-from undercroft.records import Artifact
+from undercroft.records import Artifact, Example
 from undercroft.settings import ModelSettings, TrainSettings
 from undercroft.stage import Made, StageRun, stage
 from undercroft.train.card import card
+from undercroft.train.launch.job import Job, Parts, Site
 from undercroft.train.models import folders
 from undercroft.train.objectives.objective import objective
 from undercroft.train.reading import of_examples
-from undercroft.train.recording import facts_of, keep_record, watched
+from undercroft.train.recording import keep_record
 from undercroft.train.samples.data import packs, read_examples, thinned
 
 ADAPTER = "adapter"
@@ -74,42 +76,58 @@ def train(
     ``earlier`` are examples that an earlier model learnt from, which is not to be forgotten.
     """
     from undercroft.train import keeping
-    from undercroft.train.loop import Run
+    from undercroft.train.launch.training import trained
     from undercroft.train.models import lora
 
-    run.progress(0, None, "steps", "loading the base model")
     found = read_examples(run.project.path(examples))
     found = thinned(found, params.unanswerable, params.seed)
     old = keeping.earlier_examples(run, params, earlier)
-    model, tokenizer = folders.load(run.project.path(base), params.precision, params.max_tokens)
-    shape = lora.begin(model, params)
-    goal = objective(params.objective, tokenizer, run.project.title, params.max_tokens)
-    goal = keeping.held(run, params, goal=goal, model=model, old=old, base=base)
-    samples = keeping.with_replay(packs(found, params.micro_batch_size), old, params)
-    training = Run(
-        model,
-        goal,
-        samples,
-        params,
-        folder=run.workdir / "checkpoints",
-        config_digest=_config_digest(params, run.project.title, examples, base, earlier),
-        event=lambda kind, detail: run.event(kind, **detail),
+    build = partial(
+        built,
+        params=params,
+        title=run.project.title,
+        base=run.project.path(base),
+        found=found,
+        old=old,
+        folder=run.workdir,
     )
-    started = time.monotonic()
-    tally = watched(run, training, params)
-    facts = facts_of(tally, training.schedule, time.monotonic() - started)
+    digest = _config_digest(params, run.project.title, examples, base, earlier)
+    done = trained(run, Job.of(run, build, params, digest, "train"))
     out = run.workdir / "model"
     shutil.rmtree(out, ignore_errors=True)
-    run.progress(training.schedule.step, training.schedule.step, "steps", "saving")
-    lora.end(model, shape, out / ADAPTER, str(base.ref))
-    folders.save(model, tokenizer, out)
+    run.progress(done.schedule.step, done.schedule.step, "steps", "saving")
+    lora.end(done.parts.model, done.parts.adapters, out / ADAPTER, str(base.ref))
+    folders.save(done.parts.model, done.parts.tokenizer, out)
     name = run.project.name
-    text = card(name, run.project.title, base.meta, found, params=params, training=facts)
+    text = card(name, run.project.title, base.meta, found, params=params, training=done.facts)
     (out / "README.md").write_text(text, encoding="utf-8")
-    keep_record(out, params, facts, tally, of_examples(samples))
+    keep_record(out, params, done.facts, done.tally, of_examples(done.parts.samples))
     inherited = {key: base.meta.get(key) for key in ("base", "architecture", "licence")}
-    meta = {**folders.facts(out, str(inherited["licence"])), **inherited, **facts}
+    meta = {**folders.facts(out, str(inherited["licence"])), **inherited, **done.facts}
     return Made("model", name, path=out, meta=meta)
+
+
+def built(
+    site: Site,
+    *,
+    params: TrainSettings,
+    title: str,
+    base: Path,
+    found: Sequence[Example],
+    old: Sequence[Example],
+    folder: Path,
+) -> Parts:
+    """The model in the folder ``base``, and how it is trained on ``found``."""
+    from undercroft.train import keeping
+    from undercroft.train.models import lora
+
+    site.tell(0, None, "steps", "loading the base model")
+    model, tokenizer = folders.load(base, params.precision, params.max_tokens)
+    adapters = lora.begin(model, params)
+    goal = objective(params.objective, tokenizer, title, params.max_tokens)
+    goal = keeping.held(site, params, goal=goal, model=model, old=old, base=base, folder=folder)
+    samples = keeping.with_replay(packs(found, params.micro_batch_size), old, params)
+    return Parts(model, tokenizer, goal, samples, adapters=adapters)
 
 
 def _config_digest(params: TrainSettings, title: str, *inputs: Artifact | None) -> str:

@@ -1,0 +1,250 @@
+"""Starts ranks, hears them, finds those that died or hang, and starts them again.
+
+Any rank's end ends all, since they train in step; they go on from the last checkpoint. Which rank
+it was, how that was seen and how far the run had come is an event each. Two attempts in a row that
+come to no new checkpoint make the next one smaller, and ``cluster.rank_restarts`` of them the last.
+"""
+
+from __future__ import annotations
+
+import pickle
+import shutil
+import signal
+import tempfile
+import time
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from undercroft.errors import StageFailed, UndercroftError
+from undercroft.settings import ClusterSettings
+from undercroft.stage import StageRun
+from undercroft.train.launch.host import Host, HostLost, Hosts
+from undercroft.train.launch.job import Job
+from undercroft.train.launch.rank import TOLD, Seat
+from undercroft.train.launch.signs import Told, pulse
+from undercroft.train.launch.vigil import Vigil
+from undercroft.train.parallel.plan import Plan
+
+if TYPE_CHECKING:
+    from undercroft.train.loop import Report
+
+POLL_S = 0.1
+_SHRINK_AFTER = 2  # attempts that came to no new checkpoint
+_SETTLE_S = 1.0  # ranks that lose one of them notice in this time, and say so
+
+
+@dataclass(frozen=True, slots=True)
+class Loss:
+    """What ended an attempt: the ranks that were at fault, and how that was seen."""
+
+    ranks: tuple[int, ...]
+    why: str
+    error: BaseException | None = None
+
+
+@dataclass
+class Attempt:
+    """Ranks that train together, by number: where each runs, and its seat."""
+
+    folder: Path
+    hosts: list[tuple[Host, list[Seat]]]
+    size: int
+    began_at: int = 0
+    step: int = 0
+    ended: dict[int, int] = field(default_factory=dict[int, int])
+
+    def start(self, job: bytes) -> None:
+        for host, seats in self.hosts:
+            host.start(job, seats)
+
+    def look(self) -> None:
+        """Ask which ranks ended."""
+        for host, _ in self.hosts:
+            self.ended.update(host.ended())
+
+    def kill(self) -> None:
+        for host, _ in self.hosts:
+            with suppress(HostLost):
+                host.kill()
+
+
+class Crew:
+    """The ranks of ``job`` on ``hosts``, and whoever watches over them.
+
+    Of what happens ``run`` is told, and ``report`` is told of each step that the first rank takes,
+    as if the stage took it.
+    """
+
+    def __init__(self, run: StageRun, job: Job, hosts: Hosts, cluster: ClusterSettings) -> None:
+        self._run = run
+        self._job = job
+        self._hosts = hosts
+        self._cluster = cluster
+        self._folder = job.folder / "ranks"
+        self._folder.mkdir(parents=True, exist_ok=True)
+        for old in self._folder.glob("attempt-*"):
+            shutil.rmtree(old, ignore_errors=True)
+        self._told = Told(self._folder / "told.jsonl")
+        self._plan = Plan.of(job.params.parallel, job.section)
+        self._futile = 0
+        self._reached = 0
+
+    def train(self, report: Report) -> None:
+        """Return when the ranks have come to the end of the schedule and left a checkpoint of it.
+
+        Raises what a rank raised that starting again does not mend, and `StageFailed` when starting
+        again did not mend the rest.
+        """
+        packed = pickle.dumps(self._job)
+        most = self._plan.size
+        while True:
+            attempt = self._seated(most)
+            try:
+                loss = self._watched(attempt, packed, report)
+            finally:
+                attempt.kill()
+            self._relay(attempt, report)
+            if loss is None:
+                shutil.rmtree(attempt.folder, ignore_errors=True)
+                return
+            most = self._after(attempt, loss)
+
+    def _seated(self, most: int) -> Attempt:
+        """An attempt by as many ranks as can be had and the plan allows for, ``most`` at most."""
+        each = self._plan.size // self._plan.replicate
+        found = self._hosts.seats(most)
+        size = min(most, sum(count for _, count in found))
+        size -= size % each
+        if size < each:
+            raise StageFailed(
+                f"Only {size} of {each} processes can be had that one copy of the model takes.",
+                f"It is spread as [{self._job.section}.parallel] says.",
+                "Bring machines back and run the same command again; it goes on where it stopped.",
+            )
+        folder = Path(tempfile.mkdtemp(prefix="attempt-", dir=self._folder))
+        attempt = Attempt(folder, [], size)
+        meet = found[0][0].address if len(found) > 1 else ""
+        log = self._run.project.state / "logs" / "ranks.log"
+        first = 0
+        for host, count in found:
+            ranks = range(first, min(first + count, size))
+            threads = max(1, host.cores // max(1, len(ranks)))
+            seats = [
+                Seat(rank, size, folder, self._folder / "told.jsonl", log, threads, meet)
+                for rank in ranks
+            ]
+            attempt.hosts += [(host, seats)] if seats else []
+            first += len(ranks)
+        return attempt
+
+    def _watched(self, attempt: Attempt, job: bytes, report: Report) -> Loss | None:
+        """Start the ranks of ``attempt`` and watch over them; what ended it, if it was no end."""
+        self._run.event("ranks_started", processes=attempt.size)
+        try:
+            attempt.start(job)
+            vigil = Vigil(attempt.size, self._cluster.rank_timeout_s, time.monotonic())
+            while True:
+                time.sleep(POLL_S)
+                self._run.check()
+                self._relay(attempt, report)
+                attempt.look()
+                if len(attempt.ended) == attempt.size and not any(attempt.ended.values()):
+                    return None
+                if any(attempt.ended.values()):
+                    return self._loss(attempt)
+                pulses = [pulse(attempt.folder / f"pulse-{n}") for n in range(attempt.size)]
+                hung = vigil.look(pulses, time.monotonic(), is_saving=self._is_saving)
+                if hung is not None:
+                    return Loss(hung.ranks, hung.why)
+        except HostLost as lost:
+            return Loss((), str(lost))
+
+    @property
+    def _is_saving(self) -> bool:
+        return any((self._job.folder / "checkpoints").glob("making-*"))
+
+    def _relay(self, attempt: Attempt, report: Report) -> None:
+        """Hand on what the first rank told."""
+        from undercroft.train.points import Point
+        from undercroft.train.schedule import Schedule
+
+        for line in self._told:
+            if "point" in line:
+                point = Point(**line["point"])
+                attempt.step = point.step
+                report(point, Schedule(**line["schedule"]))
+            elif "event" in line:
+                if line["event"] == "resumed":
+                    attempt.began_at = line["detail"]["step"]
+                self._run.event(line["event"], **line["detail"])
+            elif "progress" in line:
+                self._run.progress(*line["progress"])
+        self._told.done()
+
+    def _loss(self, attempt: Attempt) -> Loss:
+        """Whose end came first, once the others had time to say that they only lost it."""
+        deadline = time.monotonic() + _SETTLE_S
+        while len(attempt.ended) < attempt.size and time.monotonic() < deadline:
+            time.sleep(POLL_S / 2)
+            attempt.look()
+        words = {rank: _word(attempt, rank) for rank, code in attempt.ended.items() if code == TOLD}
+        for rank, word in words.items():
+            if isinstance(word, UndercroftError):
+                return Loss((rank,), str(word), word)
+        silent = [rank for rank, code in attempt.ended.items() if code not in (0, TOLD)]
+        if silent:
+            return Loss(tuple(silent), _how(attempt.ended[silent[0]]))
+        ours = [rank for rank, word in words.items() if not _is_of_peers(word)] or list(words)
+        word = words[ours[0]]
+        return Loss(tuple(ours), f"{type(word).__name__}: {word}", word)
+
+    def _after(self, attempt: Attempt, loss: Loss) -> int:
+        """Record ``loss``; how many ranks to try next. Raises what trying again does not mend."""
+        self._run.event(
+            "rank_lost",
+            ranks=list(loss.ranks),
+            why=loss.why[:500],
+            step=attempt.step,
+            processes=attempt.size,
+        )
+        if isinstance(loss.error, UndercroftError):
+            raise loss.error
+        self._futile = 0 if attempt.began_at > self._reached else self._futile + 1
+        self._reached = max(self._reached, attempt.began_at)
+        if self._futile > self._cluster.rank_restarts:
+            raise StageFailed(
+                f"Training was started {self._futile} times and came no further.",
+                f"{_named(loss.ranks)}: {loss.why}".rstrip(".") + ".",
+                f"See {self._run.project.state / 'logs' / 'ranks.log'}.",
+            ) from loss.error
+        is_futile = self._futile and self._futile % _SHRINK_AFTER == 0
+        each = self._plan.size // self._plan.replicate
+        return max(each, attempt.size - each) if is_futile else self._plan.size
+
+
+def _word(attempt: Attempt, rank: int) -> BaseException:
+    try:
+        found: BaseException = pickle.loads((attempt.folder / f"word-{rank}").read_bytes())  # noqa: S301
+    except Exception as error:
+        return StageFailed(f"Rank {rank} failed and left no word.", f"{error}")
+    return found
+
+
+def _is_of_peers(word: BaseException) -> bool:
+    """Whether a rank only lost the others."""
+    said = str(word).lower()
+    marks = ("gloo", "connection", "peer", "store", "rank ")
+    return isinstance(word, RuntimeError) and any(mark in said for mark in marks)
+
+
+def _how(code: int) -> str:
+    if code >= 0:
+        return f"ended with exit code {code}"
+    return f"killed by {signal.Signals(-code).name}"
+
+
+def _named(ranks: Sequence[int]) -> str:
+    return f"Rank {', '.join(map(str, ranks))}" if ranks else "A machine"

@@ -1,0 +1,156 @@
+"""Machines that ranks are started on, and this one."""
+
+from __future__ import annotations
+
+import os
+import select
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+from undercroft.jobs import WORKER_ENVIRONMENT
+from undercroft.train.launch.nursery import receive, send
+from undercroft.train.launch.rank import Seat
+
+_READY_S = 120.0  # to import everything, on a machine that is busy
+_REPLY_S = 30.0
+
+
+class HostLost(Exception):
+    """A machine, or what starts ranks on it, does not answer any more."""
+
+
+class Host(Protocol):
+    """A machine that ranks run on; every method raises `HostLost`.
+
+    ``address`` is where ranks of other machines reach it, ``cores`` how many it gives.
+    """
+
+    name: str
+    address: str
+    cores: int
+
+    def start(self, job: bytes, seats: Sequence[Seat]) -> Mapping[int, int]:
+        """Start a rank for each of ``seats``, once those before are gone; their pids by rank."""
+        ...
+
+    def ended(self) -> Mapping[int, int]:
+        """Exit codes by rank of those that have ended; negative ones are signals."""
+        ...
+
+    def kill(self) -> None:
+        """Return when no rank is left."""
+        ...
+
+
+class Hosts(Protocol):
+    """The machines that there are."""
+
+    def seats(self, most: int) -> list[tuple[Host, int]]:
+        """How many ranks to start on which of them: ``most`` in all, or as many as can be had."""
+        ...
+
+    def close(self) -> None: ...
+
+
+class Machine:
+    """This machine, by a nursery whose complaints go to ``log``."""
+
+    def __init__(self, log: Path, name: str = "this machine", cores: int | None = None) -> None:
+        self.name = name
+        self.address = ""
+        self.cores = cores or available_cores()
+        self._log = log
+        self._job: bytes | None = None
+        self._nursery: subprocess.Popen[bytes] | None = None
+
+    def start(self, job: bytes, seats: Sequence[Seat]) -> Mapping[int, int]:
+        if self._nursery is None or self._nursery.poll() is not None:
+            self._begin()
+        if job != self._job:
+            self._ask("take", job)
+            self._job = job
+        pids: dict[int, int] = self._ask("start", list(seats))
+        return pids
+
+    def ended(self) -> Mapping[int, int]:
+        found: dict[int, int] = self._ask("ended")
+        return found
+
+    def kill(self) -> None:
+        if self._nursery is None:
+            return
+        try:
+            self._ask("kill")
+        except HostLost:
+            self.close()
+
+    def close(self) -> None:
+        """End the nursery, and with it every rank."""
+        if self._nursery is None:
+            return
+        assert self._nursery.stdin is not None
+        self._nursery.stdin.close()
+        try:
+            self._nursery.wait(5)
+        except subprocess.TimeoutExpired:
+            self._nursery.kill()
+            self._nursery.wait()
+        self._nursery = None
+
+    def _begin(self) -> None:
+        self._job = None
+        self._log.parent.mkdir(parents=True, exist_ok=True)
+        with self._log.open("ab") as log:
+            self._nursery = subprocess.Popen(
+                [sys.executable, "-m", "undercroft.train.launch.nursery"],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=log,
+                env={**os.environ, **WORKER_ENVIRONMENT, "TOKENIZERS_PARALLELISM": "false"},
+                start_new_session=True,  # Ctrl-C reaches only us
+            )
+        self._reply(_READY_S)
+
+    def _ask(self, *command: Any) -> Any:
+        assert self._nursery is not None
+        assert self._nursery.stdin is not None
+        try:
+            send(self._nursery.stdin.fileno(), command)
+        except OSError:
+            raise HostLost(f"what starts ranks on {self.name} ended") from None
+        return self._reply(_REPLY_S)
+
+    def _reply(self, timeout_s: float) -> Any:
+        assert self._nursery is not None
+        assert self._nursery.stdout is not None
+        file = self._nursery.stdout.fileno()
+        if not select.select([file], [], [], timeout_s)[0]:
+            raise HostLost(f"what starts ranks on {self.name} does not answer")
+        reply = receive(file)
+        if reply is None:
+            raise HostLost(f"what starts ranks on {self.name} ended")
+        found, error = reply
+        if error is not None:
+            raise error
+        return found
+
+
+class Here:
+    """This machine alone."""
+
+    def __init__(self, log: Path) -> None:
+        self._machine = Machine(log)
+
+    def seats(self, most: int) -> list[tuple[Host, int]]:
+        return [(self._machine, most)]
+
+    def close(self) -> None:
+        self._machine.close()
+
+
+def available_cores() -> int:
+    """Cores that this process may run on."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
