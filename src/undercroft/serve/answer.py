@@ -14,8 +14,8 @@ from contextlib import aclosing, contextmanager
 from typing import TYPE_CHECKING
 
 from undercroft.records import Passage, Principal
-from undercroft.retrieve.prompt import QUESTION_CHARACTERS, REFUSAL
-from undercroft.serve import grounding, rows, screens
+from undercroft.retrieve.prompt import REFUSAL
+from undercroft.serve import rows, screens
 from undercroft.serve.asks import Ask
 from undercroft.serve.budgets import Grant, most_tokens
 from undercroft.serve.cache import Answer, key_of
@@ -23,7 +23,7 @@ from undercroft.serve.exchange import Exchange
 from undercroft.serve.failures import outcome_of
 from undercroft.serve.frames import Usage
 from undercroft.serve.generation import generate
-from undercroft.serve.grounding import Messages
+from undercroft.serve.preparation import prepare
 from undercroft.serve.reply import Reply
 from undercroft.serve.route import Arm, Route
 from undercroft.serve.rows import RequestRow
@@ -41,10 +41,10 @@ Parse = Callable[[bytes, SamplingSettings], Ask]
 async def answer(gateway: Gateway, exchange: Exchange, parse: Parse) -> None:
     """parse -> identify -> admit -> [screen input | cache | retrieve] -> route -> generate, or
     abstain -> screen output -> settle -> record -> the last byte."""
-    route = gateway.route
-    ask = parse(await exchange.body(gateway.max_body_bytes), route.sampling)
+    ask = parse(await exchange.body(gateway.max_body_bytes), gateway.route.sampling)
     who = await gateway.identify(exchange, "chat")
-    arm = route.choose(ask.model, ask.user or who.id)  # fixed now: the cache key depends on it
+    place = gateway.rollout.place(ask, who)  # fixed now: the cache key depends on it
+    route, arm = place.route, place.arm
     patience = exchange.patience(gateway.settings.serve.timeout_s)
     time_limit = gateway.settings.serve.timeout_s if ask.stream else patience
     passages: tuple[Passage, ...] | None
@@ -53,25 +53,27 @@ async def answer(gateway: Gateway, exchange: Exchange, parse: Parse) -> None:
         row = _begin(ask, who, route, arm)
         await gateway.ready_to_seal(row.subject)
         reply = Reply(exchange, ask, row)
-        with _settled_and_recorded(gateway, exchange, ask, reply=reply, row=row, grant=grant):
+        settled = _settled_and_recorded(gateway, exchange, ask, reply=reply, row=row, grant=grant)
+        with gateway.rollout.observed(place, row), settled:
             async with exchange.cancelled_on_hang_up(), asyncio.timeout(time_limit):
-                key = key_of(ask, arm.model, route.index, screens.VERSION)
+                key = key_of(ask, route.ref, arm.model, route.index, screens.VERSION)
                 async with gateway.cache.flight(key) as flight:
                     if flight.answer is not None:
                         row.cached, passages = True, flight.answer.passages
                         pieces = _replayed(flight.answer)
                     else:
-                        passages, messages = await _prepare(gateway, route, ask, row)
+                        passages, messages = await prepare(gateway, route, ask, row)
                         if "retrieval" not in row.degraded and route.abstains(ask, passages):
                             pieces = _abstention(row)
                         else:
                             written = generate(
-                                gateway, arm, ask, messages, row=row, patience_s=patience
+                                gateway, place.arms, ask, messages, row=row, patience_s=patience
                             )
                             pieces = _screen_output(gateway, written, passages, row)
                     row.passages = [rows.passage_row(passage) for passage in passages or ()]
                     flight.land(await reply.deliver(pieces, passages))
         await reply.conclude(passages)
+    gateway.rollout.shadow(ask, place)
 
 
 def _begin(ask: Ask, who: Principal, route: Route, arm: Arm) -> RequestRow:
@@ -85,60 +87,6 @@ def _begin(ask: Ask, who: Principal, route: Route, arm: Arm) -> RequestRow:
         kind=ask.kind,
         consent="store" if ask.store else "",
     )
-
-
-async def _prepare(
-    gateway: Gateway, route: Route, ask: Ask, row: RequestRow
-) -> tuple[tuple[Passage, ...] | None, Messages]:
-    """Screen the input and search for passages at the same time; what the model is to read.
-
-    Passages are None when nothing is looked up: the client does not want it, or there is no index.
-    Raises `HttpError` 400 for a request that is plainly an attack.
-    """
-    reads = route.reads_for(ask)
-    searching = asyncio.ensure_future(_retrieve(gateway, route, ask, row)) if reads else None
-    try:
-        if gateway.settings.serve.screen_input:
-            found = screens.screen_input(ask.text)
-            row.findings += [rows.finding_row(each) for each in found]
-            gateway.metrics.count_findings("input", found)
-            screens.refuse_if_certain(found)
-        if searching is None:
-            return None, grounding.plain(ask)
-        passages = await searching
-    finally:
-        if searching is not None:
-            searching.cancel()
-    if len(ask.question) > QUESTION_CHARACTERS:
-        row.degrade("question-cut")
-    settings = gateway.settings
-    title, context = gateway.project.title, settings.model.context
-    return passages, grounding.grounded(ask, passages, title, context)
-
-
-async def _retrieve(
-    gateway: Gateway, route: Route, ask: Ask, row: RequestRow
-) -> tuple[Passage, ...]:
-    """The passages for the question; none, and the answer is marked, when the index fails."""
-    settings = gateway.settings.retrieve
-    assert route.retriever is not None
-    began = time.perf_counter()
-    try:
-        found = await asyncio.get_running_loop().run_in_executor(
-            gateway.search_threads,
-            route.retriever.search,
-            ask.question,
-            settings.passages,
-            settings.candidates,
-        )
-    except Exception:
-        log.exception("the index could not be searched")
-        gateway.router.stale = True
-        row.degrade("retrieval")
-        return ()
-    finally:
-        row.retrieve_ms = (time.perf_counter() - began) * 1000
-    return tuple(passage for passage in found if passage.document not in gateway.router.erased)
 
 
 async def _screen_output(

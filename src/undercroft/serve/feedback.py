@@ -29,6 +29,7 @@ async def rate(gateway: Gateway, exchange: Exchange) -> None:
         row.comment_sealed = gateway.seal(row, "comment", said.comment.encode())
     if not await gateway.recorder.append_durably(row):
         raise StorageFull("The feedback could not be kept.", "The disk is full.", "Make room.")
+    gateway.rollout.rated(said.answer, said.rating)
     gateway.metrics.feedback.labels(str(said.rating)).inc()
     await exchange.reply_json(
         200, {"id": row.id, "object": "feedback", "answer": row.answer, "rating": row.rating}

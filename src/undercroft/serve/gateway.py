@@ -20,6 +20,7 @@ from undercroft.serve.exchange import Exchange
 from undercroft.serve.failures import HttpError
 from undercroft.serve.metrics import Metrics
 from undercroft.serve.recorder import Recorder
+from undercroft.serve.rollout import Rollout
 from undercroft.serve.route import Route
 from undercroft.serve.router import Router
 from undercroft.serve.rows import FeedbackRow, RequestRow
@@ -53,6 +54,7 @@ class Gateway:
             changed=self.cache.clear,
             forget=self.cache.forget,
         )
+        self.rollout = Rollout(self)
         self.search_threads = ThreadPoolExecutor(SEARCH_THREADS, thread_name_prefix="search")
         self.started_at = time.time()
         self._sealed_for: set[str] = set()
@@ -81,9 +83,11 @@ class Gateway:
             await self.stop(0.0)
             raise
         self.recorder.start()
+        await self.rollout.start()
 
     async def stop(self, grace_s: float) -> None:
         """Let answers finish for ``grace_s``, stop the engines, move every record to the lake."""
+        await self.rollout.stop()
         await self.router.stop(grace_s)
         await self.recorder.stop()
         await self.client.close()

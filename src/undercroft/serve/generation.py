@@ -7,7 +7,7 @@ costs one retry on another replica (or the same one, started again); afterwards 
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from typing import TYPE_CHECKING, Any
 
@@ -31,20 +31,22 @@ ATTEMPTS = 2
 
 async def generate(
     gateway: Gateway,
-    arm: Arm,
+    arms: Sequence[Arm],
     ask: Ask,
     messages: Messages,
     *,
     row: RequestRow,
     patience_s: float,
 ) -> AsyncGenerator[Piece, None]:
-    """The engine's answer. Notes the wait, energy and cost in ``row``; ``patience_s`` bounds the
-    wait for a slot.
+    """The engine's answer, by the first of ``arms`` or, when its engine breaks before any text,
+    the last. Notes the wait, energy and cost in ``row``; ``patience_s`` bounds the wait for a slot.
 
     Raises `TooManyRequests` when no slot came free and `EngineFailed`.
     """
-    pool, asked_at = arm.pool, time.monotonic()
+    asked_at = time.monotonic()
     for attempt in range(1, ATTEMPTS + 1):
+        arm = arms[0] if attempt == 1 else arms[-1]
+        pool, row.model = arm.pool, arm.model
         async with pool.slot(ask.lane, asked_at + patience_s) as lease:
             row.queue_ms = (time.monotonic() - asked_at) * 1000
             begun = False
@@ -60,7 +62,7 @@ async def generate(
                 pool.suspect(lease)
                 if begun or attempt == ATTEMPTS:
                     raise
-                row.degrade("retried")
+                row.degrade("retried" if arms[0] is arms[-1] else "fallback")
             finally:
                 _charge(row, lease, gateway.settings.meter)
 

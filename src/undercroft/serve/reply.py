@@ -98,6 +98,7 @@ class Reply:
         headers = {
             b"x-answer-id": row.id,
             b"x-model": row.model,
+            b"x-route": row.route,
             b"server-timing": timing,
             b"x-cache": "hit" if row.cached else "",
             b"x-degraded": row.degraded,

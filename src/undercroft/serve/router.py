@@ -24,9 +24,10 @@ DRAIN_S = 130.0  # longer than serve.timeout_s by default
 
 class Router:
     """``route`` is what is served now and ``erased`` the documents that `undercroft forget` took
-    out: they are not shown again, even while their rows are still being removed. ``changed`` is
-    called after a swap, ``forget`` with each document that is erased from then on, ``warm`` with
-    each pool before it gets traffic."""
+    out: they are not shown again, even while their rows are still being removed. ``others`` are
+    open beside it: the canary of a trial, and a route just replaced that may be wanted again.
+    ``changed`` is called after a swap, ``forget`` with each document that is erased from then on,
+    ``warm`` with each pool before it gets traffic."""
 
     def __init__(
         self,
@@ -37,8 +38,11 @@ class Router:
         forget: Callable[[str], None],
     ) -> None:
         self.route: Route
+        self.others: dict[str, Route] = {}
         self.erased: set[str] = set()
         self.stale = False  # the index could not be read; open it again
+        self.ahead = ""  # what the ledger still calls live, though it was replaced
+        self._changing = asyncio.Lock()
         self._project = project
         self._warm = warm
         self._changed = changed
@@ -64,6 +68,38 @@ class Router:
     @property
     def pools(self) -> list[Pool]:
         return list(self._pools.values())
+
+    @property
+    def models(self) -> list[str]:
+        """The names that may be asked for: the live route's first."""
+        routes_ = (self.route, *self.others.values())
+        return list(dict.fromkeys(name for route in routes_ for name in route.models))
+
+    async def bring(self, ref: str) -> Route:
+        """The route ``ref``, open beside the live one from now on. Raises `NotFound`,
+        `EngineFailed`."""
+        if ref == self.route.ref:
+            return self.route
+        if ref not in self.others:
+            async with self._changing:
+                found = await asyncio.to_thread(self._project.ledger.artifact, ref)
+                self.others[ref] = await self._open(found)
+        return self.others[ref]
+
+    def drop(self, ref: str) -> None:
+        """Close a route beside the live one, once its requests are answered."""
+        if self.others.pop(ref, None) is not None:
+            self._close_unused()
+
+    async def swap(self, ref: str) -> None:
+        """Serve ``ref`` from now on, and keep what was served open beside it."""
+        fresh, old = await self.bring(ref), self.route
+        if fresh is not old:
+            self.route = fresh
+            self.others = {**self.others, old.ref: old}
+            del self.others[ref]
+            self._changed()
+            log.info("%s replaces %s", fresh.ref, old.ref)
 
     async def _open(self, found: Artifact) -> Route:
         """``found`` with its pools running and its index open; nothing is changed on failure."""
@@ -121,21 +157,23 @@ class Router:
         for document in await asyncio.to_thread(self._erased_documents) - self.erased:
             self.erased.add(document)
             self._forget(document)
-        if str(found.ref) != self.route.ref or self.stale:
-            self.route, old = await self._open(found), self.route
-            self.stale = False
+        if str(found.ref) not in (self.route.ref, self.ahead):
+            old = self.route.ref
+            await self.swap(str(found.ref))
+            self.drop(old)
+        if self.stale:
+            async with self._changing:
+                self.route, self.stale = await self._open(found), False
             self._changed()
-            self._retire(old)
 
-    def _retire(self, old: Route) -> None:
-        """Stop the pools that no arm names any more, once their requests are answered."""
-        kept = {arm.pool.name for arm in self.route.arms}
+    def _close_unused(self) -> None:
+        """Stop the pools that no open route names, once their requests are answered."""
+        opened = (self.route, *self.others.values())
+        used = {arm.pool.name for route in opened for arm in route.arms}
         for name, pool in list(self._pools.items()):
-            if pool.name not in kept:
+            if pool.name not in used:
                 del self._pools[name]
                 self._spawn(self._drain(pool))
-        if old.ref != self.route.ref:
-            log.info("%s replaces %s", self.route.ref, old.ref)
 
     async def _drain(self, pool: Pool) -> None:
         self._retired.add(pool)

@@ -19,7 +19,7 @@ FRESH_S = 5.0  # an answer this recent proves that the engine works
 async def models(gateway: Gateway, exchange: Exchange) -> None:
     """``GET /v1/models``: the route's name, its models by ref, and the embedding model."""
     await gateway.identify(exchange, "chat")
-    data = [_model(gateway, name) for name in gateway.route.models]
+    data = [_model(gateway, name) for name in gateway.router.models]
     await exchange.reply_json(200, {"object": "list", "data": data})
 
 
@@ -27,10 +27,9 @@ async def model(gateway: Gateway, exchange: Exchange) -> None:
     """``GET /v1/models/NAME``."""
     await gateway.identify(exchange, "chat")
     name = exchange.path.removeprefix("/v1/models/")
-    if name not in gateway.route.models:
-        raise NotFound(
-            f"There is no model {name!r}.", name, gateway.route.models, "See GET /v1/models."
-        )
+    names = gateway.router.models
+    if name not in names:
+        raise NotFound(f"There is no model {name!r}.", name, names, "See GET /v1/models.")
     await exchange.reply_json(200, _model(gateway, name))
 
 

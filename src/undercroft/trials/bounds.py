@@ -2,8 +2,8 @@
 
 A rate: the likelihood of what was counted, averaged over all rates, over that at the rate p
 is a martingale where p is right (Robbins 1970), so the p at which it stays below 1/alpha enclose
-the right one. A quantile is where a rate is known: bounds on it are values that were seen. A mean: the
-asymptotic bounds of Waudby-Smith et al. 2024, "Time-uniform central limit theory".
+the right one. A quantile is where a rate is known: bounds on it are values that were seen. A mean:
+the asymptotic bounds of Waudby-Smith et al. 2024, "Time-uniform central limit theory".
 """
 
 from __future__ import annotations

@@ -75,7 +75,7 @@ def read(folder: Path) -> Trial | None:
 
 def begin(folder: Path, trial: Trial) -> Trial:
     """Write a new trial. Raises `BadInput` while another one is open."""
-    with _locked(folder):
+    with locked(folder):
         before = read(folder)
         if before is not None and before.is_open:
             raise BadInput(
@@ -91,7 +91,7 @@ def begin(folder: Path, trial: Trial) -> Trial:
 def change(folder: Path, new: Callable[[Trial], Trial]) -> Trial:
     """Put ``new(the trial)`` in its place, with the next version. Raises `NotFound` without one;
     nothing is written where ``new`` gives the same back."""
-    with _locked(folder):
+    with locked(folder):
         before = read(folder)
         if before is None:
             raise NotFound(
@@ -107,7 +107,7 @@ def change(folder: Path, new: Callable[[Trial], Trial]) -> Trial:
 
 def told(folder: Path, version: int) -> None:
     """Note that the ledger knows of ``version``."""
-    with _locked(folder):
+    with locked(folder):
         found = read(folder)
         if found is not None and found.told < version:
             _write(folder / FILE, msgspec.json.encode(msgspec.structs.replace(found, told=version)))
@@ -137,8 +137,9 @@ def _write(path: Path, content: bytes) -> None:
 
 
 @contextmanager
-def _locked(folder: Path) -> Iterator[None]:
+def locked(folder: Path, what: str = "change") -> Iterator[None]:
+    """One process at a time: to change the trial, or to do ``what`` else."""
     folder.mkdir(parents=True, exist_ok=True)
-    with (folder / "trial.lock").open("a") as file:
+    with (folder / f"trial-{what}.lock").open("a") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield
