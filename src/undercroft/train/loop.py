@@ -21,6 +21,7 @@ from undercroft.train.drawing import Draw, Drawer
 from undercroft.train.guard import Cause, Guard
 from undercroft.train.heldout import Heldout, Patience
 from undercroft.train.objectives.objective import Objective
+from undercroft.train.observing import Observer
 from undercroft.train.optimizer import MasterAdamW
 from undercroft.train.parallel.team import Alone, Team
 from undercroft.train.passes import Passes
@@ -95,6 +96,7 @@ class Run(Generic[S]):
         )
         self.tally = Tally()
         self._clock = Clock()
+        self._observer = Observer(model, self._optimizer.masters, params.observe_steps, self._team)
         self._store = Store(folder, config_digest, params.checkpoints_kept, self._event)
         self._writer = Writer(self._store.write)
         self._resume()
@@ -280,7 +282,8 @@ class Run(Generic[S]):
             draw = self._drawer.draw(self._params.batch_size)
             self._note(draw)
         rate = self.schedule.rate()
-        with self._clock.part("passes"):
+        is_observed = self._observer.is_due(self.schedule.step + 1, self.schedule.elapsed_s)
+        with self._clock.part("passes"), self._observer.activations(is_observed):
             measured = self._passes.run(draw)
         loss = measured.loss
         with self._clock.part("update"):
@@ -291,12 +294,20 @@ class Run(Generic[S]):
         if cause is not None:
             self._drop(cause, draw, loss, norm)
             return None
+        if is_observed:
+            with self._clock.part("observe"):
+                self._observer.before_update(max(1.0, norm / self._params.max_grad_norm))
         with self._clock.part("update"):
             self._optimizer.step(rate)
             self._team.copy_first(list(self._buffers.values()))
         self._count(draw, loss)
         speed = draw.tokens / max(time.monotonic() - started, 1e-9)
-        return self._point(loss, norm, rate, speed, measured.metrics)
+        point = self._point(loss, norm, rate, speed, measured.metrics)
+        return replace(point, observed=self._observed(point.step)) if is_observed else point
+
+    def _observed(self, step: int) -> dict[str, Any]:
+        with self._clock.part("observe"):
+            return self._observer.after_update(step).as_dict()
 
     def _point(
         self, loss: float, norm: float, rate: float, speed: float, metrics: Mapping[str, float]
@@ -323,6 +334,7 @@ class Run(Generic[S]):
     def _drop(self, cause: Cause, draw: Draw, loss: float, norm: float) -> None:
         """Leave a bad step out, and do what else the guard asks for; each is an event."""
         self._optimizer.discard()
+        self._observer.forget()
         step = self.schedule.step + 1
         self.tally.skipped += 1
         self.tally.dropped.append(step)

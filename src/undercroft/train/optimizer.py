@@ -93,6 +93,11 @@ class MasterAdamW:
         nn.utils.clip_grads_with_norm_(self._masters, max_norm, norm)
         return float(norm)
 
+    def masters(self) -> dict[str, tuple[nn.Parameter, bool]]:
+        """By the weight's name what is stepped, and whether it is only some rows of it."""
+        parts = zip(self._names, self._masters, self._spread, strict=True)
+        return {name: (master, spread) for name, master, spread in parts}
+
     def step(self, rate: float) -> None:
         """One update at learning rate ``rate``, written back to the weights."""
         for group in self._adam.param_groups:

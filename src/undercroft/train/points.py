@@ -6,7 +6,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 Part = Literal["draw", "passes", "update", "checkpoint", "heldout", "observe"]
 
@@ -18,7 +18,8 @@ class Point:
     ``loss`` is the mean over the step's targets before the update, and ``metrics`` are means of
     what the objective measures besides, such as ``token_accuracy``. ``tokens``, ``targets`` and
     ``examples`` are counted from the run's beginning, without steps that were dropped. ``seconds``
-    tell where the time since the step before went.
+    tell where the time since the step before went. ``observed`` is what was seen inside the model,
+    as `ledger.observed.Look.as_dict` gives it.
     """
 
     step: int
@@ -31,6 +32,7 @@ class Point:
     examples: int = 0
     seconds: dict[str, float] = field(default_factory=dict[str, float])
     metrics: dict[str, float] = field(default_factory=dict[str, float])
+    observed: dict[str, Any] | None = None
 
     def flat(self) -> dict[str, float]:
         """All of it in one mapping, as it is written down."""
