@@ -15,8 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from undercroft.errors import BadConfig, BadInput, MissingExtra
-from undercroft.settings import TuneSettings
+from undercroft.errors import BadInput, MissingExtra
 from undercroft.train.models import folders
 
 BLOCK: Final = 64
@@ -42,6 +41,12 @@ class FourBitLinear(nn.Module):  # type: ignore[misc]
         """Made whole anew each time it is asked for."""
         found: Tensor = _bitsandbytes().dequantize_4bit(self._packed, self._state)
         return found
+
+    @property
+    def num_bytes(self) -> int:
+        """Memory of the weight as it is held."""
+        scales, nested = self._state.absmax, self._state.state2
+        return sum(each.nbytes for each in (self._packed, scales, nested.absmax))
 
     def forward(self, x: Tensor) -> Tensor:
         y: Tensor = _Product.apply(x, self)
@@ -92,14 +97,10 @@ def load(folder: Path, precision: str, max_tokens: int) -> tuple[Any, Any]:
     return model, transformers.AutoTokenizer.from_pretrained(folder)
 
 
-def demand_sense(params: TuneSettings) -> None:
-    """Raises `BadConfig` where 4 bits are asked for and there is nothing to train on them."""
-    if params.lora_bits and not params.lora_rank:
-        raise BadConfig(
-            "lora_bits is set, but no adapters are trained.",
-            "Weights in 4 bits are frozen; what is trained on them is adapters.",
-            "Set lora_rank too, such as 16, or lora_bits to 0.",
-        )
+def is_finite(weight: Tensor) -> bool:
+    """Whether there is neither NaN nor infinity in ``weight``; one pass, without a mask."""
+    total = weight.sum(dtype=torch.float32)
+    return bool(torch.isfinite(total)) or bool(torch.isfinite(weight).all())
 
 
 def _fill(model: Any, folder: Path) -> None:
@@ -114,7 +115,7 @@ def _fill(model: Any, folder: Path) -> None:
             if name not in wanted:
                 continue
             with safe_open(file, framework="pt") as tensors:  # opened anew, to let go of its pages
-                _place(model, name, tensors.get_tensor(name), wanted.pop(name))
+                _place(model, name, _sound(name, tensors.get_tensor(name)), wanted.pop(name))
     model.tie_weights()
     tied = set(model.all_tied_weights_keys)
     missing = [name for name in wanted if name not in tied]
@@ -136,6 +137,17 @@ def _place(model: nn.Module, name: str, value: Tensor, weight: Tensor) -> None:
         return
     with torch.no_grad():
         weight.copy_(value)
+
+
+def _sound(name: str, value: Tensor) -> Tensor:
+    """Raises `BadInput` where packing would hide what is no number."""
+    if not is_finite(value):
+        raise BadInput(
+            "The model's weights are not all numbers.",
+            f"{name} holds NaN or infinity.",
+            "Bring the model in again, or name another as model.base.",
+        )
+    return value
 
 
 def _is_packed(path: str, layer: nn.Module) -> bool:
