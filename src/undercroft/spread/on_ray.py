@@ -27,7 +27,7 @@ class RayTasks:
         self._timeout_s = cluster.task_seconds
         self._is_ours = not ray.is_initialized()
         if self._is_ours:
-            _connect(ray, cluster.address)
+            connect(ray, cluster.address)
         self.ahead = 2 * max(int(self._ray.cluster_resources().get("CPU", 1)), 1)
         self._run: Any = ray.remote(num_cpus=1, max_retries=_RETRIES)(_carry_out)
 
@@ -42,7 +42,8 @@ class RayTasks:
             self._ray.shutdown()
 
 
-def _connect(ray: Any, address: str) -> None:
+def connect(ray: Any, address: str) -> None:
+    """Join the cluster at ``address``, or start one; raises `EngineFailed` when there is none."""
     host, colon, port = address.removeprefix("ray://").rpartition(":")
     try:
         if colon and port.isdecimal():  # Ray itself would try for minutes

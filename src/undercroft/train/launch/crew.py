@@ -47,18 +47,19 @@ class Loss:
 
 @dataclass
 class Attempt:
-    """Ranks that train together, by number: where each runs, and its seat."""
+    """Ranks that train together: where each runs, and how far they have come."""
 
     folder: Path
     hosts: list[tuple[Host, list[Seat]]]
     size: int
+    pids: dict[int, int] = field(default_factory=dict[int, int])
     began_at: int = 0
     step: int = 0
     ended: dict[int, int] = field(default_factory=dict[int, int])
 
     def start(self, job: bytes) -> None:
         for host, seats in self.hosts:
-            host.start(job, seats)
+            self.pids.update(host.start(job, seats))
 
     def look(self) -> None:
         """Ask which ranks ended."""
@@ -133,7 +134,7 @@ class Crew:
             ranks = range(first, min(first + count, size))
             threads = max(1, host.cores // max(1, len(ranks)))
             seats = [
-                Seat(rank, size, folder, self._folder / "told.jsonl", log, threads, meet)
+                Seat(rank, size, folder, self._told.path, log, threads, meet, host.address)
                 for rank in ranks
             ]
             attempt.hosts += [(host, seats)] if seats else []
@@ -142,9 +143,11 @@ class Crew:
 
     def _watched(self, attempt: Attempt, job: bytes, report: Report) -> Loss | None:
         """Start the ranks of ``attempt`` and watch over them; what ended it, if it was no end."""
-        self._run.event("ranks_started", processes=attempt.size)
         try:
             attempt.start(job)
+            pids = [attempt.pids[rank] for rank in range(attempt.size)]
+            hosts = {host.name: len(seats) for host, seats in attempt.hosts}
+            self._run.event("ranks_started", processes=attempt.size, pids=pids, hosts=hosts)
             vigil = Vigil(attempt.size, self._cluster.rank_timeout_s, time.monotonic())
             while True:
                 time.sleep(POLL_S)

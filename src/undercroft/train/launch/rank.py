@@ -37,7 +37,8 @@ class Seat:
 
     ``attempt`` is the attempt's folder, and ``told`` the file of what first ranks tell. Ranks of
     one machine meet by a file; those of several ``meet`` at the address of the first one's.
-    They wait for each other for ``patience_s`` at most, which whoever watches them will not.
+    This one's own machine has ``address``. They wait for each other for ``patience_s`` at most,
+    which whoever watches them will not.
     """
 
     rank: int
@@ -47,6 +48,7 @@ class Seat:
     log: Path
     threads: int
     meet: str = ""
+    address: str = ""
     patience_s: float = 1800.0
 
     @property
@@ -99,15 +101,31 @@ def _join(seat: Seat) -> None:
     from torch import distributed
 
     patience = timedelta(seconds=seat.patience_s)
+    # What ranks of one machine say need not leave it; of several, each talks where it is reached.
+    interface = _interface(seat.address if seat.meet else "127.0.0.1")
+    if interface:
+        os.environ.setdefault("GLOO_SOCKET_IFNAME", interface)
     if not seat.meet:
-        if sys.platform == "linux":  # what ranks of one machine say need not leave it
-            os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")
         store = distributed.FileStore(str(seat.attempt / _GROUP), seat.size)
     else:
         store = _at_address(seat, patience)
     store.set_timeout(patience)
     distributed.init_process_group(
         "gloo", store=store, rank=seat.rank, world_size=seat.size, timeout=patience
+    )
+
+
+def _interface(address: str) -> str:
+    """The network interface that has ``address``, or nothing."""
+    import psutil
+
+    return next(
+        (
+            name
+            for name, found in psutil.net_if_addrs().items()
+            if any(each.address == address for each in found)
+        ),
+        "",
     )
 
 

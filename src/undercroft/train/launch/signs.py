@@ -77,15 +77,15 @@ class Told:
     """
 
     def __init__(self, path: Path) -> None:
-        self._path = path
+        self.path = path
         self._mark = path.with_suffix(".read")
         self._at = int(self._mark.read_text() or 0) if self._mark.exists() else 0
 
     def __iter__(self) -> Iterator[Mapping[str, Any]]:
         """What was told since; a line that a dying rank left half written is left out."""
-        if not self._path.exists():
+        if not self.path.exists():
             return
-        with self._path.open("rb") as file:
+        with self.path.open("rb") as file:
             file.seek(self._at)
             for line in file:
                 if not line.endswith(b"\n"):

@@ -98,8 +98,11 @@ class _Training:
 
     def _hosts(self) -> Hosts:
         from undercroft.train.launch.host import Here
+        from undercroft.train.launch.on_ray import RayHosts
 
-        return Here(self._run.project.state / "logs" / "ranks.log")
+        log = self._run.project.state / "logs" / "ranks.log"
+        cluster = self._run.project.settings.cluster
+        return RayHosts(cluster, log) if cluster.engine == "ray" else Here(log)
 
 
 class _Times:
