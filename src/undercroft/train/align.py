@@ -20,6 +20,7 @@ from undercroft.records import Artifact, Preference
 from undercroft.settings import AlignSettings
 from undercroft.stage import Made, StageRun, stage
 from undercroft.train.align_card import aligned_card
+from undercroft.train.heldout import apart
 from undercroft.train.launch.job import InStage, Job, Parts, Site
 from undercroft.train.models import folders
 from undercroft.train.soundness import MOST_PROMPTS, Soundness, demand_sound, listen
@@ -116,27 +117,30 @@ def built(
     folder: Path,
 ) -> Parts:
     """The model in the folder ``parent``, and how it is trained on the pairs that are ``found``."""
-    from undercroft.train.models import lora
+    from undercroft.train.models.starting import start
     from undercroft.train.objectives import preference as goals
 
     is_reward = params.objective == "reward"
     site.tell(0, None, "steps", "loading the model")
-    load = folders.load_scorer if is_reward else folders.load
-    model, tokenizer = load(parent, params.precision, params.max_tokens)
+    model, tokenizer, adapters = start(parent, params)
     pairs = _pairs(site, params, found, model, tokenizer)
-    groups = goals.grouped(pairs, params.micro_batch_size, params.max_tokens)
+    parts = apart(pairs, params.heldout, params.seed, lambda pair: tuple(pair.chosen[0]))
+    groups, heldout = (
+        goals.grouped(part, params.micro_batch_size, params.max_tokens) for part in parts
+    )
     if not is_reward:
         site.once(
             folder / _PARENT_FILE,
             lambda half: _write(half, asdict(_heard(site, "parent", model, tokenizer, pairs))),
         )
-    adapters = lora.begin(model, params)
     if is_reward:
         goal: goals.WorthMore | goals.Likelier = goals.WorthMore()
     else:
-        reference = goals.FrozenBase() if adapters else _reference(site, folder, model, groups)
+        reference = (
+            goals.FrozenBase() if adapters else _reference(site, folder, model, [*groups, *heldout])
+        )
         goal = goals.Likelier(params.objective, params.beta, reference, params.nll)
-    return Parts(model, tokenizer, goal, groups, adapters=adapters)
+    return Parts(model, tokenizer, goal, groups, heldout, adapters)
 
 
 def _pairs(

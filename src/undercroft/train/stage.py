@@ -14,6 +14,7 @@ from undercroft.records import Artifact, Example
 from undercroft.settings import ModelSettings, TrainSettings
 from undercroft.stage import Made, StageRun, stage
 from undercroft.train.card import card
+from undercroft.train.heldout import apart
 from undercroft.train.launch.job import Job, Parts, Site
 from undercroft.train.models import folders
 from undercroft.train.objectives.objective import objective
@@ -119,15 +120,20 @@ def built(
 ) -> Parts:
     """The model in the folder ``base``, and how it is trained on ``found``."""
     from undercroft.train import keeping
-    from undercroft.train.models import lora
+    from undercroft.train.models.starting import start
 
     site.tell(0, None, "steps", "loading the base model")
-    model, tokenizer = folders.load(base, params.precision, params.max_tokens)
-    adapters = lora.begin(model, params)
+    model, tokenizer, adapters = start(base, params)
     goal = objective(params.objective, tokenizer, title, params.max_tokens)
     goal = keeping.held(site, params, goal=goal, model=model, old=old, base=base, folder=folder)
-    samples = keeping.with_replay(packs(found, params.micro_batch_size), old, params)
-    return Parts(model, tokenizer, goal, samples, adapters=adapters)
+    kept, heldout = apart(
+        packs(found, params.micro_batch_size),
+        params.heldout,
+        params.seed,
+        lambda pack: pack[0].group,
+    )
+    samples = keeping.with_replay(kept, old, params)
+    return Parts(model, tokenizer, goal, samples, heldout, adapters)
 
 
 def _config_digest(params: TrainSettings, title: str, *inputs: Artifact | None) -> str:
