@@ -88,6 +88,8 @@ class Crew:
         self._folder.mkdir(parents=True, exist_ok=True)
         for old in self._folder.glob("attempt-*"):
             shutil.rmtree(old, ignore_errors=True)
+        self._log = run.project.state / "logs" / "ranks.log"
+        self._log.parent.mkdir(exist_ok=True)
         self._told = Told(self._folder / "told.jsonl")
         self._plan = Plan.of(job.params.parallel, job.section)
         self._futile = 0
@@ -128,13 +130,12 @@ class Crew:
         folder = Path(tempfile.mkdtemp(prefix="attempt-", dir=self._folder))
         attempt = Attempt(folder, [], size)
         meet = found[0][0].address if len(found) > 1 else ""
-        log = self._run.project.state / "logs" / "ranks.log"
         first = 0
         for host, count in found:
             ranks = range(first, min(first + count, size))
             threads = max(1, host.cores // max(1, len(ranks)))
             seats = [
-                Seat(rank, size, folder, self._told.path, log, threads, meet, host.address)
+                Seat(rank, size, folder, self._told.path, self._log, threads, meet, host.address)
                 for rank in ranks
             ]
             attempt.hosts += [(host, seats)] if seats else []
@@ -221,7 +222,7 @@ class Crew:
             raise StageFailed(
                 f"Training was started {self._futile} times and came no further.",
                 f"{_named(loss.ranks)}: {loss.why}".rstrip(".") + ".",
-                f"See {self._run.project.state / 'logs' / 'ranks.log'}.",
+                f"See {self._log}.",
             ) from loss.error
         is_futile = self._futile and self._futile % _SHRINK_AFTER == 0
         each = self._plan.size // self._plan.replicate

@@ -14,6 +14,7 @@ import pickle
 import signal
 import struct
 import sys
+import traceback
 from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any, NoReturn
@@ -155,6 +156,8 @@ def _become(job: Job, seat: Seat, pipes: Sequence[int]) -> NoReturn:
         os.dup2(log, 1)
         os.dup2(log, 2)
         train_as(job, seat)
+    except BaseException:
+        traceback.print_exc()
     finally:
         os._exit(1)
 
