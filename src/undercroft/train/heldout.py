@@ -11,6 +11,7 @@ from typing import Any, Final, Generic, TypeVar
 from undercroft.errors import BadInput
 
 S = TypeVar("S", bound=Sized)
+T = TypeVar("T")
 
 #: Samples that are held out at most: each is read at every measurement.
 MOST_SAMPLES: Final = 64
@@ -42,8 +43,8 @@ class Patience:
 
 
 def apart(
-    samples: Sequence[S], share: float, seed: int, origin: Callable[[S], Hashable]
-) -> tuple[Sequence[S], Sequence[S]]:
+    samples: Sequence[T], share: float, seed: int, origin: Callable[[T], Hashable]
+) -> tuple[Sequence[T], Sequence[T]]:
     """``samples`` in two: those to train on, and about ``share`` of them to measure on.
 
     All of one ``origin`` are on one side. Nothing is held out for a ``share`` of 0. Raises

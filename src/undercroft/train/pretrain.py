@@ -15,6 +15,7 @@ from undercroft.records import Artifact
 from undercroft.settings import PretrainSettings
 from undercroft.stage import Made, StageRun, stage
 from undercroft.train.card import pretrained_card
+from undercroft.train.heldout import apart
 from undercroft.train.launch.job import Job, Parts, Site
 from undercroft.train.models import folders, scratch
 from undercroft.train.objectives.objective import objective
@@ -80,13 +81,18 @@ def built(site: Site, *, params: PretrainSettings, title: str, folder: Path) -> 
     """A model with its first weights, and how it is trained on the corpus in ``folder``."""
     site.tell(0, None, "steps", "making the model")
     read, own, tokenizer = corpus.read(folder)
-    packed = pack(read, params.context, params.micro_batch_size, params.seed)
+    documents = range(len(read.documents))
+    kept, held = apart(documents, params.heldout, params.seed, lambda document: document)
+    packed, heldout = (
+        pack(read, params.context, params.micro_batch_size, params.seed, part)
+        for part in (kept, held)
+    )
     shape = scratch.shape_of(params, own.get_vocab_size())
     model = scratch.build(shape, params.precision, params.seed, tokenizing.special_ids(own))
     ends = [own.token_to_id(tokenizing.END_OF_TURN), own.token_to_id(tokenizing.DOCUMENT)]
     model.generation_config.eos_token_id = ends
     goal = objective("next_token", tokenizer, title, params.context, reads="documents")
-    return Parts(model, tokenizer, goal, packed)
+    return Parts(model, tokenizer, goal, packed, heldout)
 
 
 def _saved(
@@ -106,7 +112,7 @@ def _saved(
         "base": "random weights",
         "vocabulary": len(tokenizer),
         "context": params.context,
-        "documents": len(packed.corpus.documents),
+        "documents": packed.num_documents,
         **facts,
     }
     keep_record(out, params, facts, done.tally, _held(packed))

@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
+from undercroft.ledger import observed
 from undercroft.settings import LoopSettings, MeterSettings
 from undercroft.stage import StageRun
 from undercroft.train.reading import Read, write_reading
@@ -40,6 +41,9 @@ class Recorder:
         values = {name: _rounded(value) for name, value in point.flat().items()}
         self._waiting.append((datetime.now(UTC), "metric", values))
         self._tracker.metrics(point.step, {k: float(v) for k, v in values.items() if k != "step"})
+        if point.observed is not None:
+            observed.append(observed.path_of(self._run.project.state, self._run.id), point.observed)
+            self._tracker.metrics(point.step, observed.Look.of_dict(point.observed).metrics())
         if time.monotonic() - self._committed >= _KEEP_S:
             self.commit()
         self._run.progress(

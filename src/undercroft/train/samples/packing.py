@@ -66,6 +66,10 @@ class Packed(Sequence[tuple[Row, ...]]):
     def num_rows(self) -> int:
         return len(self.firsts) - 1
 
+    @property
+    def num_documents(self) -> int:
+        return len(np.unique(self.pieces[:, 0]))
+
     @overload
     def __getitem__(self, at: int) -> tuple[Row, ...]: ...
     @overload
@@ -87,12 +91,20 @@ class Packed(Sequence[tuple[Row, ...]]):
         )
 
 
-def pack(corpus: Corpus, context: int, rows_per_sample: int, seed: int) -> Packed:
-    """The rows of ``corpus``: a pure function of its tokens and ``seed``.
+def pack(
+    corpus: Corpus,
+    context: int,
+    rows_per_sample: int,
+    seed: int,
+    documents: Sequence[int] | None = None,
+) -> Packed:
+    """The rows of ``corpus``, or of ``documents`` of it: a pure function of tokens and ``seed``.
 
     Rows are in an order drawn by ``seed``, so that a sample's are not of one length or source.
     """
     pieces = _cut(corpus.offsets, context)
+    if documents is not None:
+        pieces = pieces[np.isin(pieces[:, 0], documents)]
     draw = random.Random(f"{seed}:rows")  # noqa: S311 - order, not secrecy
     rows = _best_fit(pieces[:, 2], context, draw)
     draw.shuffle(rows)
