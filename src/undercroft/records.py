@@ -21,6 +21,7 @@ ArtifactKind = Literal[
     "index",  # chunks with vectors and full text
     "examples",  # question-passages-answer examples to train on
     "preferences",  # pairs of answers of which one was chosen
+    "lessons",  # what a teacher would say where a student is to learn
     "suite",  # held-out evaluation cases
     "model",  # weights, tokenizer and card
     "scorecard",  # the result of models on suites
@@ -33,6 +34,7 @@ KINDS: tuple[str, ...] = (
     "index",
     "examples",
     "preferences",
+    "lessons",
     "suite",
     "model",
     "scorecard",

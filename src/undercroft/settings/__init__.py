@@ -17,7 +17,10 @@ from undercroft.settings.data import (
 from undercroft.settings.models import (
     AlignSettings,
     CompressSettings,
+    DistilSettings,
     EvaluateSettings,
+    HoldSettings,
+    LessonSettings,
     LoopSettings,
     ModelSettings,
     PretrainSettings,
@@ -54,9 +57,12 @@ __all__ = [
     "CompressSettings",
     "ConsoleSettings",
     "CurateSettings",
+    "DistilSettings",
     "EvaluateSettings",
     "Heuristic",
+    "HoldSettings",
     "IndexSettings",
+    "LessonSettings",
     "LoopSettings",
     "MeterSettings",
     "MixtureSettings",
@@ -93,6 +99,7 @@ class Settings(Section):
     pretrain: PretrainSettings = PretrainSettings()
     train: TrainSettings = TrainSettings()
     align: AlignSettings = AlignSettings()
+    distil: DistilSettings = DistilSettings()
     compress: CompressSettings = CompressSettings()
     evaluate: EvaluateSettings = EvaluateSettings()
     release: ReleaseSettings = ReleaseSettings()

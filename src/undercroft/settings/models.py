@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field
 
@@ -90,9 +90,25 @@ class LoopSettings(Section):
     )
 
 
-class PretrainSettings(LoopSettings):
-    """A dataset -> a model from random weights: `undercroft pretrain`."""
+class HoldSettings(LoopSettings):
+    """What holds a model to the one that training starts from."""
 
+    l2_to_base: float = Field(
+        0.0, ge=0, description="strength of the pull of every weight to the base's"
+    )
+    kl_to_base: float = Field(
+        0.0, ge=0, description="strength of the pull of what is said to what the base would say; "
+        "training takes about twice as long"
+    )  # fmt: skip
+
+
+class PretrainSettings(HoldSettings):
+    """A dataset -> a model from random weights, or from `base`: `undercroft pretrain`."""
+
+    base: str = Field(
+        "", description="go on from this model, such as model:docs-pretrained, with its shape and "
+        "tokenizer; empty: random weights"
+    )  # fmt: skip
     layers: int = Field(6, gt=0, description="blocks of attention and feed-forward")
     width: int = Field(256, gt=0, description="size of a token's vector; a multiple of 2 * heads")
     heads: int = Field(4, gt=0, description="attention heads")
@@ -109,9 +125,14 @@ class PretrainSettings(LoopSettings):
     weight_decay: float = Field(0.1, ge=0, description="decoupled weight decay")
 
 
-class TuneSettings(LoopSettings):
+class TuneSettings(HoldSettings):
     """What training runs are told that start from a model; LoRA is a way of all of them."""
 
+    beside: dict[str, Annotated[float, Field(gt=0, lt=1)]] = Field(
+        default_factory=dict,
+        description="what else is trained on, and its share of all that is learnt (targets), such "
+        "as {\"dataset:docs\" = 0.2, \"examples:old\" = 0.1}: documents as text, examples as chats",
+    )
     max_tokens: int = Field(1024, ge=64, description="longer examples are left out")
     lora_rank: int = Field(
         0, ge=0, description="train adapters of this rank (LoRA), not the weights; 0: the weights"
@@ -153,13 +174,50 @@ class TrainSettings(TuneSettings):
         0.0, ge=0, description="elastic weight consolidation: strength; 1 weighs a target of the "
         "earlier examples like one of the new"
     )  # fmt: skip
-    l2_to_base: float = Field(
-        0.0, ge=0, description="strength of the pull of every weight to the base's"
-    )
-    kl_to_base: float = Field(
-        0.0, ge=0, description="strength of the pull of what is said to what the base would say; "
-        "training takes about twice as long"
+
+
+class LessonSettings(Section):
+    """A teacher and what it is shown -> what it would say there."""
+
+    top_k: int = Field(
+        64, gt=0, description="likeliest tokens of the teacher that are kept at every target; all "
+        "others count as one"
     )  # fmt: skip
+    temperature: float = Field(
+        1.0, gt=0, description="above 1 the teacher's less likely tokens weigh more"
+    )
+    max_tokens: int = Field(1024, ge=64, description="longer examples are left out")
+    micro_batch_size: int = Field(4, gt=0, description="examples per forward pass")
+    precision: Literal["bf16", "fp32"] = Field(
+        "bf16", description="number format of weights and activations"
+    )
+    unanswerable: float = Field(
+        0.04, ge=0, lt=1, description="share of unanswerable examples, of those there are"
+    )
+    seed: int = Field(20, description="seed of order and initialisation")
+
+
+class DistilSettings(TuneSettings):
+    """A teacher and a student -> a model: `undercroft distil`."""
+
+    top_k: int = Field(
+        64, gt=0, description="likeliest tokens of the teacher that are kept at every target; all "
+        "others count as one"
+    )  # fmt: skip
+    temperature: float = Field(
+        1.0, gt=0, description="above 1 the teacher's less likely tokens weigh more"
+    )
+    share: float = Field(
+        0.9, gt=0, le=1, description="the teacher's share of the loss; the rest is the answers' own"
+    )
+    unanswerable: float = Field(
+        0.04, ge=0, lt=1, description="share of unanswerable examples, of those there are"
+    )
+
+    @property
+    def lessons(self) -> LessonSettings:
+        """What the teacher is asked."""
+        return LessonSettings(**{name: getattr(self, name) for name in LessonSettings.model_fields})
 
 
 class AlignSettings(TuneSettings):
