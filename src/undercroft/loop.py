@@ -22,7 +22,7 @@ from undercroft.index.stage import distil, index
 from undercroft.jobs import Runner, Watcher, carry_out
 from undercroft.project import Project
 from undercroft.records import Artifact
-from undercroft.release import promote
+from undercroft.release.rollout import introduce
 from undercroft.release.stage import release
 from undercroft.stage import Stage
 from undercroft.train.stage import base, train
@@ -69,7 +69,7 @@ class MainJob:
         }
         (made["scorecard"],) = self._step(evaluate, suite=made["suite"], **candidates)
         (made["route"],) = self._step(release, scorecard=made["scorecard"], **candidates)
-        promote(self.project, made["route"])
+        introduce(self.project, made["route"])
         return made
 
     def _step(

@@ -13,7 +13,7 @@ from undercroft.errors import NotFound
 from undercroft.ledger import MadeArtifact
 from undercroft.project import Project
 from undercroft.records import Artifact, Footprint
-from undercroft.release import LIVE, promote, rollback
+from undercroft.release import LIVE, enact, rollback
 from undercroft.release.live import live_route
 from undercroft.release.stage import release
 
@@ -47,7 +47,7 @@ def put_forward(project: Project) -> Callable[[Mapping[str, Any]], Artifact]:
         tuned = put(project, "model", "docs-q8_0")
         scorecard = put(project, "scorecard", "docs", evaluation=dict(summary))
         (route,) = release(project, scorecard=scorecard, tuned=tuned, **shared)
-        promote(project, route)
+        enact(project, route)
         return route
 
     return one_more
@@ -112,7 +112,7 @@ def test_running_the_job_again_does_not_undo_a_rollback(
 ) -> None:
     first, second = put_forward(BETTER), put_forward(BETTER)
     rollback(project)
-    promote(project, second)
+    enact(project, second)
     assert live_route(project) == first
 
 
@@ -127,7 +127,7 @@ def test_a_release_that_died_before_the_alias_moved_is_completed(
     assert live_route(project) == first
     (again,) = release(project, scorecard=scorecard, **models, **refs)
     assert again.ref == route.ref
-    promote(project, again)
+    enact(project, again)
     assert live_route(project) == route
 
 

@@ -16,22 +16,25 @@ PIECES: dict[str, list[str]] = {
     "plain": ["It ", "is ", "so", " [1]", ". No", " [", "9", "]", "."],
     "mail": ["Write to ali", "ce@riverb", "ank.co or ", "bob@riverbank.co", " soon."],
     "empty": [],
+    "empty-cut": ["So "],
     "key": ["The key is AKIA", "IOSFODNN7", "EXAMPLQ, keep it."],
 }
 USAGE = {"prompt_tokens": 7, "completion_tokens": 3, "total_tokens": 10}
 
 
 class Scripted:
-    """What the server was asked, newest last."""
+    """What the server was asked, newest last; with ``always`` it follows that script alone."""
 
     def __init__(self) -> None:
+        self.always = ""
         self.asked: list[dict[str, Any]] = []
         self.url = ""
 
     async def chat(self, request: web.Request) -> web.StreamResponse:
         body = await request.json()
         self.asked.append(body)
-        name = body["messages"][-1]["content"].rpartition("script:")[2].split()[0]
+        said = body["messages"][-1]["content"].rpartition("script:")[2]
+        name = self.always or said.split()[0]
         if name == "busy":
             error = {"error": {"message": "slow down"}}
             return web.json_response(error, status=429, headers={"retry-after": "3"})
@@ -40,7 +43,8 @@ class Scripted:
         if body.get("stream"):
             return await self._stream(request, name)
         text = "".join(PIECES.get(name, []))
-        choice = {"index": 0, "message": {"content": text}, "finish_reason": "stop"}
+        reason = "length" if name == "empty-cut" else "stop"
+        choice = {"index": 0, "message": {"content": text}, "finish_reason": reason}
         return web.json_response({"choices": [choice], "usage": USAGE})
 
     async def _stream(self, request: web.Request, name: str) -> web.StreamResponse:

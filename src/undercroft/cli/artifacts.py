@@ -99,10 +99,12 @@ def _print_facts(facts: Any, indent: int) -> None:
 @click.option("--json", "as_json", is_flag=True, help="Print as JSON.")
 @click.pass_obj
 def rollback(state: State, reason: str, as_json: bool) -> None:
-    """Serve the previous route again; the gateway follows within a second."""
-    from undercroft.release import rollback as roll_back
+    """Serve the previous route again, or end the rollout; the gateway follows within a second."""
+    from undercroft.release.rollout import undo
 
-    route = roll_back(state.project(), reason=reason)
+    project = state.project()
+    live, _ = undo(project, reason=reason)
+    route = project.ledger.artifact(live)
     if as_json:
         print_json(as_dict(route))
         return

@@ -1,12 +1,13 @@
-"""A scorecard -> a route, or a reasoned no; and the way back.
+"""A scorecard -> a route, or a reasoned no; how the route meets traffic; and the way back.
 
-Read `gate` first (the pure decision), then `stage` (the route it leads to) and `live` (which route
-is served: `promote` moves the alias and writes the decision down, `rollback` goes back).
+Read `gate` first (the pure decision), then `stage` (the route it leads to), `live` (which route is
+served: `enact` moves the alias and writes the decision down, `rollback` goes back) and `rollout`
+(a new route beside the live one, a share of the traffic at a time).
 """
 
 from __future__ import annotations
 
 from undercroft.release.gate import Verdict, judge
-from undercroft.release.live import LIVE, promote, rollback
+from undercroft.release.live import LIVE, enact, rollback
 
-__all__ = ["LIVE", "Verdict", "judge", "promote", "rollback"]
+__all__ = ["LIVE", "Verdict", "enact", "judge", "rollback"]

@@ -23,8 +23,10 @@ def live_route(project: Project) -> Artifact | None:
         return None
 
 
-def promote(project: Project, route: Artifact, actor: str = "local") -> Decision:
-    """Make ``route`` the live one and write down what the gate decided.
+def enact(
+    project: Project, route: Artifact, actor: str = "local", *, at_once: bool = True
+) -> Decision:
+    """Write down what the gate decided of ``route`` and, if ``at_once``, make it the live one.
 
     Does nothing a second time: the decision of a route is made once, so running the main job
     again after a rollback does not bring the route back. Returns the decision.
@@ -32,7 +34,8 @@ def promote(project: Project, route: Artifact, actor: str = "local") -> Decision
     made = project.ledger.decisions(subject=str(route.ref), kind=RELEASE, limit=1)
     if made:
         return made[0]
-    project.ledger.set_alias(route.ref, LIVE, actor)
+    if at_once:
+        project.ledger.set_alias(route.ref, LIVE, actor)
     scorecard = project.ledger.artifact(str(route.meta["scorecard"]))
     evidence = {
         "scorecard": str(scorecard.ref),

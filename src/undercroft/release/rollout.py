@@ -15,7 +15,7 @@ import msgspec
 from undercroft.errors import BadInput, Denied, NotFound
 from undercroft.project import Project
 from undercroft.records import Artifact, Ref
-from undercroft.release.live import live_route, rollback
+from undercroft.release.live import RELEASE, enact, live_route, rollback
 from undercroft.settings import RolloutSettings
 from undercroft.trials import trial as trials
 from undercroft.trials.telling import tell
@@ -68,6 +68,21 @@ def start(
     return made
 
 
+def introduce(project: Project, route: Artifact, actor: str = "local") -> None:
+    """Release what the gate let through, once: at once, or with ``rollout.automatic`` in steps
+    beside the route that is live, in place of any that was being rolled out."""
+    if project.ledger.decisions(subject=str(route.ref), kind=RELEASE, limit=1):
+        return
+    live = live_route(project)
+    is_gradual = bool(live) and project.settings.rollout.automatic and route.meta["released"]
+    enact(project, route, actor, at_once=not is_gradual)
+    if is_gradual:
+        trial = trials.read(project.state)
+        if trial is not None and trial.is_open:
+            stop(project, actor, f"{route.ref} takes its place.")
+        start(project, str(route.ref), actor)
+
+
 def promote(project: Project, actor: str = "local", reason: str = "", secret: str = "") -> Trial:
     """Serve the canary to everybody, now. Raises `NotFound` without an open trial.
 
@@ -83,8 +98,8 @@ def promote(project: Project, actor: str = "local", reason: str = "", secret: st
 def undo(project: Project, actor: str = "local", reason: str = "") -> tuple[str, str]:
     """Back to the old route: end the trial that is open, or else the release before.
 
-    Returns the routes that is live now and that is not any more. Raises `NotFound` where there is
-    nothing to go back to.
+    Returns the route that is live now and the one that is not any more. Raises `NotFound` where
+    there is nothing to go back to.
     """
     trial = trials.read(project.state)
     if trial is not None and trial.is_open:
@@ -128,7 +143,7 @@ def _approver(project: Project, trial: Trial, secret: str) -> str:
     if who is None or who.role != "admin":
         raise Denied(
             "This rollout needs approval.",
-            "rollout.approval asks for an admin's key." if who is None else "It is no admin's key.",
+            "rollout.approval asks for the key of an admin, and no other was given.",
             "Give it in the environment: UNDERCROFT_KEY=uc-… undercroft release promote",
         )
     if who.name == trial.started_by:

@@ -1,6 +1,6 @@
 """``release(scorecard, base, tuned, index, embedding) -> route``: the gate, and what it leads to.
 
-A route is immutable. It becomes the live one when `live.promote` moves the alias, after the run
+A route is immutable. It becomes the live one when `live.enact` moves the alias, after the run
 that made it is committed.
 """
 

@@ -185,6 +185,8 @@ class Rollout:
         try:
             stamp = (self._folder / trials.FILE).stat().st_mtime_ns
         except FileNotFoundError:
+            if self.trial is not None:
+                self._router.drop(self.trial.canary)
             self.trial, self._stamp = None, 0
             return
         if stamp == self._stamp:
