@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -90,7 +90,7 @@ def watch(
     run = opened(root)
     build = partial(built, slow_s=slow_s, too_many=too_many, fails=fails)
     params = settings(max_steps=STEPS, parallel={"processes": processes}, checkpoint_steps=4)
-    job = Job.of(run, build, params, "digest", "train")
+    job = replace(Job.of(run, build, params, "digest", "train"), imports=())
     seen = Seen()
 
     def report(point: Point, schedule: Schedule) -> None:

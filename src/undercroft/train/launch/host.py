@@ -14,7 +14,7 @@ from undercroft.jobs import WORKER_ENVIRONMENT
 from undercroft.train.launch.nursery import receive, send
 from undercroft.train.launch.rank import Seat
 
-_READY_S = 120.0  # to import everything, on a machine that is busy
+_READY_S = 180.0  # to import everything, on a machine that is busy
 _REPLY_S = 30.0
 
 
@@ -70,7 +70,7 @@ class Machine:
         if self._nursery is None or self._nursery.poll() is not None:
             self._begin()
         if job != self._job:
-            self._ask("take", job)
+            self._ask("take", job, timeout_s=_READY_S)
             self._job = job
         pids: dict[int, int] = self._ask("start", list(seats))
         return pids
@@ -114,14 +114,14 @@ class Machine:
             )
         self._reply(_READY_S)
 
-    def _ask(self, *command: Any) -> Any:
+    def _ask(self, *command: Any, timeout_s: float = _REPLY_S) -> Any:
         assert self._nursery is not None
         assert self._nursery.stdin is not None
         try:
             send(self._nursery.stdin.fileno(), command)
         except OSError:
             raise HostLost(f"what starts ranks on {self.name} ended") from None
-        return self._reply(_REPLY_S)
+        return self._reply(timeout_s)
 
     def _reply(self, timeout_s: float) -> Any:
         assert self._nursery is not None

@@ -58,7 +58,8 @@ class Job:
     ``build`` is a function of a module, or a `functools.partial` of one: ranks are given it by
     name. ``folder`` is the run's own and seen by all ranks. Checkpoints made with another
     ``config_digest`` are not gone on from. ``section`` is the one that ``params`` are
-    of. What is measured of the machine is kept in ``state``.
+    of. What is measured of the machine is kept in ``state``. ``imports`` are modules that building
+    takes, which are imported once for all ranks of a machine.
     """
 
     build: Callable[[Site], Parts]
@@ -68,6 +69,7 @@ class Job:
     section: str
     state: Path
     meter: MeterSettings = field(default_factory=MeterSettings)
+    imports: tuple[str, ...] = ("transformers.models.llama.modeling_llama",)
 
     @classmethod
     def of(

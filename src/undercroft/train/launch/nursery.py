@@ -1,6 +1,6 @@
 """A process that has imported all that training takes, and forks ranks.
 
-Importing torch and transformers takes seconds of every core; a fork takes milliseconds, and shares
+Importing torch and transformers takes many seconds; a fork takes milliseconds, and shares
 the memory of what was imported. It has no threads, so that forking is safe. Commands come as
 pickles on its standard input, replies go to its standard output; when its input ends, or whoever
 started it does, it kills its ranks and ends.
@@ -17,6 +17,7 @@ import sys
 import traceback
 from collections.abc import Sequence
 from contextlib import suppress
+from importlib import import_module
 from typing import Any, NoReturn
 
 from undercroft.train.launch.job import Job
@@ -36,8 +37,10 @@ class Nursery:
         self._ended: dict[int, int] = {}
 
     def take(self, job: bytes) -> None:
-        """The job of the ranks to come."""
+        """The job of the ranks to come; what it imports is imported here."""
         self._job = pickle.loads(job)  # noqa: S301 - from the process that started us
+        for name in self._job.imports:
+            import_module(name)
 
     def start(self, seats: Sequence[Seat]) -> dict[int, int]:
         """Fork a rank for each of ``seats``; their pids by rank."""
@@ -137,7 +140,6 @@ def _import_all() -> None:
     """Modules that ranks would import themselves, some of them only when they are first used."""
     import torch
     import torch.distributed
-    import transformers.models.llama.modeling_llama  # noqa: F401
 
     from undercroft.train import loop  # noqa: F401
     from undercroft.train.optimizer import MasterAdamW

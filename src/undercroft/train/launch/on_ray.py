@@ -18,7 +18,7 @@ from undercroft.train.launch.host import Host, HostLost, Machine
 from undercroft.train.launch.rank import Seat
 
 _ANSWER_S = 8.0
-_START_S = 180.0  # to import everything, on a node that is busy
+_START_S = 400.0  # to import everything, on a node that is busy
 _SHUNNED_S = 60.0  # a node that was lost is not tried again for so long
 
 
