@@ -19,7 +19,9 @@ torch.set_num_threads(1)
 from tests.train.small import Deep, Squares, digest, model, samples_at, settings, start
 from undercroft.errors import Cancelled
 from undercroft.train.parallel.team import team
-from undercroft.train.parallel.sharding import shard
+from undercroft.train.parallel.arranging import spread as lay
+from undercroft.train.parallel.plan import Plan
+from undercroft.settings import ParallelSettings
 
 ROOT = Path(sys.argv[1])
 START = dict(max_steps=24, spike_threshold=0, checkpoint_steps=4)
@@ -45,13 +47,14 @@ def together(
             if point.step == stop:
                 run._writer.finish()
                 os._exit(9)  # and the others find that it is gone
+        crew = team(Plan(shard=size) if spread else None)
         own = Deep() if deep else model(lively)
         with torch.no_grad():
             next(own.parameters()).add_(rank)  # the first one's weights are what all begin with
         if spread:
-            shard(own, team())
+            lay(own, crew, ParallelSettings())
         run = start(
-            folder, settings(**START, batch_size=batch_size), model=own, team=team(),
+            folder, settings(**START, batch_size=batch_size), model=own, team=crew,
             objective=Squares(factors), event=lambda kind, detail: events.append((kind, detail)),
         )
         try:

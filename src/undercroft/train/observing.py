@@ -19,7 +19,8 @@ import torch
 from torch import Tensor, nn
 
 from undercroft.ledger.observed import KINDS, LOWEST, NUM_BINS, Activity, Block, Look, Spread
-from undercroft.train.parallel.sharding import blocks, own
+from undercroft.train.parallel.placement import own
+from undercroft.train.parallel.sharding import blocks
 from undercroft.train.parallel.team import Team
 
 #: Numbers of all weights that are looked at, and of the output of a block in one pass.
@@ -49,7 +50,6 @@ class Observer:
         self._every = every
         self.spent_s = 0.0
         self._team = team
-        self._names = {id(module): name for name, module in model.named_modules()}
         self._activity: dict[str, Activity] = {}
         self._spreads: dict[tuple[str, str, bool], Spread] = {}
         self._weights: dict[tuple[str, bool], Tensor] = {}
@@ -64,8 +64,8 @@ class Observer:
     def activations(self, is_due: bool) -> Iterator[None]:
         """If it ``is_due``, look at what the model's blocks give in the passes made inside."""
         hooks = []
-        for block in blocks(self._model) if is_due else ():
-            name = _block_of(self._names[id(block)] + ".")
+        for path, block in blocks(self._model) if is_due else ():
+            name = _block_of(path + ".")
             hooks.append(block.register_forward_hook(partial(self._saw, name)))
         try:
             yield

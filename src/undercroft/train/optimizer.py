@@ -13,8 +13,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from undercroft.train.parallel.sharding import is_spread, own, rows
+from undercroft.train.parallel.placement import is_spread, own
 from undercroft.train.parallel.team import Alone, Team
+from undercroft.train.parallel.team import share as rows
 
 BETAS = (0.9, 0.95)
 EPSILON = 1e-8

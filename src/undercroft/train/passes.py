@@ -11,7 +11,7 @@ from torch import nn
 
 from undercroft.train.drawing import Draw, Drawer
 from undercroft.train.objectives.objective import Objective
-from undercroft.train.parallel.sharding import is_spread
+from undercroft.train.parallel.placement import is_spread
 from undercroft.train.parallel.team import Team
 
 S = TypeVar("S", bound=Sized)

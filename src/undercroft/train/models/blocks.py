@@ -24,7 +24,7 @@ from torch.nn import functional
 
 from undercroft.train.models.attention import Layout, attend, ungrouped
 from undercroft.train.models.lora import AdaptedLinear
-from undercroft.train.parallel.sharding import is_spread
+from undercroft.train.parallel.placement import is_spread
 
 
 @contextmanager

@@ -1,0 +1,109 @@
+"""A model laid out over the processes of a plan, in the one order in which that can be done.
+
+Cut into stages, matrices cut into shares, blocks made to save memory, compiled, spread: each step
+takes what the one before left.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+
+import torch
+from torch import nn
+
+from undercroft.errors import BadConfig
+from undercroft.settings import ParallelSettings
+from undercroft.train.parallel import sharding, stages, tensor
+from undercroft.train.parallel.pipeline import spans
+from undercroft.train.parallel.placement import Arrangement, arrange, arranged, own
+from undercroft.train.parallel.team import Team, share
+
+
+def spread(model: Any, team: Team, settings: ParallelSettings) -> Arrangement:
+    """Lay ``model`` out over ``team`` as its plan says, from the weights that rank 0 has.
+
+    Every rank gives the whole model. Its weights keep their names; what a rank does not hold is
+    gone from it. Raises `BadConfig` for a model that cannot be laid out so.
+    """
+    plan = team.plan
+    _check(model, team, settings)
+    team.copy_first([weight.detach() for weight in model.parameters()])
+    chunks: tuple[stages.Chunk, ...] = ()
+    tied: set[str] = set()
+    if plan.pipeline > 1:
+        many = settings.chunks if settings.schedule == "interleaved" else 1
+        chunks, tied = stages.cut(model, team.pipeline.rank, plan.pipeline, many)
+    blocks = dict(sharding.blocks(model))
+    splits: dict[str, int] = {}
+    partial_ones: set[str] = set()
+    if plan.tensor > 1:
+        splits, partial_ones = tensor.split(blocks, team.tensor, sequence=settings.sequence)
+        if settings.sequence:
+            for span in spans(chunks, model).values():
+                tensor.cut_stream(span[0], span[-1], team.tensor)
+    for block in blocks.values():
+        if settings.activation_checkpointing:
+            recompute(block)
+        if settings.compile:
+            block.compile(backend=settings.compile, dynamic=True)
+    if plan.shard > 1:
+        sharding.shard(blocks.values(), team)
+    found = Arrangement(
+        team, splits, frozenset(partial_ones), frozenset(tied), chunks, settings.schedule
+    )
+    arrange(model, found)
+    return found
+
+
+def recompute(block: nn.Module) -> None:
+    """Keep only what goes into ``block``; its backward pass computes the rest again."""
+    from torch.utils.checkpoint import checkpoint
+
+    block.forward = partial(checkpoint, block.forward, use_reentrant=False)
+
+
+def whole_weights(model: nn.Module, team: Team) -> dict[str, torch.Tensor]:
+    """All weights of the model by name, brought together on rank 0; nothing on the others.
+
+    Every rank must ask. One weight at a time is on its way.
+    """
+    layout = arranged(model, team)
+    mine = {name: layout.part(name, each) for name, each in model.named_parameters()}
+    weights = dict(model.named_parameters())
+    found: dict[str, torch.Tensor] = {}
+    for name in sorted({name for names in team.gather(list(mine)) for name in names}):
+        is_teller = name in mine and mine[name].copy == 0
+        told = (mine[name], own(weights[name]).detach()) if is_teller else None
+        for each in team.to_first(told):
+            if each is None:
+                continue
+            part, held = each
+            if name not in found:
+                found[name] = torch.empty(part.whole, dtype=held.dtype)
+            block = tuple(
+                slice(at, at + size) for at, size in zip(part.at, held.shape, strict=True)
+            )
+            found[name][block] = held
+    return found
+
+
+def _check(model: Any, team: Team, settings: ParallelSettings) -> None:
+    plan = team.plan
+    if plan.shard > 1 and not dict(sharding.blocks(model)):
+        raise BadConfig(
+            "The model cannot be spread over processes.",
+            "It has no list of blocks; what would be spread are its children.",
+            "Train it in whole copies: leave sharding out.",
+        )
+    if plan.tensor > 1:
+        tensor.check(model.config, plan.tensor)
+    if settings.schedule == "zero_bubble" and plan.pipeline > 1 and plan.shard > 1:
+        raise BadConfig(
+            "The zero_bubble schedule cannot be had with weights that are spread.",
+            "It leaves gradients of weights for later, when these are no longer together.",
+            "Set parallel.schedule to 1f1b or interleaved, or parallel.shard to 1.",
+        )
+
+
+__all__ = ["recompute", "share", "spread", "whole_weights"]
