@@ -53,14 +53,13 @@ class _TokenLosses(torch.autograd.Function):  # type: ignore[misc]
         grad_ad = torch.empty_like(hidden_ad) if wants_hidden else None
         grad_vd = torch.zeros_like(weight_vd, dtype=losses_a.dtype) if wants_weight else None
         for rows in _chunks(len(labels_a), len(weight_vd)):
-            log_cv = _log_probs(hidden_ad[rows], weight_vd)
             label_c1 = labels_a[rows, None]
-            of_label_c1 = log_cv.gather(1, label_c1)
-            losses_a[rows] = -of_label_c1[:, 0]
-            is_right_a[rows] = of_label_c1[:, 0] >= log_cv.amax(-1)
+            losses_a[rows], is_right_a[rows], probs_cv = _scored(
+                hidden_ad[rows], weight_vd, label_c1
+            )
             if grad_ad is None and grad_vd is None:
                 continue
-            error_cv = _error(log_cv, label_c1, hidden_ad.dtype)
+            error_cv = _error(probs_cv, label_c1, hidden_ad.dtype)
             if grad_ad is not None:
                 torch.mm(error_cv, weight_vd, out=grad_ad[rows])
             if grad_vd is not None:
@@ -87,8 +86,9 @@ def _weighed(hidden_ad: Tensor, weight_vd: Tensor, labels_a: Tensor, worth_a: Te
     """The gradient of the head where losses are worth unlike: their errors are made again."""
     grad_vd = torch.zeros_like(weight_vd, dtype=_wide(weight_vd.dtype))
     for rows in _chunks(len(labels_a), len(weight_vd)):
-        log_cv = _log_probs(hidden_ad[rows], weight_vd)
-        error_cv = _error(log_cv, labels_a[rows, None], hidden_ad.dtype)
+        label_c1 = labels_a[rows, None]
+        probs_cv = _scored(hidden_ad[rows], weight_vd, label_c1)[2]
+        error_cv = _error(probs_cv, label_c1, hidden_ad.dtype)
         grad_vd += error_cv.T @ (hidden_ad[rows] * worth_a[rows, None]).to(hidden_ad.dtype)
     return grad_vd
 
@@ -98,16 +98,27 @@ def _chunks(total: int, vocabulary: int) -> list[slice]:
     return [slice(at, min(at + size, total)) for at in range(0, total, size)]
 
 
-def _log_probs(hidden_cd: Tensor, weight_vd: Tensor) -> Tensor:
-    return (hidden_cd @ weight_vd.T).log_softmax(-1, dtype=_wide(hidden_cd.dtype))
+def _scored(
+    hidden_cd: Tensor, weight_vd: Tensor, label_c1: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Losses of a chunk, whether its labels are the likeliest, and all probabilities (C, V).
+
+    The logarithm of the sum in a softmax follows from the likeliest, which is never near 0. A
+    softmax that is told to widen its numbers takes eight times as long as two operations that do.
+    """
+    logits_cv = hidden_cd @ weight_vd.T
+    wide_cv = logits_cv.to(_wide(logits_cv.dtype))
+    probs_cv = wide_cv.softmax(-1)
+    most_c, of_label_c = wide_cv.amax(-1), wide_cv.gather(1, label_c1)[:, 0]
+    losses_c = most_c - probs_cv.amax(-1).log() - of_label_c
+    return losses_c, of_label_c >= most_c, probs_cv
 
 
 def _wide(dtype: torch.dtype) -> torch.dtype:
     return torch.promote_types(dtype, torch.float32)
 
 
-def _error(log_cv: Tensor, label_c1: Tensor, dtype: torch.dtype) -> Tensor:
-    """Probabilities less 1 at the label: the gradient of the logits, made in ``log_cv``."""
-    error_cv = log_cv.exp_()
-    error_cv.scatter_add_(1, label_c1, torch.full_like(label_c1, -1, dtype=error_cv.dtype))
-    return error_cv.to(dtype)
+def _error(probs_cv: Tensor, label_c1: Tensor, dtype: torch.dtype) -> Tensor:
+    """Probabilities less 1 at the label: the gradient of the logits, made in ``probs_cv``."""
+    probs_cv.scatter_add_(1, label_c1, torch.full_like(label_c1, -1, dtype=probs_cv.dtype))
+    return probs_cv.to(dtype)
