@@ -35,6 +35,7 @@ _TRAFFIC = "traffic:"
 @click.option("--steps", "max_steps", type=int, help="Stop after so many; 0: the minutes decide.")
 @click.option("--learning-rate", type=float, help="Peak learning rate.")
 @click.option("--lora-rank", type=int, help="Of the adapters; 0: train the weights.")
+@click.option("--processes", type=int, help="Processes that train it together.")
 @click.option("--seed", type=int, help="Of order and first weights.")
 @click.option("--json", "as_json", is_flag=True, help="Print as JSON.")
 @click.pass_obj
@@ -44,6 +45,7 @@ def align(
     sources: tuple[str, ...],
     parent: str | None,
     name: str | None,
+    processes: int | None,
     as_json: bool,
     **options: Any,
 ) -> None:
@@ -58,6 +60,7 @@ def align(
     from undercroft.config import changed
 
     project = state.project()
+    options["parallel.processes"] = processes
     params = changed("align", project.settings.align, options)
     model = project.ledger.artifact(parent or f"model:{project.name}")
     pairs, made = _carried_out(project, params, sources, name, model, as_json)

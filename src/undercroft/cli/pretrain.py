@@ -28,12 +28,19 @@ if TYPE_CHECKING:
 @click.option("--kv-heads", type=int, help="Heads of keys and values.")
 @click.option("--vocabulary", type=int, help="Tokens; 0: as many as the text gives, up to 8192.")
 @click.option("--context", type=int, help="Tokens of a sequence.")
+@click.option("--processes", type=int, help="Processes that train it together.")
 @click.option("--seed", type=int, help="Of order and first weights.")
 @click.option("--estimate", "only_estimate", is_flag=True, help="Say its size and stop.")
 @click.option("--json", "as_json", is_flag=True, help="Print as JSON.")
 @click.pass_obj
 def pretrain(
-    state: State, /, name: str, only_estimate: bool, as_json: bool, **options: Any
+    state: State,
+    /,
+    name: str,
+    processes: int | None,
+    only_estimate: bool,
+    as_json: bool,
+    **options: Any,
 ) -> None:
     """Train a model and its tokenizer from random weights on a dataset.
 
@@ -45,8 +52,9 @@ def pretrain(
     from undercroft.versions.names import dataset_of
 
     project = state.project()
+    options["parallel.processes"] = processes
     params = changed("pretrain", project.settings.pretrain, options)
-    foreseen = foresee(params)
+    foreseen = foresee(params, is_one_machine=project.settings.cluster.engine == "native")
     if only_estimate:
         if as_json:
             print_json(foreseen.as_dict())

@@ -10,6 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from undercroft.errors import BadInput
 from undercroft.project import Project
 from undercroft.records import Artifact
 from undercroft.settings import PretrainSettings
@@ -19,6 +20,7 @@ from undercroft.train.heldout import apart
 from undercroft.train.launch.job import Job, Parts, Site
 from undercroft.train.models import folders, scratch
 from undercroft.train.objectives.objective import objective
+from undercroft.train.parallel.plan import Plan
 from undercroft.train.reading import Read
 from undercroft.train.recording import keep_record
 from undercroft.train.samples import corpus, tokenizing
@@ -30,15 +32,30 @@ if TYPE_CHECKING:
 _CGROUP = Path("/sys/fs/cgroup")
 
 
-def foresee(params: PretrainSettings, free_bytes: int | None = None) -> scratch.Estimate:
+def foresee(
+    params: PretrainSettings, free_bytes: int | None = None, *, is_one_machine: bool = True
+) -> scratch.Estimate:
     """Parameters and memory of what ``params`` ask for, before anything is read or allocated.
 
+    Copies of the model share the memory of one machine, unless each has one of its own.
     Raises `BadConfig` for a shape that is none, and `BadInput` saying what would fit in
     ``free_bytes`` (default: what is free here).
     """
     shape = scratch.shape_of(params, params.vocabulary or tokenizing.MOST_BY_ITSELF)
     free = free_memory() if free_bytes is None else free_bytes
-    return scratch.check_memory(shape, params.precision, params.micro_batch_size, free)
+    copies = Plan.of(params.parallel, "pretrain").replicate if is_one_machine else 1
+    try:
+        return scratch.check_memory(
+            shape, params.precision, params.micro_batch_size, free // copies
+        )
+    except BadInput as error:
+        if copies == 1:
+            raise
+        raise BadInput(
+            error.what,
+            f"So much is left for each of {copies} copies of the model. {error.why}",
+            f"{error.do} Or set pretrain.parallel.processes to fewer.",
+        ) from None
 
 
 def free_memory() -> int:
@@ -59,7 +76,7 @@ def pretrain(run: StageRun, params: PretrainSettings, *, dataset: Artifact) -> M
     """Train a model from random weights on ``dataset``; goes on after a crash."""
     from undercroft.train.launch.training import trained
 
-    foresee(params)
+    foresee(params, is_one_machine=run.project.settings.cluster.engine == "native")
     folder = run.workdir / "corpus"
     corpus.prepare(
         run.project,
