@@ -25,6 +25,7 @@ from undercroft.records import Artifact
 from undercroft.release.rollout import introduce
 from undercroft.release.stage import release
 from undercroft.stage import Stage
+from undercroft.train.material import artifacts_beside
 from undercroft.train.stage import base, train
 from undercroft.versions import in_use
 
@@ -57,7 +58,7 @@ class MainJob:
         )
         made["base"] = self._base()
         (made["model"],) = self._step(
-            train, examples=made["examples"], base=made["base"], **self._earlier()
+            train, examples=made["examples"], base=made["base"], **self._further()
         )
         made["served_base"] = self._served(self._step(compress, "base", model=made["base"]))
         made["served"] = self._served(self._step(compress, model=made["model"]))
@@ -97,10 +98,13 @@ class MainJob:
         (found,) = self._step(base)
         return found
 
-    def _earlier(self) -> dict[str, Artifact]:
-        """Examples that the model is not to forget, where some are named."""
-        named = self.project.settings.train.earlier
-        return {"earlier": self.project.ledger.artifact(named)} if named else {}
+    def _further(self) -> dict[str, Artifact]:
+        """Examples that the model is not to forget and what else it learns, as settings name it."""
+        params = self.project.settings.train
+        found = artifacts_beside(self.project, params, "train")
+        if params.earlier:
+            found["earlier"] = self.project.ledger.artifact(params.earlier)
+        return found
 
     def _served(self, models: tuple[Artifact, ...]) -> Artifact:
         """The quantisation that is evaluated and served."""

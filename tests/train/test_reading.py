@@ -19,7 +19,7 @@ from undercroft.train.models import folders
 from undercroft.train.objectives.next_token import NextToken
 from undercroft.train.objectives.objective import Batch
 from undercroft.train.objectives.sft import SupervisedFineTuning
-from undercroft.train.reading import Read, of_examples, seen_by, write_reading
+from undercroft.train.reading import Read, of_samples, seen_by, write_reading
 from undercroft.train.samples.data import packs
 from undercroft.train.samples.packing import pack
 from undercroft.train.schedule import Schedule
@@ -73,7 +73,7 @@ def test_a_document_is_known_by_every_step_that_read_it_and_by_no_other(
     run.train(note)
     assert len(run.tally.dropped) == 1
     assert run.tally.left_out
-    steps = found(tmp_path, of_examples(packs(given, 2)), run, params.seed)
+    steps = found(tmp_path, of_samples(packs(given, 2)), run, params.seed)
     assert {name: set(each) for name, each in steps.items()} == log
 
 

@@ -13,7 +13,7 @@ from typing import Any
 
 from undercroft.errors import BadConfig
 from undercroft.records import Artifact, Example
-from undercroft.settings import TrainSettings
+from undercroft.settings import HoldSettings, TrainSettings, TuneSettings
 from undercroft.stage import StageRun
 from undercroft.train.launch.job import Site
 from undercroft.train.models import folders
@@ -26,8 +26,8 @@ from undercroft.train.objectives.penalties import (
     Penalty,
     Quadratic,
     consolidated,
+    to_start,
 )
-from undercroft.train.objectives.penalties import to_start as to_base
 from undercroft.train.samples.data import packs, read_examples
 from undercroft.train.samples.mixture import replayed
 
@@ -66,8 +66,9 @@ def with_replay(
 def held(
     site: Site,
     params: TrainSettings,
-    *,
     goal: Objective[Any],
+    chats: Objective[Any],
+    *,
     model: Any,
     old: Sequence[Example],
     base: Path,
@@ -75,22 +76,37 @@ def held(
 ) -> Objective[Any]:
     """``goal`` with the penalties that ``params`` ask for; ``model`` is as training starts.
 
-    It comes from the folder ``base``; what is measured of it is kept in ``folder``.
+    It comes from the folder ``base``. What is measured of it is kept in ``folder``: how much its
+    weights matter to the ``old`` examples, as ``chats`` reads them.
     """
-    penalties: list[Penalty] = []
-    if params.l2_to_base:
-        penalties.append(to_base(params.l2_to_base, model))
-    if params.kl_to_base:
-        reference = None
-        if not params.lora_rank:
-            reference, _ = folders.load(base, params.precision, params.max_tokens)
-        penalties.append(KLToReference(params.kl_to_base, answer_logits, reference))
+    penalties = to_base(params, model, base)
     if params.ewc:
         path = site.once(
             folder / _IMPORTANCE,
-            lambda half: _consolidated(site, params, goal, model, old).save(half),
+            lambda half: _consolidated(site, params, chats, model, old).save(half),
         )
         penalties.append(Quadratic.load(path))
+    return penalised(goal, penalties)
+
+
+def to_base(params: HoldSettings, model: Any, base: Path) -> list[Penalty]:
+    """The pulls to ``model`` as it is now, which comes from the folder ``base``.
+
+    With adapters their base is asked what it would say; else it is loaded a second time.
+    """
+    penalties: list[Penalty] = []
+    if params.l2_to_base:
+        penalties.append(to_start(params.l2_to_base, model))
+    if params.kl_to_base:
+        reference = None
+        if not (isinstance(params, TuneSettings) and params.lora_rank):
+            reference, _ = folders.load(base, params.precision)
+        penalties.append(KLToReference(params.kl_to_base, answer_logits, reference))
+    return penalties
+
+
+def penalised(goal: Objective[Any], penalties: Sequence[Penalty]) -> Objective[Any]:
+    """``goal`` with ``penalties``, if there are any."""
     return Penalised(goal, penalties) if penalties else goal
 
 

@@ -21,6 +21,8 @@ from undercroft.errors import NotFound
 from undercroft.project import Project
 from undercroft.records import Artifact, Example
 from undercroft.train.samples.data import Sampler
+from undercroft.train.samples.mixture import Sample
+from undercroft.train.samples.packing import Span
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -28,6 +30,7 @@ if TYPE_CHECKING:
     from undercroft.train.points import Tally
 
 FILE_NAME = "documents.parquet"
+LEFT_OUT_FILE = "left_out.jsonl"
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,14 +58,36 @@ class Seen:
     steps: tuple[int, ...]
 
 
-def of_examples(samples: Iterable[Sequence[Example]]) -> Iterator[list[Read]]:
-    """What is read with each pack: the passages shown, and the document that the answer is from."""
-    for pack in samples:
-        reads: list[Read] = []
-        for example in pack:
-            named = [*(passage.document for passage in example.passages), example.source_document]
-            reads += [Read(name, example.id) for name in dict.fromkeys(named) if name]
-        yield reads
+def of_samples(samples: Iterable[Any]) -> Iterator[list[Read]]:
+    """What is read with each sample, be it of one task of several or of the only one.
+
+    Of examples the passages shown and the document that the answer is from; of a row of text the
+    documents in it. Pairs of answers are of no document.
+    """
+    for sample in samples:
+        parts = sample.content if isinstance(sample, Sample) else sample
+        yield [read for part in parts for read in _reads(part)]
+
+
+def _reads(part: Any) -> Iterator[Read]:
+    if isinstance(part, Example):
+        named = [*(passage.document for passage in part.passages), part.source_document]
+        yield from (Read(name, part.id) for name in dict.fromkeys(named) if name)
+    elif isinstance(part, tuple):
+        yield from (Read(span.document, span.document) for span in part if isinstance(span, Span))
+
+
+def write_left_out(folder: Path, samples: Sequence[Any], tally: Tally) -> None:
+    """Write the examples that were to be read and were too long, one JSON object a line."""
+    found: dict[str, None] = {}
+    for number, read in tally.partly.items():
+        sample = samples[int(number)]
+        parts = sample.content if isinstance(sample, Sample) else sample
+        found |= dict.fromkeys(part.id for part in parts if part.id not in read)
+    why = "too long for max_tokens, alone or with the examples that it is read with"
+    lines = [json.dumps({"id": name, "why": why}) + "\n" for name in found]
+    if lines:
+        (folder / LEFT_OUT_FILE).write_text("".join(lines), encoding="utf-8")
 
 
 def write_reading(

@@ -16,11 +16,19 @@ from undercroft.stage import Made, StageRun, stage
 from undercroft.train.card import card
 from undercroft.train.heldout import apart
 from undercroft.train.launch.job import Job, Parts, Site
+from undercroft.train.material import (
+    Material,
+    Reading,
+    Source,
+    sourced,
+    sources_beside,
+    together,
+)
 from undercroft.train.models import folders
 from undercroft.train.objectives.objective import objective
-from undercroft.train.reading import of_examples
+from undercroft.train.reading import of_samples, write_left_out
 from undercroft.train.recording import keep_record
-from undercroft.train.samples.data import packs, read_examples, thinned
+from undercroft.train.samples.data import packs
 
 ADAPTER = "adapter"
 """The folder of a model trained with LoRA that holds its adapters alone, for PEFT."""
@@ -71,28 +79,32 @@ def train(
     examples: Artifact,
     base: Artifact,
     earlier: Artifact | None = None,
+    **beside: Artifact,
 ) -> Made:
     """Fine-tune ``base`` on ``examples`` for the minutes in ``params``; goes on after a crash.
 
-    ``earlier`` are examples that an earlier model learnt from, which is not to be forgotten.
+    ``earlier`` are examples that an earlier model learnt from, which is not to be forgotten;
+    ``beside`` is what else is trained on, by the names that ``params.beside`` gives it.
     """
     from undercroft.train import keeping
     from undercroft.train.launch.training import trained
     from undercroft.train.models import lora
 
-    found = read_examples(run.project.path(examples))
-    found = thinned(found, params.unanswerable, params.seed)
-    old = keeping.earlier_examples(run, params, earlier)
+    path = run.project.path(base)
+    source = sourced(run, examples, path, params, unanswerable=params.unanswerable)
     build = partial(
         built,
         params=params,
         title=run.project.title,
-        base=run.project.path(base),
-        found=found,
-        old=old,
+        base=path,
+        source=source,
+        beside=sources_beside(run, beside, path, params),
+        old=keeping.earlier_examples(run, params, earlier),
         folder=run.workdir,
     )
-    digest = _config_digest(params, run.project.title, examples, base, earlier)
+    found = source.examples
+    inputs = (examples, base, earlier, *beside.values())
+    digest = _config_digest(params, run.project.title, *inputs)
     done = trained(run, Job.of(run, build, params, digest, "train"))
     out = run.workdir / "model"
     shutil.rmtree(out, ignore_errors=True)
@@ -102,7 +114,8 @@ def train(
     name = run.project.name
     text = card(name, run.project.title, base.meta, found, params=params, training=done.facts)
     (out / "README.md").write_text(text, encoding="utf-8")
-    keep_record(out, params, done.facts, done.tally, of_examples(done.parts.samples))
+    keep_record(out, params, done.facts, done.tally, of_samples(done.parts.samples))
+    write_left_out(out, done.parts.samples, done.tally)
     inherited = {key: base.meta.get(key) for key in ("base", "architecture", "licence")}
     meta = {**folders.facts(out, str(inherited["licence"])), **inherited, **done.facts}
     return Made("model", name, path=out, meta=meta)
@@ -114,26 +127,31 @@ def built(
     params: TrainSettings,
     title: str,
     base: Path,
-    found: Sequence[Example],
+    source: Source,
+    beside: Sequence[Source],
     old: Sequence[Example],
     folder: Path,
 ) -> Parts:
-    """The model in the folder ``base``, and how it is trained on ``found``."""
+    """The model in the folder ``base``, and how it is trained on ``source`` and what is beside."""
     from undercroft.train import keeping
     from undercroft.train.models.starting import start
 
     site.tell(0, None, "steps", "loading the base model")
     model, tokenizer, adapters = start(base, params)
-    goal = objective(params.objective, tokenizer, title, params.max_tokens)
-    goal = keeping.held(site, params, goal=goal, model=model, old=old, base=base, folder=folder)
+    how = Reading.of(params, model, tokenizer, title)
+    goal = objective(params.objective, tokenizer, title, how.max_tokens)
     kept, heldout = apart(
-        packs(found, params.micro_batch_size),
+        packs(source.examples, params.micro_batch_size),
         params.heldout,
         params.seed,
         lambda pack: pack[0].group,
     )
-    samples = keeping.with_replay(kept, old, params)
-    return Parts(model, tokenizer, goal, samples, heldout, adapters)
+    main = Material(goal, keeping.with_replay(kept, old, params), heldout)
+    whole = together(main, source.task, beside, how)
+    goal = keeping.held(
+        site, params, whole.goal, main.goal, model=model, old=old, base=base, folder=folder
+    )
+    return Parts(model, tokenizer, goal, whole.samples, whole.heldout, adapters)
 
 
 def _config_digest(params: TrainSettings, title: str, *inputs: Artifact | None) -> str:

@@ -6,48 +6,16 @@ reported beside it, and its share of the targets.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence, Sized
-from dataclasses import dataclass, replace
-from typing import Any, Final, Generic, TypeVar, overload
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any, Final
 
 import torch
 
 from undercroft.train.objectives.objective import Batch, Objective, Terms
-
-S = TypeVar("S", bound=Sized)
+from undercroft.train.samples.mixture import Sample
 
 _TASK: Final = "task"
-
-
-@dataclass(frozen=True, slots=True)
-class Sample(Generic[S]):
-    """What is read in one pass, and as which task."""
-
-    task: str
-    content: S
-
-    def __len__(self) -> int:
-        return len(self.content)
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class OfTask(Sequence[Sample[S]]):
-    """The ``samples`` of one task."""
-
-    task: str
-    samples: Sequence[S]
-
-    def __len__(self) -> int:
-        return len(self.samples)
-
-    @overload
-    def __getitem__(self, at: int) -> Sample[S]: ...
-    @overload
-    def __getitem__(self, at: slice) -> Sequence[Sample[S]]: ...
-    def __getitem__(self, at: int | slice) -> Sample[S] | Sequence[Sample[S]]:
-        if isinstance(at, slice):
-            return OfTask(self.task, self.samples[at])
-        return Sample(self.task, self.samples[at])
 
 
 class Tasks:

@@ -39,26 +39,41 @@ def prepare(
     *,
     vocabulary: int,
     context: int,
+    tokenizer: Path | None = None,
     tell: Tell = lambda *_: None,
 ) -> None:
     """Fill ``folder``; ``tell`` hears of (documents done, in all, what is done with them).
 
-    Raises `BadInput` for a dataset that keeps no text, and as `tokenizing.learn` does.
+    A tokenizer of ``vocabulary`` tokens is learnt, or that of the model in the folder ``tokenizer``
+    is used. Raises `BadInput` for a dataset that keeps no text, or one text alone in several
+    documents, and as `tokenizing.learn` does.
     """
     if (folder / _DOCUMENTS).exists():
         return
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
-    tokenizer = tokenizing.learn(_texts(project, dataset, tell), vocabulary)
-    tokenizing.save(tokenizer, folder / _TOKENIZER, context)
+    if tokenizer is None:
+        own = tokenizing.learn(_texts(project, dataset, tell), vocabulary)
+        tokenizing.save(own, folder / _TOKENIZER, context)
+        mark = own.token_to_id(tokenizing.DOCUMENT)
+    else:
+        own, mark = tokenizing.copied(tokenizer, folder / _TOKENIZER)
     ids: list[str] = []
     offsets = [0]
+    known: set[int] = set()
     with (folder / _TOKENS).open("wb") as out:
         for names, texts in _batches(project, dataset, tell, "read as tokens"):
-            for name, tokens in zip(names, tokenizing.marked(tokenizer, texts), strict=True):
+            for name, tokens in zip(names, tokenizing.marked(own, texts, mark), strict=True):
                 out.write(np.asarray(tokens, np.uint32).tobytes())
                 ids.append(name)
                 offsets.append(offsets[-1] + len(tokens))
+            known.update(map(hash, texts))
+    if len(known) == 1 < len(ids):
+        raise BadInput(
+            f"All {len(ids):,} documents of {dataset} are the same text.",
+            "A model would learn nothing but to repeat it.",
+            "Give other documents, or have copies removed by curate.",
+        )
     record = json.dumps({"documents": ids, "offsets": offsets})
     making = folder / f"making-{_DOCUMENTS}"
     making.write_text(record, encoding="utf-8")

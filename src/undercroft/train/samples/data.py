@@ -47,6 +47,24 @@ def _example(record: dict[str, Any]) -> Example:
     return Example(**known)
 
 
+def distinct(examples: Sequence[Example], name: str) -> list[Example]:
+    """``examples`` in their order, each but once, whatever its id.
+
+    Raises `BadInput` when all of several are the same; ``name`` is what they are called.
+    """
+    found = {
+        (each.question, each.answer, tuple(passage.text for passage in each.passages)): each
+        for each in reversed(examples)
+    }
+    if len(found) == 1 < len(examples):
+        raise BadInput(
+            f"All {len(examples):,} examples of {name} are the same.",
+            "A model would learn nothing but to repeat one answer.",
+            "Give more documents, or other examples.",
+        )
+    return list(reversed(found.values()))
+
+
 def thinned(examples: Sequence[Example], share: float, seed: int) -> list[Example]:
     """``examples`` in their order, of which at most ``share`` are unanswerable.
 

@@ -8,13 +8,45 @@ read is that of any other run.
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
+from collections.abc import Sequence, Sized
 from dataclasses import dataclass
-from typing import TypeVar, overload
+from typing import Generic, TypeVar, overload
 
 from undercroft.errors import BadInput
 
 S = TypeVar("S")
+Z = TypeVar("Z", bound=Sized)
+
+
+@dataclass(frozen=True, slots=True)
+class Sample(Generic[Z]):
+    """What is read in one pass, and as which task."""
+
+    task: str
+    content: Z
+
+    def __len__(self) -> int:
+        return len(self.content)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class OfTask(Sequence[Sample[Z]]):
+    """The ``samples`` of one task."""
+
+    task: str
+    samples: Sequence[Z]
+
+    def __len__(self) -> int:
+        return len(self.samples)
+
+    @overload
+    def __getitem__(self, at: int) -> Sample[Z]: ...
+    @overload
+    def __getitem__(self, at: slice) -> Sequence[Sample[Z]]: ...
+    def __getitem__(self, at: int | slice) -> Sample[Z] | Sequence[Sample[Z]]:
+        if isinstance(at, slice):
+            return OfTask(self.task, self.samples[at])
+        return Sample(self.task, self.samples[at])
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -90,15 +90,37 @@ def save(tokenizer: Tokenizer, folder: Path, context: int) -> None:
     (folder / "tokenizer_config.json").write_text(text, encoding="utf-8")
 
 
+def copied(model: Path, folder: Path) -> tuple[Tokenizer, int]:
+    """The tokenizer of the model in the folder ``model``, written to ``folder`` too, and its token
+    that parts documents: the one made for it, or that of a text's beginning or end."""
+    from undercroft.train.models.folders import libraries
+
+    _, transformers = libraries()
+    found = transformers.AutoTokenizer.from_pretrained(model)
+    found.save_pretrained(folder)
+    own = Tokenizer.from_file(str(folder / "tokenizer.json"))
+    known = (own.token_to_id(DOCUMENT), found.bos_token_id, found.eos_token_id)
+    mark = next((each for each in known if each is not None), None)
+    if mark is None:
+        raise BadInput(
+            "The model's tokenizer has no token that could part documents.",
+            f"It has neither {DOCUMENT} nor one for the beginning or end of a text.",
+            "Name one as bos_token in its tokenizer_config.json.",
+        )
+    return own, mark
+
+
 def special_ids(tokenizer: Tokenizer) -> dict[str, Any]:
     """What a model's configuration says about special tokens."""
     document, end = tokenizer.token_to_id(DOCUMENT), tokenizer.token_to_id(END_OF_TURN)
     return {"bos_token_id": document, "eos_token_id": end, "pad_token_id": document}
 
 
-def marked(tokenizer: Tokenizer, texts: list[str]) -> Iterator[list[int]]:
-    """The tokens of each text between two marks; special tokens written out in it are text."""
-    mark: int = special_ids(tokenizer)["bos_token_id"]
+def marked(tokenizer: Tokenizer, texts: list[str], mark: int | None = None) -> Iterator[list[int]]:
+    """The tokens of each text between two marks, those of a tokenizer that was learnt here unless
+    another is given; special tokens written out in it are text."""
+    if mark is None:
+        mark = special_ids(tokenizer)["bos_token_id"]
     tokenizer.encode_special_tokens = True
     for encoding in tokenizer.encode_batch(texts, add_special_tokens=False):
         yield [mark, *encoding.ids, mark]
