@@ -31,7 +31,8 @@ def urls(project) -> list[str]:
     return [
         "/", "/chat", "/answers", "/answers?page=3", "/answers?show=down", f"/answers/{answer}",
         "/documents", "/documents?page=40", "/documents?state=removed&rule=min_chars",
-        "/documents?q=iterator", f"/documents/{document}", "/models", f"/artifacts/model:{NAME}@2",
+        "/documents?q=iterator", f"/documents/{document}", "/models", "/rollout",
+        f"/artifacts/model:{NAME}@2",
         f"/artifacts/scorecard:{NAME}", "/runs", "/runs?status=failed", f"/runs/{trained.id}",
         "/lineage", f"/lineage/route:{NAME}@live", f"/lineage/answer:{answer}",
         f"/lineage/document:{document}",
@@ -67,7 +68,7 @@ def test_no_page_lets_a_document_or_a_question_become_code(project, urls):
 
 
 @pytest.mark.parametrize(
-    "url", ["/", "/answers", "/documents", "/models", "/runs", "/lineage", "/chat"]
+    "url", ["/", "/answers", "/documents", "/models", "/rollout", "/runs", "/lineage", "/chat"]
 )
 def test_an_empty_project_is_told_its_next_command(empty, url):
     assert "undercroft " in render(empty, url)

@@ -16,6 +16,7 @@ from undercroft.console.pages import (
     lineage,
     lineage_start,
     models,
+    rollout,
     run,
     runs,
 )
@@ -29,6 +30,7 @@ PAGES: tuple[Page, ...] = (
     documents.PAGE,
     document.PAGE,
     models.PAGE,
+    rollout.PAGE,
     artifact.PAGE,
     runs.PAGE,
     run.PAGE,

@@ -64,7 +64,8 @@ def _history(data: models.ModelsPage) -> Markup:
         for route in data.routes[:6]
     ]
     content = h("ul", items, class_="list") if items else h("p", "No history.", class_="note")
-    return section("History", h("div", content, class_="card flush" if items else "card"))
+    return section("History", h("div", content, class_="card flush" if items else "card"),
+                   more=("/rollout", "Rollout"))  # fmt: skip
 
 
 def _columns(data: models.ModelsPage) -> tuple[Column[Artifact], ...]:

@@ -1,0 +1,70 @@
+"""A rollout is watched as it goes, and undone by one button."""
+
+from __future__ import annotations
+
+import os
+import random
+from dataclasses import asdict
+
+from undercroft.records import Artifact
+from undercroft.release import rollout
+from undercroft.settings import RolloutSettings
+from undercroft.trials import trial as trials
+from undercroft.trials.assignment import CANARY, CONTROL
+from undercroft.trials.tally import Outcome, Tally
+from undercroft.trials.verdict import standing
+
+SETTINGS = RolloutSettings()
+
+
+def counted(pairs: int) -> dict:
+    """What a gateway would have written after ``pairs``: the canary is slower and masks more."""
+    draw = random.Random(5)
+    tally, curve = Tally(), []
+    for number in range(pairs):
+        for arm, slower in ((CANARY, 1.2), (CONTROL, 1.0)):
+            outcome = Outcome(
+                draw.random() < 0.02, draw.random() < 0.05 * slower**3, draw.random() < 0.1,
+                draw.lognormvariate(0, 0.5) * slower, draw.lognormvariate(-7, 0.4),
+            )  # fmt: skip
+            tally.add(arm, f"{arm}{number}", outcome)
+        if number % 10 == 9:
+            standings = [asdict(each) for each in standing(tally, SETTINGS)]
+            curve.append({"at": 0.0, "pairs": tally.pairs, "standings": standings})
+    return {"tally": tally.state(), "curve": curve}
+
+
+def another_route(project) -> Artifact:
+    """A route as the live one, but newer."""
+    from undercroft.ledger import MadeArtifact
+    from undercroft.records import Footprint
+
+    live = project.ledger.artifact(f"route:{project.name}@live")
+    run = project.ledger.begin_run("test", "another-route", {}, [])
+    made = MadeArtifact("route", project.name, "another-route", "none:", 0, live.meta)
+    return project.ledger.finish_run(run.id, [made], Footprint())[0]
+
+
+def test_it_is_watched_live_and_undone_by_one_button(tab, project) -> None:
+    trial = rollout.start(project, str(another_route(project).ref))
+    trials.write_tally(project.state, counted(40))
+    tab.open("/rollout")
+    assert tab.page.inner_text("main .badge") == "Running"
+    assert tab.page.locator("tbody tr").count() == 6
+    trials.write_tally(project.state, counted(400))
+    tab.page.wait_for_function(
+        "() => document.querySelector('main').innerText.includes('400 against')"
+    )
+    if place := os.environ.get("UNDERCROFT_SCREENSHOTS"):
+        tab.page.screenshot(path=f"{place}/rollout.png", full_page=True)
+    tab.page.once("dialog", lambda dialog: dialog.dismiss())
+    tab.page.click("text=Undo it now")
+    assert trials.read(project.state) == trials.change(project.state, lambda found: found)
+    tab.page.once("dialog", lambda dialog: dialog.accept())
+    tab.page.click("text=Undo it now")
+    tab.page.wait_for_function(
+        "() => document.querySelector('main .badge').innerText == 'Rolled back'"
+    )
+    ended = trials.read(project.state)
+    assert ended is not None
+    assert (ended.id, ended.status, ended.by) == (trial.id, "rolled back", "console")
