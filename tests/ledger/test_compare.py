@@ -12,7 +12,8 @@ import pytest
 from undercroft.cli.main import main
 from undercroft.errors import BadInput, NotFound
 from undercroft.ledger import Ledger, MadeArtifact, compare
-from undercroft.ledger.report import as_html, picture, smoothed
+from undercroft.ledger.plots import Line, picture, smoothed
+from undercroft.ledger.report import as_html
 from undercroft.project import Project
 from undercroft.records import Footprint
 
@@ -75,7 +76,7 @@ def test_a_page_has_a_line_for_each_curve_and_survives_what_is_not_finite(ledger
         lines = root.findall("{http://www.w3.org/2000/svg}polyline")
         assert len(lines) == 4  # as measured and smoothed, of each
         assert not re.search(r"nan|inf", " ".join(line.attrib["points"] for line in lines))
-    assert picture([compare.Curve([1], [0.0], [math.nan])], "loss").startswith("<p>")
+    assert picture([Line(compare.Curve([1], [0.0], [math.nan]), 0)], "loss").startswith("<p>")
 
 
 def test_smoothing_keeps_constants_and_short_runs(ledger: Ledger) -> None:

@@ -98,8 +98,8 @@ def compare(state: State, names: tuple[str, ...], html: Path | None, as_json: bo
     """
     from undercroft.ledger import compare as comparing
 
-    ledger = state.project().ledger
-    sides = [comparing.side(ledger, name) for name in names]
+    project = state.project()
+    sides = [comparing.side(project.ledger, name, project.state) for name in names]
     facts = comparing.rows(sides)
     if html is not None:
         _write(html, sides)
@@ -127,14 +127,16 @@ def compare(state: State, names: tuple[str, ...], html: Path | None, as_json: bo
 )
 @click.pass_obj
 def report(state: State, name: str, html: Path | None) -> None:
-    """Write a page about a run: its facts, its settings and a picture of every metric.
+    """Write a page about a run: facts, settings, a picture of every metric, what deserved notice
+    with the documents of its batch, and what was seen inside the model. It needs no network.
 
     RUN is a run's id or what it made, such as model:docs@2.
     """
     from undercroft.ledger.compare import side
 
     path = html or Path(f"{name.replace(':', '-').replace('@', '-')}.html")
-    _write(path, [side(state.project().ledger, name)])
+    project = state.project()
+    _write(path, [side(project.ledger, name, project.state)])
     click.echo(path)
 
 

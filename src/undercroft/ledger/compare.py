@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from undercroft.errors import BadInput, NotFound
+from undercroft.ledger.marks import Mark, marks_of
+from undercroft.ledger.observed import Look, path_of, read
 from undercroft.records import Run
 
 if TYPE_CHECKING:
@@ -44,19 +47,23 @@ class Curve:
 @dataclass(frozen=True)
 class Side:
     """One run: ``name`` as it was asked for, what its first output says of itself, its curves by
-    metric, and how often things happened that deserved notice."""
+    metric, how often things happened that deserved notice, those of them that belong to a step,
+    and what was seen inside the model."""
 
     name: str
     run: Run
     meta: Mapping[str, Any]
     curves: Mapping[str, Curve]
     happened: Mapping[str, int]
+    marks: Sequence[Mark] = ()
+    looks: Sequence[Look] = ()
 
 
-def side(ledger: Ledger, name: str) -> Side:
+def side(ledger: Ledger, name: str, state: Path | None = None) -> Side:
     """The run called ``name``: by its id, or by what it made (``model:NAME@3``).
 
-    Raises `NotFound` with the way to see what there is.
+    What was seen inside the model is in the project's folder ``state``. Raises `NotFound` with the
+    way to see what there is.
     """
     if ":" in name:
         run = ledger.run_of(name)
@@ -71,7 +78,8 @@ def side(ledger: Ledger, name: str) -> Side:
         if kind != "metric":
             happened[kind] = happened.get(kind, 0) + 1
     meta = ledger.artifact(run.outputs[0]).meta if run.outputs else {}
-    return Side(name, run, meta, curves_of(events), happened)
+    looks = read(path_of(state, run.id)) if state is not None else ()
+    return Side(name, run, meta, curves_of(events), happened, marks_of(events), looks)
 
 
 def curves_of(events: Sequence[Happened]) -> dict[str, Curve]:

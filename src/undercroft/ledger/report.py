@@ -1,20 +1,29 @@
-"""Runs as one HTML page that stands alone: a table of facts, and a picture for each metric."""
+"""Runs as one HTML page that stands alone: facts, a picture of every metric, and what was seen."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from html import escape
 from typing import Final
 
+from undercroft.ledger import plots, strips
 from undercroft.ledger.compare import Curve, Side, ordered, rows, settings
+from undercroft.ledger.marks import Mark
 
-_COLOURS: Final = ("#0b6e69", "#b3402a", "#3d5a98", "#8a6d1b", "#7a3e8e", "#4d7c2f")
-_WIDTH, _HEIGHT = 640, 260
-_LEFT, _RIGHT, _TOP, _BOTTOM = 70, 16, 14, 34
-_SMOOTHED_OVER: Final = 1 / 15  # of a run: short ones are smoothed little, so none lags behind
-_MOST_POINTS: Final = 2_000  # of a line; more than there are pixels
-_STYLE: Final = """
+#: Drawn in one picture with the metric that they are of.
+_WITH: Final = {"heldout_loss": "loss"}
+_PARTS: Final = ("passes", "update", "draw", "checkpoint", "heldout", "observe")
+_COSTS: Final = ("tokens_per_s", "mfu", "energy_j", "memory_mb", "device_mb")
+_TITLES: Final[Mapping[str, tuple[str, str]]] = {
+    "lr": ("learning rate", ""),
+    "tokens_per_s": ("tokens a second", "tok/s"),
+    "mfu": ("model FLOPs, as a share of the measured matmul peak", ""),
+    "energy_j": ("energy of a step", "J"),
+    "memory_mb": ("memory", "MB"),
+    "device_mb": ("memory of the device", "MB"),
+}
+_STYLE: Final = (
+    """
 :root{--ink:#1d2327;--soft:#66707a;--paper:#ffffff;--line:#d5dbe0}
 @media (prefers-color-scheme:dark){:root{--ink:#e6eaed;--soft:#98a3ad;--paper:#171c20;
 --line:#3a444c}}
@@ -26,106 +35,140 @@ vertical-align:top}
 th{font-weight:600;color:var(--soft)}
 td{font-variant-numeric:tabular-nums;overflow-wrap:anywhere}
 .pictures{display:flex;flex-wrap:wrap;gap:1.5rem}
-figure{margin:0}
-svg text{fill:var(--soft);font:11px ui-monospace,Menlo,Consolas,monospace}
-svg .axis{stroke:var(--line)}
+.note{color:var(--soft);max-width:60rem}
+figure{margin:0;max-width:100%}
+figcaption{display:flex;flex-wrap:wrap;gap:.2rem 1rem;font-weight:600}
+figcaption span{font-weight:400;color:var(--soft)}
 .key{display:inline-block;width:.8em;height:.8em;border-radius:2px;margin-right:.4em}
 """
+    + plots.STYLE
+)
 
 
 def as_html(sides: Sequence[Side]) -> str:
     """The page. Raises `BadInput` as `compare.rows` does."""
     title = " and ".join(each.name for each in sides)
-    heads = "".join(
-        f'<th><span class="key" style="background:{_colour(number)}"></span>'
-        f"{escape(each.name)}</th>"
-        for number, each in enumerate(sides)
-    )
+    heads = "".join(f"<th>{_key(at)}{escape(each.name)}</th>" for at, each in enumerate(sides))
     body = "".join(_row(name, values) for name, values in rows(sides))
     chosen = "".join(_row(name, values) for name, values in settings(sides))
-    drawn = "".join(
-        f"<figure><figcaption>{escape(metric)}</figcaption>"
-        f"{picture([each.curves.get(metric) for each in sides], metric)}</figure>"
-        for metric in ordered({name for each in sides for name in each.curves})
-    )
     return (
         f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{escape(title)}</title>'
+        '<meta name="color-scheme" content="light dark">'
         f'<meta name="viewport" content="width=device-width"><style>{_STYLE}</style>'
         f"<h1>{escape(sides[0].run.stage)}: {escape(title)}</h1>"
         f"<table><tr><th></th>{heads}</tr>{body}</table>"
-        f'<div class="pictures">{drawn}</div>'
+        f"{_noticed(sides)}{_learning(sides)}{_costs(sides)}{_inside(sides)}"
         f"<h2>Settings</h2><table><tr><th></th>{heads}</tr>{chosen}</table></html>\n"
     )
 
 
-def picture(curves: Sequence[Curve | None], metric: str) -> str:
-    """The curves over their steps as SVG: faint as measured, strong as smoothed."""
-    there = [curve for curve in curves if curve is not None]
-    values = [v for curve in there for v in curve.values if math.isfinite(v)]
-    if not values:
-        return "<p>Nothing finite was measured.</p>"
-    low, high = min(values), max(values)
-    high = high if high > low else low + 1
-    last = max(curve.steps[-1] for curve in there)
-    first = min(curve.steps[0] for curve in there)
-    span = max(last - first, 1)
+def _learning(sides: Sequence[Side]) -> str:
+    """What steps measured of the model."""
+    names = ordered({name for each in sides for name in each.curves})
+    shown = [n for n in names if n not in {*_COSTS, *_WITH, *(f"{p}_s" for p in _PARTS)}]
+    return _section("Learning", "".join(_figure(sides, name) for name in shown))
 
-    def place(step: int, value: float) -> str:
-        x = _LEFT + (step - first) / span * (_WIDTH - _LEFT - _RIGHT)
-        y = _TOP + (high - value) / (high - low) * (_HEIGHT - _TOP - _BOTTOM)
-        return f"{x:.1f},{y:.1f}"
 
-    lines: list[str] = []
-    for number, curve in enumerate(curves):
-        if curve is None:
-            continue
-        for found, opacity in ((curve.values, 0.25), (smoothed(curve.values), 1.0)):
-            every = max(1, len(found) // _MOST_POINTS)
-            pairs = list(zip(curve.steps, found, strict=True))[::every]
-            points = " ".join(place(step, value) for step, value in pairs if math.isfinite(value))
-            lines.append(
-                f'<polyline points="{points}" fill="none" stroke="{_colour(number)}" '
-                f'stroke-width="1.6" stroke-opacity="{opacity}"/>'
-            )
-    return (
-        f'<svg xmlns="http://www.w3.org/2000/svg" role="img" width="{_WIDTH}" height="{_HEIGHT}" '
-        f'viewBox="0 0 {_WIDTH} {_HEIGHT}"><title>{escape(metric)} by step</title>'
-        f"{_axes(low, high, first, last)}{''.join(lines)}</svg>"
+def _costs(sides: Sequence[Side]) -> str:
+    """Speed, memory, energy, and where the time went."""
+    shown = [name for name in _COSTS if any(name in each.curves for each in sides)]
+    drawn = [_figure(sides, name) for name in shown]
+    for each in sides:
+        parts = _parts(each.curves)
+        if parts:
+            keys = "".join(f"<span>{_key(at)}{part}</span>" for at, part in enumerate(parts))
+            title = "where a step's time goes" + (f": {each.name}" if len(sides) > 1 else "")
+            picture = plots.stacked(parts, title, "s")
+            drawn.append(_captioned(f"{escape(title)} {keys}", picture))
+    return _section("Cost", "".join(drawn))
+
+
+def _inside(sides: Sequence[Side]) -> str:
+    """Strips of what was seen inside each model."""
+    drawn = "".join(
+        _captioned(
+            escape(strip.title + (f": {each.name}" if len(sides) > 1 else "")), strips.drawn(strip)
+        )
+        for each in sides
+        for strip in strips.strips_of(each.looks)
     )
+    note = (
+        '<p class="note">A column for each look, a row for each block, the last one at the top; '
+        "or a row for each power of two of the size of numbers. Gradients are before clipping. "
+        "Of large models a sample of the numbers was looked at.</p>"
+    )
+    return _section("Inside the model", drawn, note)
 
 
-def smoothed(values: Sequence[float]) -> list[float]:
-    """The exponential moving average over about `_SMOOTHED_OVER` of them, corrected for its start
-    (Kingma and Ba 2015, section 3)."""
-    kept = max(0.0, 1 - 1 / max(1.0, _SMOOTHED_OVER * len(values)))
-    found: list[float] = []
-    mean, weight = 0.0, 0.0
-    for value in values:
-        if math.isfinite(value):
-            mean = kept * mean + (1 - kept) * value
-            weight = kept * weight + (1 - kept)
-        found.append(mean / weight if weight else math.nan)
+def _noticed(sides: Sequence[Side]) -> str:
+    """A row for each thing that happened at a step, with the documents of its batch."""
+    found = [(each, mark) for each in sides for mark in each.marks]
+    if not found:
+        return ""
+    body = "".join(
+        f"<tr><td>{mark.step:,}</td>"
+        f"<td>{_key(sides.index(each)) if len(sides) > 1 else ''}{escape(mark.words)}</td>"
+        f"<td>{escape(mark.why)}</td>{_names(mark)}</tr>"
+        for each, mark in found
+    )
+    heads = "<tr><th>step</th><th>what</th><th>why</th><th>documents of the batch</th></tr>"
+    return f"<h2>What deserved notice</h2><table>{heads}{body}</table>"
+
+
+def _names(mark: Mark) -> str:
+    return f'<td title="{escape(", ".join(mark.names))}">{escape(mark.shown_names)}</td>'
+
+
+def _figure(sides: Sequence[Side], metric: str) -> str:
+    """A picture of one metric of all sides, and of what is drawn with it."""
+    lines: list[plots.Line] = []
+    others = [metric, *(name for name, main in _WITH.items() if main == metric)]
+    for at, each in enumerate(sides):
+        lines += [
+            plots.Line(each.curves[name], at, is_dashed=name != metric)
+            for name in others
+            if name in each.curves
+        ]
+    title, unit = _TITLES.get(metric, (metric.replace("_", " "), ""))
+    with_others = any(line.is_dashed for line in lines)
+    legend = "<span>— in training</span><span>- ● - held out</span>" if with_others else ""
+    if len(sides) > 1:
+        legend += "".join(
+            f"<span>{_key(at)}{escape(each.name)}</span>" for at, each in enumerate(sides)
+        )
+    marks = sides[0].marks if len(sides) == 1 else ()
+    return _captioned(escape(title) + legend, plots.picture(lines, metric, unit, marks))
+
+
+def _parts(curves: Mapping[str, Curve]) -> dict[str, Curve]:
+    """Seconds of each part of a step at the same steps; 0 where a part did not happen."""
+    main = curves.get("passes_s")
+    if main is None:
+        return {}
+    found: dict[str, Curve] = {}
+    for part in _PARTS:
+        curve = curves.get(f"{part}_s")
+        if curve is not None:
+            known = dict(zip(curve.steps, curve.values, strict=True))
+            values = [known.get(step, 0.0) for step in main.steps]
+            found[part] = Curve(main.steps, main.minutes, values)
     return found
 
 
-def _axes(low: float, high: float, first: int, last: int) -> str:
-    bottom, right = _HEIGHT - _BOTTOM, _WIDTH - _RIGHT
-    parts = [
-        f'<path class="axis" fill="none" d="M{_LEFT} {_TOP}V{bottom}H{right}"/>',
-        f'<text x="{_LEFT}" y="{_HEIGHT - 12}">step {first:,}</text>',
-        f'<text x="{right}" y="{_HEIGHT - 12}" text-anchor="end">{last:,}</text>',
-    ]
-    for part in range(5):
-        y = _TOP + part / 4 * (bottom - _TOP)
-        value = high - part / 4 * (high - low)
-        parts.append(f'<text x="{_LEFT - 8}" y="{y + 4:.0f}" text-anchor="end">{value:.3g}</text>')
-    return "".join(parts)
+def _section(title: str, pictures: str, note: str = "") -> str:
+    if not pictures:
+        return ""
+    return f'<h2>{title}</h2>{note}<div class="pictures">{pictures}</div>'
+
+
+def _captioned(caption: str, picture: str) -> str:
+    return f"<figure><figcaption>{caption}</figcaption>{picture}</figure>"
+
+
+def _key(number: int) -> str:
+    return f'<span class="key" style="background:{plots.colour(number)}"></span>'
 
 
 def _row(name: str, values: Sequence[str]) -> str:
     cells = "".join(f"<td>{escape(value)}</td>" for value in values)
     return f"<tr><th>{escape(name)}</th>{cells}</tr>"
-
-
-def _colour(number: int) -> str:
-    return _COLOURS[number % len(_COLOURS)]
