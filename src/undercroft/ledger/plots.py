@@ -191,8 +191,9 @@ def _mark(frame: _Frame, mark: Mark) -> str:
     band = ""
     if mark.to_step is not None:
         start = frame.x(max(mark.to_step, frame.first))
+        look = "band best" if mark.kind == "best_weights_taken" else "band"
         band = (
-            f'<rect class="band{" best" * (mark.kind == "best_weights_taken")}" x="{start:.1f}" y="{_TOP}" width="{max(x - start, 1):.1f}" '
+            f'<rect class="{look}" x="{start:.1f}" y="{_TOP}" width="{max(x - start, 1):.1f}" '
             f'height="{bottom - _TOP}"/>'
         )
     said = escape(f"step {mark.step:,}: {mark.words}" + (f" ({mark.why})" if mark.why else ""))
