@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+import statistics
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
 from itertools import pairwise
@@ -80,7 +81,7 @@ def picture(lines: Sequence[Line], title: str, unit: str = "", marks: Sequence[M
 def stacked(parts: Mapping[str, Curve], title: str, unit: str) -> str:
     """Curves of the same steps on top of one another, the first one at the bottom."""
     steps = next(iter(parts.values())).steps
-    smooth = [smoothed(curve.values) for curve in parts.values()]
+    smooth = [smoothed(curve.values, statistics.fmean) for curve in parts.values()]
     tops = [[0.0] * len(steps)]
     for values in smooth:
         tops.append([a + b for a, b in zip(tops[-1], values, strict=True)])
@@ -108,15 +109,21 @@ def colour(number: int) -> str:
     return f"var(--c{number % _NUM_COLOURS})"
 
 
-def smoothed(values: Sequence[float]) -> list[float]:
-    """Means over windows of about `_SMOOTHED_OVER` of the values, in whose middle each lies, so
-    that the line does not lag; windows shrink towards both ends."""
+def smoothed(
+    values: Sequence[float], middle: Callable[[Sequence[float]], float] = statistics.median
+) -> list[float]:
+    """The ``middle`` of windows of about `_SMOOTHED_OVER` of the values, around each.
+
+    So the line does not lag, and single steps that are far off do not bend it. Windows shrink
+    towards both ends, to a third.
+    """
     half = round(len(values) * _SMOOTHED_OVER / 2)
     found: list[float] = []
     for at in range(len(values)):
-        reach = min(half, at, len(values) - 1 - at)
-        window = [each for each in values[at - reach : at + reach + 1] if math.isfinite(each)]
-        found.append(sum(window) / len(window) if window else math.nan)
+        reach = max(min(half, at, len(values) - 1 - at), half // 3)
+        window = [each for each in values[max(0, at - reach) : at + reach + 1]
+                  if math.isfinite(each)]  # fmt: skip
+        found.append(middle(window) if window else math.nan)
     return found
 
 

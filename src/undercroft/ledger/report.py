@@ -36,7 +36,7 @@ th{font-weight:600;color:var(--soft)}
 td{font-variant-numeric:tabular-nums;overflow-wrap:anywhere}
 .pictures{display:flex;flex-wrap:wrap;gap:1.5rem}
 .note{color:var(--soft);max-width:60rem}
-figure{margin:0;max-width:100%}
+figure{margin:0;width:640px;max-width:100%}
 figcaption{display:flex;flex-wrap:wrap;gap:.2rem 1rem;font-weight:600}
 figcaption span{font-weight:400;color:var(--soft)}
 .key{display:inline-block;width:.8em;height:.8em;border-radius:2px;margin-right:.4em}

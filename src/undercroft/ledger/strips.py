@@ -17,12 +17,13 @@ from html import escape
 from typing import Final
 
 from undercroft.ledger.observed import LOWEST, NUM_BINS, Block, Look
-from undercroft.ledger.plots import LEFT, RIGHT, WIDTH, number, step_axis, svg
+from undercroft.ledger.plots import RIGHT, WIDTH, number, step_axis, svg
 
 _COLOURS: Final = (
     (68, 1, 84), (72, 40, 120), (62, 73, 137), (49, 104, 142), (38, 130, 142), (31, 158, 137),
     (53, 183, 121), (110, 206, 88), (181, 222, 43), (253, 231, 37),
 )  # fmt: skip
+_LEFT: Final = 96  # room for a block's name
 _TOP: Final = 34
 _ROW: Final = 11.0
 _LEAST_HEIGHT: Final = 130.0
@@ -67,9 +68,9 @@ def drawn(strip: Strip) -> str:
     low, high = min(values), max(values)
     high = high if high > low else low + 1
     height = min(max(len(strip.rows) * _ROW, _LEAST_HEIGHT), _MOST_HEIGHT)
-    width = WIDTH - LEFT - RIGHT
+    width = WIDTH - _LEFT - RIGHT
     parts = [
-        f'<image x="{LEFT}" y="{_TOP}" width="{width}" height="{height:g}" '
+        f'<image x="{_LEFT}" y="{_TOP}" width="{width}" height="{height:g}" '
         'preserveAspectRatio="none" style="image-rendering:pixelated" '
         f'href="{_png(strip.cells, low, high)}"/>',
         _key(low, high, strip.says),
@@ -166,8 +167,9 @@ def _pixel(value: Value, low: float, high: float) -> bytes:
 def _key(low: float, high: float, says: str) -> str:
     cells = [[low + (high - low) * at / 63 for at in range(64)]]
     x = WIDTH - RIGHT - _KEY_WIDTH - 44
+    room = 8 + 7 * max(0, len(number(low)) - 5)
     return (
-        f'<text x="{x - 8}" y="17" text-anchor="end">{escape(says)}:</text>'
+        f'<text x="{x - room}" y="17" text-anchor="end">{escape(says)}:</text>'
         f'<text x="{x + 34}" y="17" text-anchor="end">{number(low)}</text>'
         f'<image x="{x + 40}" y="8" width="{_KEY_WIDTH - 40}" height="11" '
         f'preserveAspectRatio="none" href="{_png(cells, low, high)}"/>'
@@ -179,16 +181,17 @@ def _labels(rows: Sequence[str], height: float) -> str:
     """Names of as many rows as there is room for, the first and the last among them."""
     each = height / len(rows)
     every = max(1, math.ceil(_LABEL_ROOM / each))
-    chosen = [*range(0, len(rows) - every + 1, every), len(rows) - 1]
+    last = len(rows) - 1
+    chosen = [*(at for at in range(0, last, every) if last - at >= every), last]
     return "".join(
-        f'<text x="{LEFT - 6}" y="{_TOP + (at + 0.5) * each + 4:.1f}" text-anchor="end">'
-        f"{escape(rows[at][-10:])}</text>"
-        for at in dict.fromkeys(chosen)
+        f'<text x="{_LEFT - 6}" y="{_TOP + (at + 0.5) * each + 4:.1f}" text-anchor="end">'
+        f"{escape(rows[at][-13:])}</text>"
+        for at in chosen
     )
 
 
 def _places(steps: Sequence[int]) -> dict[int, float]:
     """Where some of the columns have their middles; they are as far apart as they are looks."""
-    width = (WIDTH - LEFT - RIGHT) / len(steps)
+    width = (WIDTH - _LEFT - RIGHT) / len(steps)
     every = max(1, math.ceil(60 / width))
-    return {steps[at]: LEFT + (at + 0.5) * width for at in range(0, len(steps), every)}
+    return {steps[at]: _LEFT + (at + 0.5) * width for at in range(0, len(steps), every)}
