@@ -27,7 +27,7 @@ from undercroft.train.samples.data import distinct, packs
 from undercroft.train.samples.mixture import Sample
 from undercroft.train.stage import base, train
 
-SHARES = {"dataset:docs": 0.4, "examples:old": 0.2}
+SHARES = {"dataset:docs": 0.8, "examples:old": 0.05}
 
 
 @pytest.fixture(scope="module")
@@ -100,14 +100,16 @@ def test_a_stopped_run_on_documents_and_examples_goes_on_to_the_same_model(
         def is_set(self) -> bool:
             return any(project.state.glob("work/train-*/checkpoints/checkpoint-*"))
 
-    params = changed(beside=SHARES, max_steps=10, batch_size=4)
+    params = changed(beside=SHARES, max_tokens=1200, max_steps=10, batch_size=4)
     beside = artifacts_beside(project, params, "train")
     plan = train.plan(project, params, **made, **beside)
     with pytest.raises(Cancelled):
         execute(project, plan, stop=AtACheckpoint())  # type: ignore[arg-type]
     (resumed,) = execute(project, plan)
     assert project.ledger.events(resumed.run_id, "resumed")
-    other = changed(beside=SHARES, max_steps=10, batch_size=4, checkpoint_seconds=1e6)
+    other = changed(
+        beside=SHARES, max_tokens=1200, max_steps=10, batch_size=4, checkpoint_seconds=1e6
+    )
     (straight,) = execute(project, train.plan(project, other, **made, **beside))
     assert losses(project, resumed) == losses(project, straight)
     points = [detail for _, _, detail in project.ledger.events(straight.run_id, "metric")]

@@ -25,6 +25,8 @@ TITLES = {
     "train": "Train",
     "pretrain": "Pretrain",
     "preferences": "Gather pairs",
+    "lessons": "Ask the teacher",
+    "student": "Teach the student",
     "align": "Align",
     "compress base": "Quantise the base",
     "compress": "Quantise the model",

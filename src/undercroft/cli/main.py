@@ -30,6 +30,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "suite": ("undercroft.cli.suite", "Register evaluation suites that no dataset may hold."),
     "pretrain": ("undercroft.cli.pretrain", "A model and tokenizer from random weights."),
     "align": ("undercroft.cli.align", "Train a model to prefer what was chosen."),
+    "distil": ("undercroft.cli.distil", "Train a model to say what another would say."),
     "forgetting": ("undercroft.cli.forgetting", "What later models lost of what earlier knew."),
     "memorisation": ("undercroft.cli.memorisation", "What a model gives back of what it read."),
     "runs": ("undercroft.cli.runs", "List runs, show one, compare several, or write a report."),

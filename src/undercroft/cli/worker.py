@@ -23,6 +23,7 @@ def worker(state: State, stages: tuple[str, ...]) -> None:
     import undercroft.collect.preferences
     import undercroft.loop
     import undercroft.train.align
+    import undercroft.train.distil
     import undercroft.train.pretrain  # noqa: F401  (all of them declare stages)
     from undercroft.jobs import announcement, work
     from undercroft.processes import announce, end_with_parent

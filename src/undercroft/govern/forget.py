@@ -15,8 +15,8 @@ from undercroft.lake import equals
 from undercroft.project import Project
 
 FORGET = "forget"
-QUOTING = ("examples", "suite", "scorecard")
-"""Kinds of artifact that hold passages of documents word for word."""
+QUOTING = ("examples", "suite", "scorecard", "lessons")
+"""Kinds of artifact that hold passages of documents word for word, or what is likely in them."""
 
 TABLES = {"raw": "id", "documents": "id", "meanings": "id", "vectors": "document"}
 

@@ -56,6 +56,9 @@ class Notebook:
         self._page: dict[str, Lesson] = {}
         self._bytes = 0
 
+    def __len__(self) -> int:
+        return len(self._known)
+
     def __contains__(self, name: str) -> bool:
         return name in self._known
 
