@@ -11,6 +11,7 @@ import click
 from undercroft.cli.curve import curve
 from undercroft.cli.files import write
 from undercroft.cli.main import State, print_json
+from undercroft.errors import NotFound, StageFailed
 from undercroft.records import Run
 
 if TYPE_CHECKING:
@@ -49,7 +50,7 @@ class _Runs(click.Group):
 def runs(
     ctx: click.Context, stage: str | None, status: str | None, limit: int, as_json: bool
 ) -> None:
-    """List runs, the newest first; show one by its id, compare several, or write a report."""
+    """List runs, the newest first; show or watch one, compare several, or write a report."""
     if ctx.invoked_subcommand is not None:
         return
     found = ctx.obj.project().ledger.runs(stage=stage, status=status, limit=limit)
@@ -138,6 +139,37 @@ def report(state: State, name: str, html: Path | None) -> None:
     project = state.project()
     _write(path, [side(project.ledger, name, project.state)])
     click.echo(path)
+
+
+@runs.command(epilog="Example:  undercroft runs watch, or:  undercroft runs watch RUN_ID --json")
+@click.argument("run_id", required=False)
+@click.option(
+    "--every",
+    "every_s",
+    type=click.FloatRange(min=0.1),
+    default=1.0,
+    show_default=True,
+    help="Seconds between two looks.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object for each event.")
+@click.pass_obj
+def watch(state: State, run_id: str | None, every_s: float, as_json: bool) -> None:
+    """Show a run while it goes, until it ends: progress, all metrics, and what deserved notice.
+
+    Without RUN_ID it is the newest that is running, or else the newest.
+    """
+    from undercroft.cli.following import follow
+
+    project = state.project()
+    if run_id is None:
+        ledger = project.ledger
+        newest = ledger.runs(status="running", limit=1) or ledger.runs(limit=1)
+        if not newest:
+            raise NotFound("Nothing has run yet.", do="Begin with: undercroft up FOLDER")
+        run_id = newest[0].id
+    ended = follow(project, run_id, every_s, as_json)
+    if ended.status != "finished":
+        raise StageFailed(f"The run {ended.id} is {ended.status}.", ended.error or "")
 
 
 def _write(path: Path, sides: Sequence[Side]) -> None:

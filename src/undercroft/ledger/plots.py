@@ -28,9 +28,7 @@ STYLE: Final = """
 :root{--c0:#0b6e69;--c1:#b3402a;--c2:#3d5a98;--c3:#8a6d1b;--c4:#7a3e8e;--c5:#4d7c2f}
 @media (prefers-color-scheme:dark){:root{--c0:#4fc4bb;--c1:#f0836b;--c2:#8fabe8;--c3:#d9b65a;
 --c4:#cc93df;--c5:#9ccc7a}}
-svg text{fill:var(--soft);font:11px ui-monospace,Menlo,Consolas,monospace}
-svg .axis{stroke:var(--soft);fill:none}
-svg .grid{stroke:var(--line);fill:none}
+svg{color:var(--soft)}
 svg .mark{stroke:var(--c1);stroke-width:1.2;stroke-dasharray:3 3}
 svg .band{fill:var(--c1);opacity:.12}
 svg .band.best{fill:var(--soft)}
@@ -97,10 +95,11 @@ def stacked(parts: Mapping[str, Curve], title: str, unit: str) -> str:
 
 
 def svg(height: float, title: str, content: str) -> str:
-    """A picture of `WIDTH`, that narrows with its page."""
+    """A picture of `WIDTH`, that narrows with its page; its words are in the text's colour."""
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" role="img" width="{WIDTH}" '
-        f'style="max-width:100%;height:auto" viewBox="0 0 {WIDTH} {height:g}">'
+        f'style="max-width:100%;height:auto" viewBox="0 0 {WIDTH} {height:g}" fill="currentColor" '
+        'font-size="11" font-family="ui-monospace,Menlo,Consolas,monospace">'
         f"<title>{escape(title)}</title>{content}</svg>"
     )
 
@@ -214,11 +213,11 @@ def _mark(frame: _Frame, mark: Mark) -> str:
 
 def _axes(frame: _Frame, scale: Sequence[float], unit: str) -> str:
     bottom, right = _HEIGHT - _BOTTOM, WIDTH - RIGHT
-    parts = [f'<path class="axis" d="M{LEFT} {_TOP}V{bottom}H{right}"/>']
+    parts = [f'<path stroke="currentColor" fill="none" d="M{LEFT} {_TOP}V{bottom}H{right}"/>']
     for value in scale:
         y = frame.y(value)
         parts.append(
-            f'<path class="grid" d="M{LEFT} {y:.1f}H{right}"/>'
+            f'<path stroke="currentColor" stroke-opacity=".2" d="M{LEFT} {y:.1f}H{right}"/>'
             f'<text x="{LEFT - 8}" y="{y + 4:.1f}" text-anchor="end">{number(value)}</text>'
         )
     if unit:
@@ -234,7 +233,7 @@ def step_axis(bottom: float, places: Mapping[int, float]) -> str:
     for step, x in places.items():
         anchor = "end" if x > WIDTH - RIGHT - 20 else "middle"
         parts.append(
-            f'<path class="axis" d="M{x:.1f} {bottom}v4"/>'
+            f'<path stroke="currentColor" fill="none" d="M{x:.1f} {bottom}v4"/>'
             f'<text x="{x:.1f}" y="{bottom + 17}" text-anchor="{anchor}">{step:,}</text>'
         )
     middle = (LEFT + WIDTH - RIGHT) / 2
