@@ -74,7 +74,7 @@ def test_the_estimate_covers_what_training_holds(precision: str) -> None:
     loss.backward()
     optimizer.gather(1.0)
     optimizer.step(1e-3)
-    state = 2 * sum(tensor.nbytes for tensor in optimizer.state().values())  # and a checkpoint's
+    state = 2 * sum(tensor.nbytes for tensor, _ in optimizer.state().values())  # and a checkpoint's
     state += sum(weight.nbytes for weight in model.parameters())
     assert state <= wanted.state_bytes <= 2 * state
     gc.collect()

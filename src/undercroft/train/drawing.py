@@ -9,7 +9,7 @@ from typing import Generic, TypeVar
 
 from undercroft.errors import BadInput
 from undercroft.train.objectives.objective import Batch, Objective
-from undercroft.train.parallel.team import Team
+from undercroft.train.parallel.team import Group
 from undercroft.train.samples.data import Sampler
 
 S = TypeVar("S", bound=Sized)
@@ -65,12 +65,12 @@ class Drawer(Generic[S]):
     """
 
     def __init__(
-        self, objective: Objective[S], samples: Sequence[S], sampler: Sampler, team: Team
+        self, objective: Objective[S], samples: Sequence[S], sampler: Sampler, group: Group
     ) -> None:
         self._objective = objective
         self._samples = samples
         self._sampler = sampler
-        self._team = team
+        self._group = group
 
     def draw(self, batch_size: int) -> Draw:
         """Samples of at least ``batch_size`` examples; raises `BadInput` when none is usable."""
@@ -79,16 +79,16 @@ class Drawer(Generic[S]):
         examples, misses = 0, 0
         while examples < batch_size:
             first = self._sampler.position
-            numbers = [next(self._sampler) for _ in range(self._team.size)]
-            batch, own = self._collate(numbers[self._team.rank])
-            for rank, each in enumerate(self._team.gather(own)):
+            numbers = [next(self._sampler) for _ in range(self._group.size)]
+            batch, own = self._collate(numbers[self._group.rank])
+            for rank, each in enumerate(self._group.gather(own)):
                 if examples >= batch_size:
                     break
                 drawn.append(each)
                 examples += each.examples
                 misses = 0 if each.examples else misses + 1
                 self._sampler.position = first + rank + 1
-                if rank == self._team.rank and batch is not None:
+                if rank == self._group.rank and batch is not None:
                     mine.append(batch)
             if misses >= len(self._samples):
                 raise BadInput(
@@ -106,7 +106,7 @@ class Drawer(Generic[S]):
     def _collate(self, number: int) -> tuple[Batch | None, Drawn]:
         sample = self._samples[number]
         batch = self._objective.collate(sample)
-        rank = self._team.rank
+        rank = self._group.rank
         if batch is None:
             return None, Drawn(rank, number, (), 0, len(sample), 0, 0)
         left_out = len(sample) - batch.num_examples

@@ -79,14 +79,23 @@ def apart(
 class Heldout(Generic[S]):
     """Measures a model on ``samples`` without changing it, its objective or the random numbers.
 
-    In a team each rank reads its share, and all are told the same.
+    In a team each rank reads its share, and all are told the same. ``look`` gives the `Terms` of a
+    batch, or nothing where another rank has them.
     """
 
-    def __init__(self, model: Any, objective: Any, samples: Sequence[S], team: Any) -> None:
+    def __init__(
+        self,
+        model: Any,
+        objective: Any,
+        samples: Sequence[S],
+        team: Any,
+        look: Callable[[Any], Any] | None = None,
+    ) -> None:
         self._model = model
         self._objective = objective
         self._samples = samples
         self._team = team
+        self._look = look or (lambda batch: objective.terms(model, batch))
         self._batches: list[Any] | None = None
 
     def __bool__(self) -> bool:
@@ -118,11 +127,11 @@ class Heldout(Generic[S]):
         """Of this rank's share: as many passes as every other, since spread weights need all."""
         batches = self._collated()
         sums: dict[str, tuple[float, int]] = {}
-        for first in range(0, len(batches), self._team.size):
-            at = first + self._team.rank
-            batch = batches[min(at, len(batches) - 1)]
-            terms = self._objective.terms(self._model, batch)
-            if at >= len(batches):
+        data = self._team.data
+        for first in range(0, len(batches), data.size):
+            at = first + data.rank
+            terms = self._look(batches[min(at, len(batches) - 1)])
+            if terms is None or at >= len(batches):
                 continue
             found = {"heldout_loss": (float(terms.loss_sum), terms.count)}
             found |= {f"heldout_{name}": each for name, each in terms.metrics.items()}

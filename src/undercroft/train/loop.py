@@ -23,13 +23,15 @@ from undercroft.train.heldout import Heldout, Patience
 from undercroft.train.objectives.objective import Objective
 from undercroft.train.observing import Observer
 from undercroft.train.optimizer import MasterAdamW
+from undercroft.train.parallel.placement import Part
+from undercroft.train.parallel.plan import Plan
 from undercroft.train.parallel.team import Alone, Team
 from undercroft.train.passes import Passes
 from undercroft.train.points import Clock, Point, Tally
 from undercroft.train.samples.data import Sampler
 from undercroft.train.schedule import Schedule
 from undercroft.train.state import rng
-from undercroft.train.state.checkpoint import Checkpoint, Event, Store
+from undercroft.train.state.checkpoint import Checkpoint, Event, Found, Store
 from undercroft.train.state.saving import Writer
 
 MAX_SKIPPED_IN_A_ROW = 5
@@ -76,7 +78,7 @@ class Run(Generic[S]):
         self._team = team or Alone()
         self._beat = beat
         self._is_first = self._team.rank == 0
-        rng.seed_all(params.seed + self._team.rank)
+        rng.seed_all(params.seed + self._team.data.rank)
         self.model = model
         self._objective = objective
         self._params = params
@@ -86,10 +88,10 @@ class Run(Generic[S]):
         self._buffers = {name: each for name, each in model.named_buffers() if name in kept}
         self._optimizer = MasterAdamW(model, params.weight_decay, self._team)
         self._sampler = Sampler(len(samples), params.seed)
-        self._drawer = Drawer(objective, samples, self._sampler, self._team)
+        self._drawer = Drawer(objective, samples, self._sampler, self._team.data)
         self._passes = Passes(model, objective, self._drawer, self._team)
         self._guard = Guard(params.spike_threshold, params.guard_window)
-        self._heldout = Heldout(model, objective, heldout, self._team)
+        self._heldout = Heldout(model, objective, heldout, self._team, self._passes.look)
         self._patience = Patience(params.patience)
         self.schedule = Schedule(
             params.learning_rate, params.warmup_fraction, params.minutes * 60, params.max_steps
@@ -97,7 +99,9 @@ class Run(Generic[S]):
         self.tally = Tally()
         self._clock = Clock()
         self._observer = Observer(model, self._optimizer.masters, params.observe_steps, self._team)
-        self._store = Store(folder, config_digest, params.checkpoints_kept, self._event)
+        self._store = Store(
+            folder, config_digest, params.checkpoints_kept, self._event, self._team.apart()
+        )
         self._writer = Writer(self._store.write)
         self._resume()
 
@@ -170,7 +174,7 @@ class Run(Generic[S]):
         if best is None or best == last:
             return
         self._writer.finish()
-        found = self._read(exactly=best)
+        found = self._store.read(exactly=best)
         if found is None:
             self._event("best_weights_lost", detail)
             return
@@ -202,13 +206,12 @@ class Run(Generic[S]):
             "tally": asdict(self.tally),
             "guard": asdict(self._guard),
             "patience": asdict(self._patience),
+            "plan": asdict(self._team.plan),
             "random": self._team.gather(rng.captured()),
         }
-        tensors = self._tensors()
-        if not self._is_first:
-            return
         is_good = self._guard.is_calm and (self._is_anchor or not self._params.checkpoint_steps)
-        self._writer.begin(Checkpoint(self.schedule.step, tensors, state, is_good))
+        tensors, places = self._tensors()
+        self._writer.begin(Checkpoint(self.schedule.step, tensors, state, is_good, places))
 
     @property
     def _is_measured(self) -> bool:
@@ -219,21 +222,23 @@ class Run(Generic[S]):
         every = self._params.checkpoint_steps
         return bool(every) and self.schedule.step % every == 0
 
-    def _tensors(self) -> dict[str, Tensor]:
-        """The optimizer's as they are, which only its step changes; copies of all others."""
-        found = self._optimizer.state()
-        found |= {_BUFFER + name: each.clone() for name, each in self._buffers.items()}
-        if isinstance(self._objective, Stateful):
-            for rank, state in enumerate(self._team.gather(dict(self._objective.state()))):
-                own = {f"{_OBJECTIVE}{rank}.{name}": each for name, each in state.items()}
-                found |= {name: each.detach().clone() for name, each in own.items()}
-        return found
+    def _tensors(self) -> tuple[dict[str, Tensor], dict[str, Part]]:
+        """What this rank saves, and where it lies in the whole: the optimizer's as they are, which
+        only its step changes; copies of all others."""
+        stepped = self._optimizer.state()
+        found = {name: each for name, (each, _) in stepped.items()}
+        data, is_told = self._team.data.rank, self._passes.is_told
+        if data == 0 and self._team.tensor.rank == 0:
+            found |= {_BUFFER + name: each.clone() for name, each in self._buffers.items()}
+        if is_told and isinstance(self._objective, Stateful):
+            own = {f"{_OBJECTIVE}{data}.{n}": each for n, each in self._objective.state().items()}
+            found |= {name: each.detach().clone() for name, each in own.items()}
+        return found, {name: part for name, (_, part) in stepped.items()}
 
     def _resume(self) -> None:
         """Go on from the last checkpoint that is whole; else begin, if that is allowed."""
-        if self._is_first:
-            self._store.tidy()
-        found = self._read()
+        self._store.tidy()
+        found = self._store.read()
         if found is None:
             if self._params.require_resume:
                 self._store.check_none_was_lost()
@@ -246,32 +251,21 @@ class Run(Generic[S]):
         self._guard = Guard(**state["guard"])
         self._patience = Patience(**state["patience"])
         self._store.pinned = self._patience.best_step
-        if len(state["random"]) == self._team.size:
+        if state["plan"] == asdict(self._team.plan):
             rng.restore(state["random"][self._team.rank])
         else:
-            rng.seed_all(self._params.seed + found.step * self._team.size + self._team.rank)
+            data = self._team.data
+            rng.seed_all(self._params.seed + found.step * data.size + data.rank)
         self._event("resumed", {"step": found.step})
 
-    def _read(
-        self, good_before: int | None = None, exactly: int | None = None
-    ) -> Checkpoint | None:
-        """The same checkpoint on every rank: the one that the first finds whole."""
-        found = None
-        if self._is_first:
-            found = self._store.read(good_before=good_before, exactly=exactly)
-        step = self._team.from_first(found.step if found else None)
-        if step is None or self._is_first:
-            return found
-        return self._store.read_step(step)
-
-    def _take_up(self, found: Checkpoint) -> None:
+    def _take_up(self, found: Found) -> None:
         """The weights, moments, buffers and the objective's state of ``found``."""
         self._optimizer.load(found.tensors)
         for name, buffer in self._buffers.items():
             buffer.copy_(found.tensors[_BUFFER + name])
         if isinstance(self._objective, Stateful):
-            ranks = len(found.state["random"])
-            mine = f"{_OBJECTIVE}{self._team.rank if self._team.rank < ranks else 0}."
+            rank, ranks = self._team.data.rank, Plan(**found.state["plan"]).data
+            mine = f"{_OBJECTIVE}{rank if rank < ranks else 0}."
             own = {n: each for n, each in found.tensors.items() if n.startswith(mine)}
             self._objective.load({n.removeprefix(mine): each for n, each in own.items()})
 
@@ -299,7 +293,7 @@ class Run(Generic[S]):
                 self._observer.before_update(max(1.0, norm / self._params.max_grad_norm))
         with self._clock.part("update"):
             self._optimizer.step(rate)
-            self._team.copy_first(list(self._buffers.values()))
+            self._team.data.copy_first(list(self._buffers.values()))
         self._count(draw, loss)
         speed = draw.tokens / max(time.monotonic() - started, 1e-9)
         point = self._point(loss, norm, rate, speed, measured.metrics)
@@ -365,7 +359,8 @@ class Run(Generic[S]):
             raise self._diverged(f"The run went back {self._guard.rollbacks} times, to no avail.")
         self._writer.finish()
         step = self.schedule.step + 1
-        found = self._read(step if self._guard.before is None else self._guard.before)
+        before = step if self._guard.before is None else self._guard.before
+        found = self._store.read(good_before=before)
         if found is None:
             return False
         self._take_up(found)

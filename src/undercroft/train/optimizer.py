@@ -7,41 +7,87 @@ lose (Micikevicius et al., "Mixed Precision Training", 2018, section 3.1).
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+from zlib import crc32
 
 import torch
 from torch import Tensor, nn
 
-from undercroft.train.parallel.placement import is_spread, own
-from undercroft.train.parallel.team import Alone, Team
-from undercroft.train.parallel.team import share as rows
+from undercroft.train.parallel.placement import Part, arranged, is_spread, own
+from undercroft.train.parallel.team import Alone, Group, Team, share
 
 BETAS = (0.9, 0.95)
 EPSILON = 1e-8
 _STEP = "step"  # of Adam; one number a weight
+_MOMENTS = ("exp_avg", "exp_avg_sq")
+
+
+class Saved(Protocol):
+    """Tensors that were written by any number of ranks."""
+
+    def __contains__(self, name: object, /) -> bool: ...
+
+    def part(self, name: str, at: Sequence[int], size: Sequence[int]) -> Tensor:
+        """The block of ``size`` at ``at`` of a whole tensor."""
+        ...
+
+
+@dataclass(frozen=True, eq=False)
+class _Stepped:
+    """A trainable weight, the master of what is stepped here, and where that lies in the whole.
+
+    Of a weight that all ranks hold whole each rank of ``rows_of`` steps a share of the rows.
+    """
+
+    name: str
+    weight: nn.Parameter
+    master: nn.Parameter
+    part: Part
+    rows_of: Group | None
+
+    @property
+    def rows(self) -> slice:
+        return slice(None) if self.rows_of is None else share(self.weight.shape[0], self.rows_of)
+
+    @property
+    def is_counted(self) -> bool:
+        """Whether this rank is the one that speaks for those that hold the same."""
+        return self.part.copy == 0
+
+    @property
+    def is_written(self) -> bool:
+        """Whether this rank is the one that saves it; those that hold the same share the work."""
+        return crc32(self.name.encode()) % self.part.copies == self.part.copy
+
+    def write_back(self) -> None:
+        held = own(self.weight)
+        if self.rows_of is None:
+            held.copy_(self.master)
+        else:
+            held.copy_(self.rows_of.join(self.master.to(held.dtype), len(held)))
 
 
 class MasterAdamW:
     """AdamW (Loshchilov and Hutter, 2019) on float32 copies of the trainable weights.
 
-    In a ``team`` all ranks step by the sum of all their gradients, and hold the same masters; of
-    weights that are spread over the ranks (`sharding`) the masters of the rows that they hold.
+    In a ``team`` all ranks step by the sum of all their gradients. A rank has masters and moments
+    of what it holds (`placement`); of matrices that it holds whole though others are spread, such
+    as embeddings, those of its share of the rows (ZeRO, Rajbhandari et al. 2020, stage 1).
     """
 
     def __init__(self, model: nn.Module, weight_decay: float, team: Team | None = None) -> None:
         self._team = team or Alone()
-        self._names = [name for name, weight in model.named_parameters() if weight.requires_grad]
-        weights = dict(model.named_parameters())
-        self._weights = [weights[name] for name in self._names]
-        self._spread = [is_spread(weight) for weight in self._weights]
-        self._masters = [
-            nn.Parameter(own(weight.detach()).float().clone()) for weight in self._weights
-        ]
-        self._team.copy_first([master.detach() for master in self._whole()])
+        self._layout = arranged(model, self._team)
+        trained = {name: each for name, each in model.named_parameters() if each.requires_grad}
+        self._team.data.copy_first(
+            [each.detach() for each in trained.values() if not is_spread(each)]
+        )
+        self._all = [self._stepped(name, weight) for name, weight in trained.items()]
         self._write_back()
-        decayed = [m for m in self._masters if m.ndim > 1]
-        plain = [m for m in self._masters if m.ndim <= 1]
+        decayed = [each.master for each in self._all if each.weight.ndim > 1]
+        plain = [each.master for each in self._all if each.weight.ndim <= 1]
         self._adam = torch.optim.AdamW(
             [
                 {"params": decayed, "weight_decay": weight_decay},
@@ -52,52 +98,76 @@ class MasterAdamW:
             fused=True,
         )
 
+    def _stepped(self, name: str, weight: nn.Parameter) -> _Stepped:
+        by_rows = self._team.shard.size > 1 and weight.ndim > 1 and not is_spread(weight)
+        rows_of = self._team.shard if by_rows else None
+        held = own(weight.detach())
+        if rows_of is not None:
+            held = held[share(len(held), rows_of)]
+        master = nn.Parameter(held.float().clone())
+        return _Stepped(name, weight, master, self._part(name, weight, by_rows), rows_of)
+
+    def _part(self, name: str, weight: Tensor, by_rows: bool) -> Part:
+        return self._layout.part(name, weight, by_rows=by_rows)
+
+    def masters(self) -> dict[str, tuple[nn.Parameter, bool]]:
+        """Of each trained weight, by name, what is stepped, and whether others step others of it.
+
+        What several ranks hold alike is told by one of them.
+        """
+        alone = self._team.size == 1
+        return {each.name: (each.master, not alone) for each in self._all if each.is_counted}
+
     def gather(self, max_norm: float) -> float:
         """Take the gradients over from the weights and clip them; returns their norm before.
 
         Not finite when any gradient is not.
         """
-        for weight, master in zip(self._weights, self._masters, strict=True):
-            master.grad = None if weight.grad is None else own(weight.grad).float()
-            weight.grad = None
-        self._add_up()
-        if not any(self._spread):
-            return float(nn.utils.clip_grad_norm_(self._masters, max_norm))
-        return self._clip_spread(max_norm)
-
-    def _whole(self) -> list[nn.Parameter]:
-        """The masters that every rank has."""
-        return [m for m, spread in zip(self._masters, self._spread, strict=True) if not spread]
-
-    def _add_up(self) -> None:
-        """Sum the gradients of whole weights over all ranks; those of spread ones are sums already.
-
-        A weight has a gradient when it has one on any of them.
-        """
+        grads = [None if e.weight.grad is None else own(e.weight.grad).float() for e in self._all]
+        for each in self._all:
+            each.weight.grad = None
+        if self._team.size > 1:
+            grads = self._added_up(grads)
+        for each, grad in zip(self._all, grads, strict=True):
+            each.master.grad = grad if grad is None else grad[each.rows].contiguous()
+        masters = [each.master for each in self._all]
         if self._team.size == 1:
-            return
-        masters = self._whole()
-        has_one = torch.tensor([float(m.grad is not None) for m in masters])
-        found = [torch.zeros_like(m) if m.grad is None else m.grad for m in masters]
-        self._team.add([has_one, *found])
-        for master, grad, has in zip(masters, found, has_one.tolist(), strict=True):
-            master.grad = grad if has else None
-
-    def _clip_spread(self, max_norm: float) -> float:
-        """As torch clips: the norm is of all rows, wherever they are."""
-        squares = torch.zeros(2)  # of whole gradients, and of spread ones
-        for master, spread in zip(self._masters, self._spread, strict=True):
-            if master.grad is not None:
-                squares[int(spread)] += master.grad.square().sum()
-        self._team.add([squares[1:]])
-        norm = squares.sum().sqrt()
-        nn.utils.clip_grads_with_norm_(self._masters, max_norm, norm)
+            return float(nn.utils.clip_grad_norm_(masters, max_norm))
+        norm = self._norm()
+        nn.utils.clip_grads_with_norm_(masters, max_norm, norm)
         return float(norm)
 
-    def masters(self) -> dict[str, tuple[nn.Parameter, bool]]:
-        """By the weight's name what is stepped, and whether it is only some rows of it."""
-        parts = zip(self._names, self._masters, self._spread, strict=True)
-        return {name: (master, spread) for name, master, spread in parts}
+    def _added_up(self, grads: list[Tensor | None]) -> list[Tensor | None]:
+        """The sums over all who have a share in them: of whole weights those that read other
+        samples (of spread ones these are sums already), and those of `Arrangement`."""
+        layout, team = self._layout, self._team
+        self._sum(team.data, grads, [not is_spread(each.weight) for each in self._all])
+        self._sum(team.tensor, grads, [each.name in layout.partial for each in self._all])
+        self._sum(team.ends, grads, [each.name in layout.tied for each in self._all])
+        return grads
+
+    def _sum(self, group: Group, grads: list[Tensor | None], chosen: Sequence[bool]) -> None:
+        """Put the sums over ``group`` in place of the ``chosen`` gradients.
+
+        A weight has a gradient when it has one on any of the ranks.
+        """
+        if group.size == 1 or not any(chosen):
+            return
+        places = [place for place, is_chosen in enumerate(chosen) if is_chosen]
+        has_one = torch.tensor([float(grads[place] is not None) for place in places])
+        found = [_or_zeros(grads[place], self._all[place].weight) for place in places]
+        group.add([has_one, *found])
+        for place, grad, has in zip(places, found, has_one.tolist(), strict=True):
+            grads[place] = grad if has else None
+
+    def _norm(self) -> Tensor:
+        """Of the gradient of the whole model, wherever its parts are."""
+        squares = torch.zeros(1, dtype=torch.float64)
+        for each in self._all:
+            if each.is_counted and each.master.grad is not None:
+                squares += each.master.grad.square().sum()
+        self._team.add([squares])
+        return squares[0].sqrt().float()
 
     def step(self, rate: float) -> None:
         """One update at learning rate ``rate``, written back to the weights."""
@@ -109,41 +179,46 @@ class MasterAdamW:
 
     def _write_back(self) -> None:
         with torch.no_grad():
-            torch._foreach_copy_([own(weight) for weight in self._weights], self._masters)
+            whole = [each for each in self._all if each.rows_of is None]
+            torch._foreach_copy_([own(e.weight) for e in whole], [e.master for e in whole])
+            for each in self._all:
+                if each.rows_of is not None:
+                    each.write_back()
 
     def discard(self) -> None:
         """Forget the gradients."""
-        for weight, master in zip(self._weights, self._masters, strict=True):
-            weight.grad = master.grad = None
+        for each in self._all:
+            each.weight.grad = each.master.grad = None
 
-    def state(self) -> dict[str, Tensor]:
-        """Masters and moments by name, all rows of them; as they are (not copies) if not spread.
+    def state(self) -> dict[str, tuple[Tensor, Part]]:
+        """Masters and moments by name, as they are (not copies), and where they lie in the whole:
+        those that this rank saves."""
+        found: dict[str, tuple[Tensor, Part]] = {}
+        for each in self._all:
+            if not each.is_written:
+                continue
+            entry = {"master": each.master.detach(), **self._adam.state.get(each.master, {})}
+            for key, value in entry.items():
+                found[f"{key}.{each.name}"] = (value, Part((), ()) if key == _STEP else each.part)
+        return found
 
-        Every rank must ask when weights are spread.
-        """
-        tensors: dict[str, Tensor] = {}
-        parts = zip(self._names, self._weights, self._masters, self._spread, strict=True)
-        for name, weight, master, spread in parts:
-            found = {"master": master.detach(), **self._adam.state.get(master, {})}
-            for key, value in found.items():
-                is_part = spread and key != _STEP
-                whole = self._team.join(value, weight.shape[0]) if is_part else value
-                tensors[f"{key}.{name}"] = whole
-        return tensors
-
-    def load(self, tensors: Mapping[str, Tensor]) -> None:
-        """Take up what `state` gave, for any number of ranks, and set the weights from it."""
-        parts = zip(self._names, self._weights, self._masters, self._spread, strict=True)
-        for name, weight, master, spread in parts:
-            mine = rows(weight.shape[0], self._team) if spread else ...
+    def load(self, saved: Saved) -> None:
+        """Take up what `state` gave, on any number of ranks, and set the weights from it."""
+        for each in self._all:
+            at, size = each.part.at, each.master.shape
             with torch.no_grad():
-                master.copy_(tensors[f"master.{name}"][mine])
-                own(weight).copy_(master)
-            self._adam.state.pop(master, None)
+                each.master.copy_(saved.part(f"master.{each.name}", at, size))
+            self._adam.state.pop(each.master, None)
             entry: dict[str, Any] = {
-                key: tensors[f"{key}.{name}"][... if key == _STEP else mine].clone()
-                for key in (_STEP, "exp_avg", "exp_avg_sq")
-                if f"{key}.{name}" in tensors
+                key: saved.part(f"{key}.{each.name}", at, size)
+                for key in _MOMENTS
+                if f"{key}.{each.name}" in saved
             }
             if entry:
-                self._adam.state[master] = entry
+                entry[_STEP] = saved.part(f"{_STEP}.{each.name}", (), ())
+                self._adam.state[each.master] = entry
+        self._write_back()
+
+
+def _or_zeros(grad: Tensor | None, weight: Tensor) -> Tensor:
+    return torch.zeros_like(own(weight), dtype=torch.float32) if grad is None else grad

@@ -9,15 +9,14 @@ from __future__ import annotations
 from functools import partial
 from typing import Any
 
-import torch
 from torch import nn
 
 from undercroft.errors import BadConfig
 from undercroft.settings import ParallelSettings
 from undercroft.train.parallel import sharding, stages, tensor
 from undercroft.train.parallel.pipeline import spans
-from undercroft.train.parallel.placement import Arrangement, arrange, arranged, own
-from undercroft.train.parallel.team import Team, share
+from undercroft.train.parallel.placement import Arrangement, arrange
+from undercroft.train.parallel.team import Team
 
 
 def spread(model: Any, team: Team, settings: ParallelSettings) -> Arrangement:
@@ -63,31 +62,6 @@ def recompute(block: nn.Module) -> None:
     block.forward = partial(checkpoint, block.forward, use_reentrant=False)
 
 
-def whole_weights(model: nn.Module, team: Team) -> dict[str, torch.Tensor]:
-    """All weights of the model by name, brought together on rank 0; nothing on the others.
-
-    Every rank must ask. One weight at a time is on its way.
-    """
-    layout = arranged(model, team)
-    mine = {name: layout.part(name, each) for name, each in model.named_parameters()}
-    weights = dict(model.named_parameters())
-    found: dict[str, torch.Tensor] = {}
-    for name in sorted({name for names in team.gather(list(mine)) for name in names}):
-        is_teller = name in mine and mine[name].copy == 0
-        told = (mine[name], own(weights[name]).detach()) if is_teller else None
-        for each in team.to_first(told):
-            if each is None:
-                continue
-            part, held = each
-            if name not in found:
-                found[name] = torch.empty(part.whole, dtype=held.dtype)
-            block = tuple(
-                slice(at, at + size) for at, size in zip(part.at, held.shape, strict=True)
-            )
-            found[name][block] = held
-    return found
-
-
 def _check(model: Any, team: Team, settings: ParallelSettings) -> None:
     plan = team.plan
     if plan.shard > 1 and not dict(sharding.blocks(model)):
@@ -104,6 +78,3 @@ def _check(model: Any, team: Team, settings: ParallelSettings) -> None:
             "It leaves gradients of weights for later, when these are no longer together.",
             "Set parallel.schedule to 1f1b or interleaved, or parallel.shard to 1.",
         )
-
-
-__all__ = ["recompute", "share", "spread", "whole_weights"]

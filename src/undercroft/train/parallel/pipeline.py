@@ -55,6 +55,21 @@ class Pipeline:
                 self._back(action, chunk, held.pop(key), sizes, dtype)
             elif self.deferred is not None:
                 self.deferred.add(key)
+        self._settle()
+
+    def look(self, size: tuple[int, ...], dtype: torch.dtype, forward: Forward) -> None:
+        """Forward with one micro-batch, without gradients."""
+        with torch.no_grad():
+            for chunk in self.chunks:
+                received = None
+                if not chunk.is_first:
+                    received = self._receive(chunk.stage - 1, chunk.stage, 0, [size], dtype)
+                out = forward(chunk, 0, received)
+                if not chunk.is_last:
+                    self._send(out, chunk.stage, chunk.stage + 1, 0)
+        self._settle()
+
+    def _settle(self) -> None:
         for wait, _ in self._waits:
             wait()
         self._waits.clear()

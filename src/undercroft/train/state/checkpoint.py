@@ -2,7 +2,9 @@
 
 A checkpoint is a folder: tensors (safetensors), ``state.json``, and ``manifest.json`` with the
 digests of both, which is written last. It is made under another name and renamed, so that a folder
-called ``checkpoint-N`` was whole once; that it still is, its digests say when it is read.
+called ``checkpoint-N`` was whole once; that it still is, its digests say when it is read. Of
+several processes each writes what it holds into a file of its own, and none ever has it all; the
+manifest says where each block lies, so that any other number of processes can read theirs.
 """
 
 from __future__ import annotations
@@ -11,16 +13,19 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import Tensor
 
 from undercroft.errors import StageFailed
+from undercroft.train.parallel.placement import Part
+from undercroft.train.parallel.team import Group, Single
+from undercroft.train.state.parts import Saved
 
 _PREFIX = "checkpoint-"
 _BROKEN = "broken-"
@@ -34,18 +39,29 @@ FAILURES = (OSError, SafetensorError)
 
 Event = Callable[[str, Mapping[str, Any]], None]
 
+R = TypeVar("R")
+
 
 @dataclass(frozen=True)
 class Checkpoint:
     """``tensors`` of the optimizer and of others; ``state`` is the rest, plain JSON.
 
-    ``is_good`` when nothing was wrong with the run: it may go back to this one.
+    ``is_good`` when nothing was wrong with the run: it may go back to this one. The ``tensors``
+    are this rank's, and ``places`` says of those that are blocks where they lie.
     """
 
     step: int
     tensors: Mapping[str, Tensor]
     state: Mapping[str, Any]
     is_good: bool = True
+    places: Mapping[str, Part] = field(default_factory=dict[str, Part])
+
+
+@dataclass(frozen=True)
+class Found(Checkpoint):
+    """A checkpoint that was read."""
+
+    tensors: Saved
 
 
 @dataclass(frozen=True)
@@ -56,7 +72,8 @@ class _Kept:
     step: int
     config_digest: str = ""
     is_good: bool = False
-    sha256: Mapping[str, str] | None = None
+    sha256: Mapping[str, str] = field(default_factory=dict[str, str])
+    places: Mapping[str, Mapping[str, Part]] = field(default_factory=dict[str, Mapping[str, Part]])
 
 
 class Store:
@@ -65,60 +82,69 @@ class Store:
     The newest ``keep`` stay, and as many of the newest good ones, so that where a run may go back
     to does not depend on what else was saved. Those of other configurations are left alone.
     The one of ``pinned`` stays as well, if there is one. ``event`` is told of each that turns out
-    to be broken, which is put aside under another name.
+    to be broken, which is put aside under another name. All of ``group`` write together, and read
+    together, in a folder that they share.
     """
 
-    def __init__(self, folder: Path, config_digest: str, keep: int, event: Event) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        config_digest: str,
+        keep: int,
+        event: Event,
+        group: Group | None = None,
+    ) -> None:
         self._folder = folder
         self._digest = config_digest
         self._keep = keep
         self._event = event
         self.pinned: int | None = None
+        self._group = group or Single()
+        self._is_first = self._group.rank == 0
+        many = self._group.size > 1
+        self._tensors = f"tensors-{self._group.rank:05}.safetensors" if many else _TENSORS
 
     def write(self, checkpoint: Checkpoint) -> None:
-        """Write ``checkpoint``, then remove what need not be kept; raises one of `FAILURES`.
+        """Write ``checkpoint``, then remove what need not be kept; raises one of `FAILURES`, on
+        all ranks when any of them fails.
 
         After a failure all is as it was before.
         """
         name = f"{_PREFIX}{checkpoint.step}"
         making = self._folder / f"{_MAKING}{name}"
-        shutil.rmtree(making, ignore_errors=True)
         try:
-            making.mkdir(parents=True)
-            self._fill(making, checkpoint)
-            _move(making, self._folder / name)
+            self._together(lambda: self._begin(making))
+            written = self._together(lambda: self._fill(making, checkpoint))
+            self._together(lambda: self._finish(making, checkpoint, written))
         except FAILURES:
-            shutil.rmtree(making, ignore_errors=True)
+            if self._is_first:
+                shutil.rmtree(making, ignore_errors=True)
             raise
-        self._prune()
 
-    def read(
-        self, *, good_before: int | None = None, exactly: int | None = None
-    ) -> Checkpoint | None:
+    def read(self, *, good_before: int | None = None, exactly: int | None = None) -> Found | None:
         """The newest checkpoint that is what was written; None when there is none.
 
         With ``good_before`` the newest good one of a step below that; with ``exactly`` the one of
-        that step.
+        that step. Ranks share the work of looking, and get the same.
         """
-        for kept in reversed(self._own()):
+        for name in self._group.from_first([each.path.name for each in reversed(self._own())]):
+            kept = _kept(self._folder / name)
             if exactly is not None and kept.step != exactly:
                 continue
             if good_before is not None and not (kept.is_good and kept.step < good_before):
                 continue
-            try:
+            wrong = next(filter(None, self._group.gather(self._wrong_with(kept))), "")
+            if not wrong:
                 return _load(kept)
-            except (OSError, ValueError, KeyError, SafetensorError) as error:
-                self._put_aside(kept.path, str(error) or type(error).__name__)
+            if self._is_first:
+                self._put_aside(kept.path, wrong)
         return None
-
-    def read_step(self, step: int) -> Checkpoint:
-        """The checkpoint of ``step``, which another process found whole; raises `OSError`."""
-        return _load(_kept(self._folder / f"{_PREFIX}{step}"))
 
     def tidy(self) -> None:
         """Remove what a run that was killed left half written."""
-        for half in self._folder.glob(f"{_MAKING}*"):
-            shutil.rmtree(half, ignore_errors=True)
+        if self._is_first:
+            for half in self._folder.glob(f"{_MAKING}*"):
+                shutil.rmtree(half, ignore_errors=True)
 
     def check_none_was_lost(self) -> None:
         """Raise `StageFailed` when there were checkpoints, all of them broken."""
@@ -130,17 +156,79 @@ class Store:
                 f"Restore {self._folder} from a backup, or delete it to begin again.",
             )
 
-    def _fill(self, making: Path, checkpoint: Checkpoint) -> None:
-        save_file(dict(checkpoint.tensors), making / _TENSORS)
+    def _together(self, work: Callable[[], R]) -> list[R]:
+        """What ``work`` gave on each rank; raises what it raised here, or tells what it did there.
+
+        Nobody goes on before all are done.
+        """
+        mine: R | None = None
+        failed: Exception | None = None
+        try:
+            mine = work()
+        except Exception as error:
+            failed = error
+        told = self._group.gather((mine, str(failed) if failed else ""))
+        if failed is not None:
+            raise failed
+        for rank, (_, why) in enumerate(told):
+            if why:
+                raise OSError(f"rank {rank}: {why}")
+        return [given for given, _ in told if given is not None]
+
+    def _begin(self, making: Path) -> None:
+        if self._is_first:
+            shutil.rmtree(making, ignore_errors=True)
+            making.mkdir(parents=True)
+
+    def _fill(self, making: Path, checkpoint: Checkpoint) -> tuple[str, str, dict[str, Part]]:
+        """Write this rank's tensors; gives their file, its digest, and where its blocks lie."""
+        save_file(dict(checkpoint.tensors), making / self._tensors)
+        places = {
+            name: part
+            for name, part in checkpoint.places.items()
+            if part.whole != tuple(checkpoint.tensors[name].shape)
+        }
+        return self._tensors, _sealed(making / self._tensors), places
+
+    def _finish(
+        self,
+        making: Path,
+        checkpoint: Checkpoint,
+        written: Sequence[tuple[str, str, Mapping[str, Part]]],
+    ) -> None:
+        """Write all else, and give the folder the name by which it counts."""
+        if not self._is_first:
+            return
         state = json.dumps({"step": checkpoint.step, **checkpoint.state})
         (making / _STATE).write_text(state, encoding="utf-8")
+        digests = {file: digest for file, digest, _ in written}
         manifest = {
             "config_digest": self._digest,
             "is_good": checkpoint.is_good,
-            "sha256": {name: _sealed(making / name) for name in (_TENSORS, _STATE)},
+            "sha256": {**digests, _STATE: _sealed(making / _STATE)},
+            "places": {
+                file: {name: [part.whole, part.at] for name, part in places.items()}
+                for file, _, places in written
+                if places
+            },
         }
+        manifest["own"] = _own_digest(manifest)
         (making / _MANIFEST).write_text(json.dumps(manifest), encoding="utf-8")
         _sealed(making / _MANIFEST)
+        _move(making, self._folder / f"{_PREFIX}{checkpoint.step}")
+        self._prune()
+
+    def _wrong_with(self, kept: _Kept) -> str:
+        """What is wrong with this rank's share of the files; nothing if they are as written."""
+        if not kept.sha256:
+            return f"{_MANIFEST} is missing or damaged"
+        for name in sorted(kept.sha256)[self._group.rank :: self._group.size]:
+            try:
+                if _digest(kept.path / name) != kept.sha256[name]:
+                    return f"{name} is not what was written"
+            except OSError as error:
+                return str(error)
+        return ""
 
     def _own(self) -> list[_Kept]:
         """Those of this configuration, and those that do not say of which; oldest first."""
@@ -171,22 +259,28 @@ def _kept(path: Path) -> _Kept:
     step = int(number) if number.isdecimal() else -1
     try:
         manifest = json.loads((path / _MANIFEST).read_text(encoding="utf-8"))
-        return _Kept(
-            path, step, manifest["config_digest"], manifest["is_good"], dict(manifest["sha256"])
-        )
+        if manifest.pop("own") != _own_digest(manifest):
+            return _Kept(path, step)
+        digests, is_good = dict(manifest["sha256"]), manifest["is_good"]
+        places = {file: dict(_places(each)) for file, each in manifest["places"].items()}
+        return _Kept(path, step, manifest["config_digest"], is_good, digests, places)
     except (OSError, ValueError, KeyError, TypeError):
         return _Kept(path, step)
 
 
-def _load(kept: _Kept) -> Checkpoint:
-    """Raises an error that says what is wrong with a checkpoint that is not what was written."""
-    if kept.sha256 is None:
-        raise ValueError(f"{_MANIFEST} is missing or damaged")
-    for name in (_TENSORS, _STATE):
-        if _digest(kept.path / name) != kept.sha256[name]:
-            raise ValueError(f"{name} is not what was written")
+def _places(written: Mapping[str, Any]) -> Iterator[tuple[str, Part]]:
+    for name, (whole, at) in written.items():
+        yield name, Part(tuple(whole), tuple(at))
+
+
+def _load(kept: _Kept) -> Found:
     state = json.loads((kept.path / _STATE).read_text(encoding="utf-8"))
-    return Checkpoint(state["step"], load_file(kept.path / _TENSORS), state, kept.is_good)
+    files = [kept.path / name for name in sorted(kept.sha256) if name != _STATE]
+    return Found(state["step"], Saved(files, kept.places), state, kept.is_good)
+
+
+def _own_digest(manifest: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(manifest, sort_keys=True).encode()).hexdigest()
 
 
 def _sealed(path: Path) -> str:
