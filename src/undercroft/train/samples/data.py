@@ -52,17 +52,17 @@ def distinct(examples: Sequence[Example], name: str) -> list[Example]:
 
     Raises `BadInput` when all of several are the same; ``name`` is what they are called.
     """
-    found = {
-        (each.question, each.answer, tuple(passage.text for passage in each.passages)): each
-        for each in reversed(examples)
-    }
+    found: dict[Any, Example] = {}
+    for each in examples:
+        said = (each.question, each.answer, tuple(passage.text for passage in each.passages))
+        found.setdefault(said, each)
     if len(found) == 1 < len(examples):
         raise BadInput(
             f"All {len(examples):,} examples of {name} are the same.",
             "A model would learn nothing but to repeat one answer.",
             "Give more documents, or other examples.",
         )
-    return list(reversed(found.values()))
+    return list(found.values())
 
 
 def thinned(examples: Sequence[Example], share: float, seed: int) -> list[Example]:
