@@ -15,9 +15,10 @@ from undercroft.console.components.tables import Column, row_link, table
 from undercroft.console.markup import Child, Markup, h, join
 from undercroft.console.router import Page
 from undercroft.console.views import runs
+from undercroft.ledger import strips
+from undercroft.ledger.marks import Mark
+from undercroft.ledger.strips import Strip
 from undercroft.records import Artifact
-
-_REFRESH_S = 1.0
 
 
 def render(data: runs.RunPage) -> list[Markup]:
@@ -29,7 +30,17 @@ def render(data: runs.RunPage) -> list[Markup]:
         sections.append(_progress(data))
     if run.error:
         sections.append(_error(run.error))
-    sections.extend(_curves(data.curves))
+    sections.extend(_curves([curve for curve in data.curves if not curve.is_cost]))
+    if data.marks:
+        sections.append(section("What deserved notice", _noticed(data.marks)))
+    if data.strips:
+        sections.append(section("Inside the model", _strips(data.strips)))
+    costs = [
+        charts.line(each.title, each.points, each.unit) for each in data.curves if each.is_cost
+    ]
+    if costs:
+        drawn = h("div", h("div", costs, class_="charts"), class_="card")
+        sections.append(section("What steps cost", drawn))
     inputs = _artifacts(data.inputs, "This stage starts from nothing.")
     outputs = _artifacts(data.outputs, "Nothing yet." if run.status == "running" else "Nothing.")
     went = (section("What went in", inputs), section("What came out", outputs))
@@ -74,6 +85,27 @@ def _curves(curves: Sequence[runs.Curve]) -> list[Markup]:
             class_="card section",
         )
     ]
+
+
+def _noticed(marks: Sequence[Mark]) -> Markup:
+    """The last first, with the documents of the batch."""
+    columns = (
+        Column[Mark]("Step", lambda mark: figures.count(mark.step)),
+        Column[Mark]("What", lambda mark: mark.words),
+        Column[Mark]("Why", lambda mark: mark.why),
+        Column[Mark]("Documents of the batch", lambda mark: mark.shown_names, "main"),
+    )
+    return table(columns, list(reversed(marks)), "What deserved notice")
+
+
+def _strips(found: Sequence[Strip]) -> Markup:
+    """A row for each block, a column for each look; of sizes, a row for each power of two."""
+    drawn = [
+        h("figure", h("figcaption", h("b", each.title), class_="chart-head"),
+          Markup(strips.drawn(each)), class_="chart", style="margin:0")
+        for each in found
+    ]  # fmt: skip
+    return h("div", h("div", drawn, class_="charts wide"), class_="card")
 
 
 def _artifacts(artifacts: Sequence[Artifact], nothing: str) -> Markup:
@@ -129,5 +161,5 @@ PAGE = Page(
     title=lambda data: f"{data.run.stage} run",
     load=lambda project, at: runs.one(project, at.values["id"]),
     render=render,
-    refresh_s=lambda data: _REFRESH_S if data.run.status == "running" else None,
+    refresh_s=lambda data: data.refresh_s,
 )

@@ -8,11 +8,14 @@ from datetime import UTC, datetime
 from typing import Any
 
 from undercroft.console.views.lists import PAGE_SIZE, Paged, one_more
-from undercroft.ledger import compare
+from undercroft.ledger import compare, observed
+from undercroft.ledger.marks import WORDS, Mark, marks_of
+from undercroft.ledger.strips import Strip, strips_of
 from undercroft.project import Project
 from undercroft.records import Artifact, Decision, Progress, Run
 
 _WONDER_S = 120.0
+_POINTS_A_SECOND = 2_000  # that may be read again for a page that is looked at
 STATUSES = ("running", "finished", "failed", "cancelled")
 TITLES = {
     "loss": ("Loss", ""),
@@ -26,6 +29,7 @@ TITLES = {
     "memory_mb": ("Memory", "MB"),
     "device_mb": ("Device memory", "MB"),
 }
+COSTS = frozenset({"tokens_per_s", "mfu", "energy_j", "memory_mb", "device_mb"})
 
 
 @dataclass(frozen=True)
@@ -68,9 +72,12 @@ class RunList:
 
 @dataclass(frozen=True)
 class Curve:
+    """One metric over the steps; ``is_cost`` when it says nothing of the model itself."""
+
     title: str
     unit: str
     points: Sequence[tuple[float, float]]
+    is_cost: bool = False
 
 
 @dataclass(frozen=True)
@@ -79,12 +86,22 @@ class RunPage:
     inputs: Sequence[Artifact]
     outputs: Sequence[Artifact]
     curves: Sequence[Curve]
+    marks: Sequence[Mark]
+    strips: Sequence[Strip]
     decisions: Sequence[Decision]
     events: Sequence[tuple[datetime, str, Mapping[str, Any]]]
 
     @property
     def run(self) -> Run:
         return self.row.run
+
+    @property
+    def refresh_s(self) -> float | None:
+        """Seconds until a look at a running run says more; a long one is read less often."""
+        if self.run.status != "running":
+            return None
+        points = sum(len(curve.points) for curve in self.curves)
+        return 1.0 + points / (10 * _POINTS_A_SECOND)
 
 
 def listed(project: Project, page: int = 1, status: str = "", stage: str = "") -> RunList:
@@ -112,15 +129,21 @@ def one(project: Project, run_id: str) -> RunPage:
         inputs=[ledger.artifact(ref) for ref in run.inputs],
         outputs=outputs,
         curves=curves(events),
+        marks=marks_of(events),
+        strips=strips_of(observed.read(observed.path_of(project.state, run_id))),
         decisions=decisions,
-        events=[event for event in events if event[1] != "metric"][-50:],
+        events=[event for event in events if event[1] not in {"metric", *WORDS}][-50:],
     )
 
 
 def curves(events: Sequence[compare.Happened]) -> list[Curve]:
     """Every series of a run's metric events."""
     return [
-        Curve(*titled(metric), list(zip(map(float, found.steps), found.values, strict=True)))
+        Curve(
+            *titled(metric),
+            list(zip(map(float, found.steps), found.values, strict=True)),
+            metric in COSTS or metric.endswith("_s"),
+        )
         for metric, found in compare.curves_of(events).items()
     ]
 
