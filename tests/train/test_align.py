@@ -15,7 +15,7 @@ from undercroft.compress.stage import compress
 from undercroft.errors import BadInput, Cancelled, StageFailed
 from undercroft.project import Project
 from undercroft.records import Artifact
-from undercroft.settings import AlignSettings, CompressSettings, ModelSettings
+from undercroft.settings import AlignSettings, CompressSettings, ModelSettings, ParallelSettings
 from undercroft.stage import execute
 from undercroft.train.align import align
 from undercroft.train.models import folders
@@ -141,6 +141,23 @@ def test_a_cancelled_alignment_of_all_weights_goes_on_with_the_same_reference(
     assert losses[-1] < losses[0]
     assert len(losses) == 6
     assert not (project.path(made) / "adapter").exists()
+
+
+def test_two_processes_align_by_one_reference_as_one_does(
+    project: Project, parent: Artifact, pairs: Artifact
+) -> None:
+    params = changed(objective="ipo", lora_rank=0, max_steps=4, learning_rate=1e-3)
+    both = params.model_copy(update={"parallel": ParallelSettings(processes=2)})
+    (one,), (two,) = (
+        align(project, each, model=parent, preferences=pairs) for each in (params, both)
+    )
+    first, second = (
+        json.loads((project.path(each) / "training.json").read_text()) for each in (one, two)
+    )
+    assert second["losses"] == pytest.approx(first["losses"], rel=1e-5)
+    assert two.meta["parent_sound"] == one.meta["parent_sound"]
+    told = [detail["who"] for _, _, detail in project.ledger.events(two.run_id, "heard")]
+    assert told == ["parent", "model"]
 
 
 def test_pairs_that_are_all_too_long_say_what_to_change(

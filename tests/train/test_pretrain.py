@@ -26,7 +26,7 @@ from undercroft.govern import forget
 from undercroft.lake import read_dataset
 from undercroft.project import Project
 from undercroft.records import Artifact
-from undercroft.settings import CurateSettings, TrainSettings
+from undercroft.settings import CurateSettings, ParallelSettings, TrainSettings
 from undercroft.stage import execute
 from undercroft.train.pretrain import pretrain
 from undercroft.train.reading import seen
@@ -161,6 +161,26 @@ def test_a_killed_pretraining_goes_on_with_bit_identical_losses(
     assert seen(project, str(resumed.ref))[0].steps == seen(project, str(model.ref))[0].steps
 
 
+def test_two_processes_make_the_model_that_one_makes(project: Project, dataset: Artifact) -> None:
+    from safetensors.numpy import load_file
+
+    params = project.settings.pretrain.model_copy(update={"precision": "fp32", "max_steps": 6})
+    both = params.model_copy(update={"parallel": ParallelSettings(processes=2)})
+    (one,), (two,) = (pretrain(project, each, dataset=dataset) for each in (params, both))
+    assert losses(project, two) == pytest.approx(losses(project, one), rel=1e-5)
+    expected, found = (load_file(project.path(m) / "model.safetensors") for m in (one, two))
+    assert found.keys() == expected.keys()
+    for name, weight in found.items():
+        assert weight == pytest.approx(expected[name], abs=1e-5)
+    assert (two.meta["processes"], two.meta["restarts"]) == (2, 0)
+    assert 0 < two.meta["goodput"] < 1
+    points = project.ledger.events(two.run_id, "metric")
+    assert [detail["step"] for _, _, detail in points] == list(range(1, 7))
+    assert {"memory_mb", "mfu"} <= points[0][2].keys()
+    read, also = (seen(project, str(each.ref)) for each in (one, two))
+    assert [each.steps for each in read] == [each.steps for each in also]
+
+
 def test_bad_input_says_what_to_do(project: Project, dataset: Artifact, tmp_path: Path) -> None:
     large = project.settings.pretrain.model_copy(update={"vocabulary": 60_000})
     with pytest.raises(BadInput, match=r"Set pretrain\.vocabulary to \d+ or less"):
@@ -182,6 +202,8 @@ def test_the_command_tells_the_size_before_anything_is_made(command: Callable[..
     assert "parameters" in command("pretrain", *small)
     with pytest.raises(BadInput, match="would fit"):
         command("pretrain", "--layers", "900", "--width", "8192", "--estimate")
+    with pytest.raises(BadInput, match="each of 90000 copies"):
+        command("pretrain", "--processes", "90000", "--estimate")
     with pytest.raises(BadConfig, match=r"pretrain\.layers cannot be 0"):
         command("pretrain", "--layers", "0")
     with pytest.raises(NotFound):

@@ -114,7 +114,7 @@ class Job:
 class InStage:
     """The site of a job that the stage itself carries out.
 
-    Its events are not kept unless it ``is_heard``: where ranks told them before.
+    Nothing it tells is kept unless it ``is_heard``: where ranks told the same before.
     """
 
     def __init__(self, run: StageRun, *, is_heard: bool = True) -> None:
@@ -122,7 +122,8 @@ class InStage:
         self._is_heard = is_heard
 
     def tell(self, done: float, total: float | None, unit: str, note: str = "") -> None:
-        self._run.progress(done, total, unit, note)
+        if self._is_heard:
+            self._run.progress(done, total, unit, note)
 
     def event(self, kind: str, detail: Mapping[str, Any]) -> None:
         if self._is_heard:
