@@ -28,6 +28,7 @@ from undercroft.train.parallel.plan import Plan
 from undercroft.train.parallel.team import Alone, Team
 from undercroft.train.passes import Passes
 from undercroft.train.points import Clock, Point, Tally
+from undercroft.train.reading import of_samples
 from undercroft.train.samples.data import Sampler
 from undercroft.train.schedule import Schedule
 from undercroft.train.state import rng
@@ -81,6 +82,7 @@ class Run(Generic[S]):
         rng.seed_all(params.seed + self._team.data.rank)
         self.model = model
         self._objective = objective
+        self._samples = samples
         self._params = params
         self._section = section
         self._event: Event = event if self._is_first else _tell_nobody
@@ -334,7 +336,7 @@ class Run(Generic[S]):
         self.tally.dropped.append(step)
         detail = {
             "step": step, "cause": cause, "loss": str(loss), "grad_norm": str(norm),
-            "examples": draw.ids,
+            "examples": draw.ids, "documents": self._documents(draw),
         }  # fmt: skip
         self._event("skipped_step", detail)
         if self._guard.not_finite_in_a_row >= MAX_SKIPPED_IN_A_ROW:
@@ -348,6 +350,11 @@ class Run(Generic[S]):
             self.schedule.scale /= 2
             self.tally.halvings += 1
             self._event("halved_rate", {**detail, "scale": self.schedule.scale})
+
+    def _documents(self, draw: Draw) -> list[str]:
+        """Those that the step's samples are of."""
+        read = of_samples(self._samples[each.number] for each in draw.all if each.examples)
+        return list(dict.fromkeys(each.document for sample in read for each in sample))
 
     def _roll_back(self, detail: Mapping[str, Any]) -> bool:
         """Take the weights of the last good checkpoint; whether there was one.
