@@ -19,7 +19,7 @@ torch.set_num_threads(1)
 from tests.train.small import Deep, Squares, digest, model, samples_at, settings, start
 from undercroft.errors import Cancelled
 from undercroft.train.parallel.team import team
-from undercroft.train.parallel.arranging import spread as lay
+from undercroft.train.arranging import spread as lay
 from undercroft.train.parallel.plan import Plan
 from undercroft.settings import ParallelSettings
 

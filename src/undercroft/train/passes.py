@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence, Sized
+from collections.abc import Iterator, Mapping, Sequence, Sized
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
@@ -12,6 +13,8 @@ from torch import Tensor, nn
 
 from undercroft.errors import BadConfig
 from undercroft.train.drawing import Draw, Drawer
+from undercroft.train.models.attention import by_document
+from undercroft.train.models.blocks import by_hand
 from undercroft.train.objectives.branches import hidden_states
 from undercroft.train.objectives.objective import Batch, Objective, Terms
 from undercroft.train.parallel.pipeline import Deferred, Pipeline
@@ -48,6 +51,7 @@ class Passes(Generic[S]):
         self._team = team
         self._is_spread = any(is_spread(weight) for weight in model.parameters())
         self._pipeline = _pipeline(model, objective, team)
+        self._recomputes = arranged(model, team).recomputes and hasattr(model, "config")
         is_end = team.pipeline.rank == team.pipeline.size - 1
         #: Whether this rank tells what its data rank measured.
         self.is_told = is_end and team.tensor.rank == 0
@@ -57,10 +61,11 @@ class Passes(Generic[S]):
         batches = [*draw.mine]
         if self._is_spread:
             batches += [self._drawer.any_batch()] * (draw.most - len(batches))
-        if self._pipeline is None:
-            found = [self._forward_and_back(batch, draw, at) for at, batch in enumerate(batches)]
-        else:
-            found = self._relayed(self._pipeline, batches, draw)
+        with self._around():
+            if self._pipeline is None:
+                found = [self._forward_and_back(each, draw, at) for at, each in enumerate(batches)]
+            else:
+                found = self._relayed(self._pipeline, batches, draw)
         loss = 0.0
         sums: Sums = {}
         for terms in found[: len(draw.mine)] if self.is_told else ():
@@ -69,6 +74,15 @@ class Passes(Generic[S]):
                 before = sums.get(name, (0.0, 0))
                 sums[name] = (before[0] + value, before[1] + count)
         return self._of_all(loss, sums, draw.count)
+
+    @contextmanager
+    def _around(self) -> Iterator[None]:
+        """What objectives put around forward passes, for backward passes that make them again."""
+        if not self._recomputes:
+            yield
+            return
+        with by_document(self._model), by_hand(self._model):
+            yield
 
     def look(self, batch: Batch) -> Terms | None:
         """What the objective says of ``batch``; nothing where another rank is told it. All ranks

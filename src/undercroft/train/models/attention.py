@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import cache
 from itertools import accumulate
 from typing import Any, Final
 
@@ -234,13 +235,24 @@ def by_document(model: Any) -> Iterator[None]:
     """Within the block the forward pass of ``model`` takes ``layout=`` and attends by it."""
     from transformers import AttentionInterface
 
-    AttentionInterface.register(_NAME, _for_transformers)
+    AttentionInterface.register(_NAME, _function())
     before = model.config._attn_implementation
     model.config._attn_implementation = _NAME
     try:
         yield
     finally:
         model.config._attn_implementation = before
+
+
+@cache
+def out_of_graphs() -> Any:
+    """Attention as a compiled block calls it: by Python, since where documents lie changes with
+    every sample. From the first call on it is what `by_document` puts in."""
+    return torch.compiler.disable(_for_transformers)
+
+
+def _function() -> Any:
+    return out_of_graphs() if out_of_graphs.cache_info().currsize else _for_transformers
 
 
 def _for_transformers(

@@ -23,6 +23,8 @@ from undercroft.train.samples.packing import Row, Tokens
 class NextToken:
     """Cross-entropy of every token of every document, its end included."""
 
+    is_one_pass = True
+
     def collate(self, rows: Sequence[Row], /) -> Batch:
         """The pieces of all ``rows`` side by side; nothing is padded."""
         spans = [span for row in rows for span in row]

@@ -90,6 +90,7 @@ class Likelier:
         self._beta = beta
         self._reference = reference
         self._nll = nll
+        self.is_one_pass = not isinstance(reference, FrozenBase)
 
     def collate(self, pairs: Sequence[Pair], /) -> Batch | None:
         return collated(pairs)
@@ -108,6 +109,8 @@ class WorthMore:
 
     Bradley and Terry (1952): one answer beats another with the probability sigmoid(r - r').
     """
+
+    is_one_pass = True
 
     def collate(self, pairs: Sequence[Pair], /) -> Batch | None:
         return collated(pairs)

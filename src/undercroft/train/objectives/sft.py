@@ -21,6 +21,8 @@ from undercroft.train.objectives.objective import Batch, Terms
 class SupervisedFineTuning:
     """Cross-entropy of the answer's tokens, end of turn included; nothing else is scored."""
 
+    is_one_pass = True
+
     def __init__(self, tokenizer: Any, title: str, max_tokens: int) -> None:
         self._tokenizer = tokenizer
         self._title = title

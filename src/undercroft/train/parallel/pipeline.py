@@ -144,9 +144,10 @@ class Deferred:
 
     def add(self, key: tuple[int, int]) -> None:
         """Add to the weights' gradients what was kept for ``key``."""
-        for weight, x_nd, grad_nk in self._kept.pop(key, ()):
-            found = grad_nk.T @ x_nd
-            weight.grad = found if weight.grad is None else weight.grad.add_(found)
+        with torch.no_grad():
+            for weight, x_nd, grad_nk in self._kept.pop(key, ()):
+                found = grad_nk.T @ x_nd
+                weight.grad = found if weight.grad is None else weight.grad.add_(found)
 
 
 class _Later(torch.autograd.Function):  # type: ignore[misc]

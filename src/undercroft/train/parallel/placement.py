@@ -36,6 +36,7 @@ class Arrangement:
     Of the weights in ``splits`` tensor ranks hold a share along that dimension. Those in
     ``partial`` they hold whole, but each finds only a part of their gradient. ``tied`` are those
     that the first and the last of the pipeline both hold. ``chunks`` are this rank's stages.
+    If it ``recomputes``, a backward pass calls blocks again.
     """
 
     team: Team
@@ -44,6 +45,7 @@ class Arrangement:
     tied: frozenset[str] = frozenset()
     chunks: tuple[Chunk, ...] = ()
     schedule: str = ""
+    recomputes: bool = False
 
     def part(self, name: str, weight: Tensor, *, by_rows: bool = False) -> Part:
         """What is held of ``weight``; ``by_rows``: of a whole one, the share of its rows."""

@@ -217,7 +217,7 @@ class _JoinCopies(torch.autograd.Function):  # type: ignore[misc]
     def forward(ctx: Any, x: Tensor, group: Group) -> Tensor:
         ctx.group = group
         total = sum(group.gather(x.shape[1]))
-        return _by_rows(partial(group.join, num_rows=total), x)
+        return _by_rows(partial(group.join, num_rows=total), x).clone()
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:

@@ -9,10 +9,9 @@ from __future__ import annotations
 from functools import partial
 from typing import Any
 
-from torch import nn
-
 from undercroft.errors import BadConfig
 from undercroft.settings import ParallelSettings
+from undercroft.train.models.attention import out_of_graphs
 from undercroft.train.parallel import sharding, stages, tensor
 from undercroft.train.parallel.pipeline import spans
 from undercroft.train.parallel.placement import Arrangement, arrange
@@ -45,21 +44,43 @@ def spread(model: Any, team: Team, settings: ParallelSettings) -> Arrangement:
         if settings.activation_checkpointing:
             recompute(block)
         if settings.compile:
-            block.compile(backend=settings.compile, dynamic=True)
+            compiled(block, settings.compile)
     if plan.shard > 1:
         sharding.shard(blocks.values(), team)
     found = Arrangement(
-        team, splits, frozenset(partial_ones), frozenset(tied), chunks, settings.schedule
+        team,
+        splits,
+        frozenset(partial_ones),
+        frozenset(tied),
+        chunks,
+        settings.schedule,
+        settings.activation_checkpointing,
     )
     arrange(model, found)
     return found
 
 
-def recompute(block: nn.Module) -> None:
-    """Keep only what goes into ``block``; its backward pass computes the rest again."""
+def recompute(block: Any) -> None:
+    """Keep only what goes into ``block``; its backward pass computes the rest again.
+
+    What the forward pass found around it (`attention.by_document`) the backward pass must find too.
+    """
     from torch.utils.checkpoint import checkpoint
 
-    block.forward = partial(checkpoint, block.forward, use_reentrant=False)
+    if hasattr(block, "gradient_checkpointing"):  # a block of transformers
+        block._gradient_checkpointing_func = partial(checkpoint, use_reentrant=False)
+        block.gradient_checkpointing = True
+    else:
+        block.forward = partial(checkpoint, block.forward, use_reentrant=False)
+
+
+def compiled(block: Any, backend: str) -> None:
+    """Have torch make one function of what ``block`` computes around attention; what hangs on the
+    block is called as ever."""
+    import torch
+
+    out_of_graphs()
+    block.forward = torch.compile(block.forward, backend=backend, dynamic=True)
 
 
 def _check(model: Any, team: Team, settings: ParallelSettings) -> None:
