@@ -162,7 +162,8 @@ def test_a_killed_pretraining_goes_on_with_bit_identical_losses(
 
 
 def test_two_processes_make_the_model_that_one_makes(project: Project, dataset: Artifact) -> None:
-    from safetensors.numpy import load_file
+    import torch
+    from safetensors.torch import load_file
 
     params = project.settings.pretrain.model_copy(update={"precision": "fp32", "max_steps": 6})
     both = params.model_copy(update={"parallel": ParallelSettings(processes=2)})
@@ -170,8 +171,8 @@ def test_two_processes_make_the_model_that_one_makes(project: Project, dataset: 
     assert losses(project, two) == pytest.approx(losses(project, one), rel=1e-5)
     expected, found = (load_file(project.path(m) / "model.safetensors") for m in (one, two))
     assert found.keys() == expected.keys()
-    for name, weight in found.items():
-        assert weight == pytest.approx(expected[name], abs=1e-5)
+    for name, weight in found.items():  # kept in bf16
+        torch.testing.assert_close(weight, expected[name], rtol=2**-7, atol=1e-5)
     assert (two.meta["processes"], two.meta["restarts"]) == (2, 0)
     assert 0 < two.meta["goodput"] < 1
     points = project.ledger.events(two.run_id, "metric")
