@@ -80,7 +80,7 @@ def test_a_loss_made_in_chunks_has_the_gradient_of_the_loss_of_all_logits(
         return divergence(logits_cv, part, 2.0), torch.ones(1)
 
     weights = [hidden_ad, model.lm_head.weight]
-    loss, sums_m = summed(model, hidden_ad, loss_of)
+    loss, sums_m = summed(model.lm_head, hidden_ad, loss_of)
     found = torch.autograd.grad(3 * loss, weights)
     whole = divergence(model.lm_head(hidden_ad), told, 2.0)
     expected = torch.autograd.grad(3 * whole, weights)

@@ -6,6 +6,7 @@ import copy
 import math
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -19,7 +20,6 @@ from undercroft.train.loop import Point, Run
 from undercroft.train.models import folders
 from undercroft.train.models.lora import Lora, adapt
 from undercroft.train.objectives import fisher
-from undercroft.train.objectives.branches import answer_logits
 from undercroft.train.objectives.objective import Batch, Terms
 from undercroft.train.objectives.penalties import (
     KLToReference,
@@ -213,10 +213,7 @@ def test_kl_is_its_formula_and_its_gradient_that_of_differences() -> None:
     batch = batches(rows(5), 5)[0]
     batch.tensors["x_ad"] = batch.tensors["x_ad"].double()  # type: ignore[index]
 
-    def precise(model: nn.Module, batch: Batch) -> Tensor:
-        return Precise(logits(model, batch))
-
-    penalty = KLToReference(2.0, precise, reference)
+    penalty = KLToReference(2.0, reference, last_layer)
     p = torch.softmax(logits(reference, batch), -1)
     q = torch.softmax(logits(model, batch), -1)
     by_hand = 2.0 * (p * (p / q).log()).sum(-1).mean()
@@ -230,14 +227,13 @@ def test_kl_is_its_formula_and_its_gradient_that_of_differences() -> None:
         weight[0, 0] -= 2 * step
         below = penalty(model, batch).item()
     assert weight.grad[0, 0].item() == pytest.approx((above - below) / (2 * step), rel=1e-4)
-    assert KLToReference(1.0, logits, copy.deepcopy(model))(model, batch).item() == pytest.approx(0)
+    same = KLToReference(1.0, copy.deepcopy(model), last_layer)
+    assert same(model, batch).item() == pytest.approx(0)
 
 
-class Precise(Tensor):
-    """Stays in float64, so that differences can be taken."""
-
-    def float(self) -> Tensor:
-        return self
+def last_layer(model: Any, batch: Batch) -> tuple[Tensor, nn.Module]:
+    """What the last layer of ``model`` reads, and that layer."""
+    return model[:-1](batch.tensors["x_ad"]), model[-1]
 
 
 def test_kl_to_the_base_of_adapters_starts_at_zero(tiny: Path, examples: list[Example]) -> None:
@@ -246,7 +242,7 @@ def test_kl_to_the_base_of_adapters_starts_at_zero(tiny: Path, examples: list[Ex
     batch = goal.collate(examples[:2])
     assert batch is not None
     adapt(model, Lora(4, 8.0), seed=0)
-    penalty = KLToReference(1.0, answer_logits)
+    penalty = KLToReference(1.0)
     assert penalty(model, batch).item() == pytest.approx(0.0, abs=1e-6)
     with torch.no_grad():
         for name, weight in model.named_parameters():
@@ -280,7 +276,7 @@ def test_a_run_with_penalties_and_replay_resumes_with_the_same_weights(
     def start(folder: Path) -> Run:
         model, tokenizer = folders.load(tiny, "fp32")
         reference, _ = folders.load(tiny, "fp32")
-        holds = [to_start(0.1, reference), KLToReference(0.5, answer_logits, reference)]
+        holds = [to_start(0.1, reference), KLToReference(0.5, reference)]
         goal = Penalised(SupervisedFineTuning(tokenizer, "tools", 4096), holds)
         mixed = replayed(packs(examples[:6], 2), [packs(examples[6:], 2)], 0.4, seed=2)
         return Run(

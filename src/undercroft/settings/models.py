@@ -130,8 +130,8 @@ class TuneSettings(HoldSettings):
 
     beside: dict[str, Annotated[float, Field(gt=0, lt=1)]] = Field(
         default_factory=dict,
-        description="what else is trained on, and its share of all that is learnt (targets), such "
-        "as {\"dataset:docs\" = 0.2, \"examples:old\" = 0.1}: documents as text, examples as chats",
+        description="what else is trained on, and its share of the loss, such as "
+        "{\"dataset:docs\" = 0.2, \"examples:old\" = 0.1}: documents as text, examples as chats",
     )
     max_tokens: int = Field(1024, ge=64, description="longer examples are left out")
     lora_rank: int = Field(

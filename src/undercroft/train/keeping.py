@@ -101,7 +101,7 @@ def to_base(params: HoldSettings, model: Any, base: Path) -> list[Penalty]:
         reference = None
         if not (isinstance(params, TuneSettings) and params.lora_rank):
             reference, _ = folders.load(base, params.precision)
-        penalties.append(KLToReference(params.kl_to_base, answer_logits, reference))
+        penalties.append(KLToReference(params.kl_to_base, reference))
     return penalties
 
 

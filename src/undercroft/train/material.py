@@ -34,7 +34,7 @@ _MOST_ROUNDS: Final = 8  # through the main task before what is beside it comes 
 class Source:
     """One artifact's data: examples, or the folder of a `corpus`; ``task`` is what it is called.
 
-    ``share`` is that of all targets which are its.
+    ``share`` is how much of the loss's weight it has.
     """
 
     task: str
@@ -159,7 +159,7 @@ def artifacts_beside(project: Project, params: TuneSettings, section: str) -> di
 
 
 def together(main: Material, task: str, beside: Sequence[Source], how: Reading) -> Material:
-    """``main`` and what is ``beside`` it, each with its share of the targets.
+    """``main`` and what is ``beside`` it, each with its share of the samples, all of one weight.
 
     All of ``main`` is read as often as all else needs to be read once, within bounds. Raises
     `BadInput` for data that give no sample.
@@ -168,21 +168,20 @@ def together(main: Material, task: str, beside: Sequence[Source], how: Reading) 
 
     if not beside:
         return main
-    others = {source.task: material(source, how) for source in beside}
-    weights = {source.task: source.share for source in beside}
-    own = _targets(main, task, how.seed) * len(main.samples) / (1 - sum(weights.values()))
-    dues = {  # samples for each time through all of main
-        name: weights[name] * own / _targets(each, name, how.seed) for name, each in others.items()
-    }
-    whole = max(len(others[name].samples) / due for name, due in dues.items())
+    parts = {task: main, **{source.task: material(source, how) for source in beside}}
+    left = 1 - sum(source.share for source in beside)
+    dues = [source.share / left * len(main.samples) for source in beside]
+    sizes = [len(parts[source.task].samples) for source in beside]
+    whole = max(size / due for size, due in zip(sizes, dues, strict=True))
     rounds = min(math.ceil(whole), _MOST_ROUNDS)
-    parts = {task: main, **others}
     samples: Mixture[Any] = mixed(
         [OfTask(name, each.samples) for name, each in parts.items()],
-        [rounds * len(main.samples), *(max(1, round(rounds * due)) for due in dues.values())],
+        [rounds * len(main.samples), *(max(1, round(rounds * due)) for due in dues)],
         how.seed,
     )
-    goal = Tasks({name: each.goal for name, each in parts.items()})
+    targets = {name: _targets(each, name, how.seed) for name, each in parts.items()}
+    scales = {name: targets[task] / count for name, count in targets.items()}
+    goal = Tasks({name: each.goal for name, each in parts.items()}, scales)
     return Material(goal, samples, OfTask(task, main.heldout))
 
 

@@ -19,12 +19,11 @@ LossOf = Callable[[Tensor, slice], Sums]
 """``(logits_cv, rows) -> Sums``: of the C targets in ``rows``, logits in float32 or wider."""
 
 
-def summed(model: Any, hidden_ad: Tensor, loss_of: LossOf) -> Sums:
-    """``loss_of`` the logits that ``model``'s head gives A targets, added up.
+def summed(head: Any, hidden_ad: Tensor, loss_of: LossOf) -> Sums:
+    """``loss_of`` the logits that ``head`` gives A targets, added up.
 
     A head that is not one matrix is asked for all logits at once.
     """
-    head = model.lm_head
     if not is_matrix(head):
         logits_av = head(hidden_ad)
         return loss_of(logits_av.to(_wide(logits_av)), slice(0, len(hidden_ad)))

@@ -63,7 +63,7 @@ class Distillation:
             loss = self._share * self._temperature**2 * kl + (1 - self._share) * own
             return loss, torch.stack([kl.detach(), own.detach(), right.to(own.dtype)])
 
-        loss, sums_3 = summed(model, target_states(model, batch), loss_of)
+        loss, sums_3 = summed(model.lm_head, target_states(model, batch), loss_of)
         names = ("teacher_kl", "answer_loss", "token_accuracy")
         metrics = dict(zip(names, sums_3.tolist(), strict=True))
         return Terms(loss, batch.count, {name: (x, batch.count) for name, x in metrics.items()})

@@ -7,7 +7,7 @@ batches of a step each penalty counts once, however they were cut.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Generic, Protocol, TypeVar
@@ -19,7 +19,8 @@ from torch.nn import functional
 
 from undercroft.errors import BadInput
 from undercroft.train.models.lora import adapters_off
-from undercroft.train.objectives.fisher import Logits
+from undercroft.train.objectives.branches import target_states
+from undercroft.train.objectives.chunked import summed
 from undercroft.train.objectives.objective import Batch, Objective, Terms
 
 S = TypeVar("S")
@@ -157,6 +158,15 @@ def to_start(strength: float, model: nn.Module) -> Quadratic:
     return Quadratic(strength, weights_of(model), name="l2_to_start")
 
 
+Predicting = Callable[[Any, Batch], tuple[Tensor, nn.Module]]
+"""``(model, batch) -> hidden states where a target is predicted (A, D), and what reads them``."""
+
+
+def answers(model: Any, batch: Batch) -> tuple[Tensor, nn.Module]:
+    """Of a language model."""
+    return target_states(model, batch), model.lm_head
+
+
 @dataclass(frozen=True)
 class KLToReference:
     """strength * mean over targets of KL(reference || model) of the next token, in nats.
@@ -164,24 +174,31 @@ class KLToReference:
     The direction that keeps all that the reference would have said (learning without forgetting,
     Li and Hoiem 2016, whose cross-entropy it is up to a constant). ``reference`` None is the model
     with its adapters off. It costs a second forward and backward pass of the model, and a forward
-    pass of the reference.
+    pass of the reference; logits of some targets at a time.
     """
 
     strength: float
-    logits: Logits
     reference: nn.Module | None = None
+    predicting: Predicting = answers
     name: str = "kl_to_reference"
 
     def __call__(self, model: Any, batch: Batch) -> Tensor:
-        with torch.no_grad():
-            target_av = self._reference_log_probs(model, batch)
-        log_av = torch.log_softmax(self.logits(model, batch).float(), dim=-1)
-        divergence = functional.kl_div(log_av, target_av, reduction="sum", log_target=True)
-        return self.strength * divergence / len(log_av)
+        theirs_ad, their_head = self._of_reference(model, batch)
+        own_ad, own_head = self.predicting(model, batch)
 
-    def _reference_log_probs(self, model: Any, batch: Batch) -> Tensor:
-        if self.reference is not None:
-            self.reference.eval()
-            return torch.log_softmax(self.logits(self.reference, batch).float(), dim=-1)
-        with adapters_off(model):
-            return torch.log_softmax(self.logits(model, batch).float(), dim=-1)
+        def loss_of(logits_cv: Tensor, rows: slice) -> tuple[Tensor, Tensor]:
+            with torch.no_grad():
+                target_cv = their_head(theirs_ad[rows]).to(logits_cv.dtype).log_softmax(-1)
+            log_cv = logits_cv.log_softmax(-1)
+            found = functional.kl_div(log_cv, target_cv, reduction="sum", log_target=True)
+            return found, torch.zeros(0)
+
+        divergence, _ = summed(own_head, own_ad, loss_of)
+        return self.strength * divergence / len(own_ad)
+
+    def _of_reference(self, model: Any, batch: Batch) -> tuple[Tensor, nn.Module]:
+        if self.reference is None:
+            with adapters_off(model):
+                return self.predicting(model, batch)
+        with torch.no_grad():
+            return self.predicting(self.reference.eval(), batch)
