@@ -94,13 +94,17 @@ class Job:
         beat: Callable[[int], None] = lambda _: None,
     ) -> Run[Any]:
         """The run of ``parts``, at its last checkpoint if there is one."""
+        from undercroft.train.arranging import spread
         from undercroft.train.loop import Run
+        from undercroft.train.parallel.team import Alone
 
+        params, team = params or self.params, team or Alone()
+        spread(parts.model, team, params.parallel)
         return Run(
             parts.model,
             parts.goal,
             parts.samples,
-            params or self.params,
+            params,
             folder=self.folder / "checkpoints",
             config_digest=self.config_digest,
             event=event,

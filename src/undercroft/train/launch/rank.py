@@ -79,6 +79,7 @@ def _train(job: Job, seat: Seat) -> None:
     import torch
     from torch import distributed
 
+    from undercroft.train.parallel.plan import Plan
     from undercroft.train.parallel.team import team
 
     torch.set_num_threads(seat.threads)
@@ -88,7 +89,8 @@ def _train(job: Job, seat: Seat) -> None:
     _join(seat)
     parallel = job.params.parallel.model_copy(update={"processes": seat.size})
     params = job.params.model_copy(update={"parallel": parallel})
-    run = job.run(parts, site.event, params=params, team=team(), beat=heart.beat)
+    crew = team(Plan.of(parallel, job.section))
+    run = job.run(parts, site.event, params=params, team=crew, beat=heart.beat)
     heart.beat(run.schedule.step)
     run.train(gauged(run, site.report, job.meter, job.state) if seat.rank == 0 else site.report)
     run.keep()
