@@ -32,8 +32,8 @@ MOST_TIME: Final = 0.01
 #: models whose activations are about 1.
 OUTLIER: Final = 6.0
 
-Masters = Mapping[str, tuple[nn.Parameter, bool]]
-"""By name what the optimizer steps, and whether it is only this rank's rows of it."""
+Masters = Mapping[str, nn.Parameter]
+"""By name what the optimizer steps; of what several ranks step alike only one's."""
 
 
 class Observer:
@@ -51,8 +51,8 @@ class Observer:
         self.spent_s = 0.0
         self._team = team
         self._activity: dict[str, Activity] = {}
-        self._spreads: dict[tuple[str, str, bool], Spread] = {}
-        self._weights: dict[tuple[str, bool], Tensor] = {}
+        self._spreads: dict[tuple[str, str], Spread] = {}
+        self._weights: dict[str, Tensor] = {}
 
     def is_due(self, step: int, elapsed_s: float) -> bool:
         """Whether to look at ``step``, ``elapsed_s`` after the run's beginning."""
@@ -87,25 +87,20 @@ class Observer:
         ``grad_scale``."""
         started = time.monotonic()
         masters = self._masters()
-        strides = _strides(masters)
-        self._weights = _by_block({n: each.detach() for n, (each, _) in masters.items()},
-                                  masters, strides)  # fmt: skip
-        grads = _by_block({n: each.grad for n, (each, _) in masters.items()}, masters, strides)
-        for (block, spread), sample in self._weights.items():
-            self._spreads[block, "weights", spread] = _spread(sample)
-        for (block, spread), sample in grads.items():
-            self._spreads[block, "gradients", spread] = _spread(sample * grad_scale)
+        self._weights = _by_block({name: each.detach() for name, each in masters.items()})
+        grads = _by_block({name: each.grad for name, each in masters.items()})
+        for block, sample in self._weights.items():
+            self._spreads[block, "weights"] = _spread(sample)
+        for block, sample in grads.items():
+            self._spreads[block, "gradients"] = _spread(sample * grad_scale)
         self.spent_s += time.monotonic() - started
 
     def after_update(self, step: int) -> Look:
         """Look at what the update was, and tell what was seen at ``step``, by all ranks."""
         started = time.monotonic()
-        masters = self._masters()
-        after = _by_block({n: each.detach() for n, (each, _) in masters.items()},
-                          masters, _strides(masters))  # fmt: skip
-        for (block, spread), sample in after.items():
-            moved = sample - self._weights[block, spread]
-            self._spreads[block, "updates", spread] = _spread(moved)
+        after = _by_block({name: each.detach() for name, each in self._masters().items()})
+        for block, sample in after.items():
+            self._spreads[block, "updates"] = _spread(sample - self._weights[block])
         mine = (self._spreads, self._activity)
         self.forget()
         found = _added(step, self._team.gather(mine))
@@ -133,14 +128,6 @@ def _activity(given: Tensor) -> Activity:
     )
 
 
-def _strides(masters: Masters) -> dict[str, int]:
-    """How many numbers to go on for the next one to look at, by weight."""
-    total = sum(each.numel() for each, _ in masters.values())
-    stride = -(-total // MOST_NUMBERS)
-    return {name: _coprime(stride, each.shape[-1] if each.ndim else 1)
-            for name, (each, _) in masters.items()}  # fmt: skip
-
-
 def _coprime(stride: int, width: int) -> int:
     """At least ``stride``, and such that every column of ``width`` is come to."""
     stride = max(1, stride)
@@ -149,16 +136,16 @@ def _coprime(stride: int, width: int) -> int:
     return stride
 
 
-def _by_block(
-    tensors: Mapping[str, Tensor | None], masters: Masters, strides: Mapping[str, int]
-) -> dict[tuple[str, bool], Tensor]:
-    """Copies of every n-th number, by block and whether other ranks hold others of it."""
-    parts: dict[tuple[str, bool], list[Tensor]] = {}
-    for name, tensor in tensors.items():
-        if tensor is not None:
-            sample = tensor.reshape(-1)[:: strides[name]].float()
-            parts.setdefault((_block_of(name), masters[name][1]), []).append(sample)
-    return {key: torch.cat(some) for key, some in parts.items()}
+def _by_block(tensors: Mapping[str, Tensor | None]) -> dict[str, Tensor]:
+    """Copies of every n-th number, by block; of tensors of the same shapes the same ones."""
+    there = {name: each for name, each in tensors.items() if each is not None}
+    stride = -(-sum(each.numel() for each in there.values()) // MOST_NUMBERS)
+    parts: dict[str, list[Tensor]] = {}
+    for name, tensor in there.items():
+        width = tensor.shape[-1] if tensor.ndim else 1
+        sample = tensor.reshape(-1)[:: _coprime(stride, width)].float()
+        parts.setdefault(_block_of(name), []).append(sample)
+    return {block: torch.cat(some) for block, some in parts.items()}
 
 
 def _spread(sample: Tensor) -> Spread:
@@ -180,32 +167,22 @@ def _block_of(name: str) -> str:
 
 
 def _added(
-    step: int,
-    told: Sequence[tuple[Mapping[tuple[str, str, bool], Spread], Mapping[str, Activity]]],
+    step: int, told: Sequence[tuple[Mapping[tuple[str, str], Spread], Mapping[str, Activity]]]
 ) -> Look:
-    """The looks of all ranks as one; of what is whole on every rank the first one's."""
+    """The looks of all ranks as one."""
     spreads: dict[tuple[str, str], Spread] = {}
-    taken: set[tuple[str, str]] = set()
     activity: dict[str, Activity] = {}
     for theirs, their_activity in told:
-        new = set()
-        for (block, kind, is_part), each in theirs.items():
-            key = (block, kind)
-            if is_part or key not in taken:
-                spreads[key] = spreads.get(key, Spread()) + each
-            if not is_part:
-                new.add(key)
-        taken |= new
+        for key, each in theirs.items():
+            spreads[key] = spreads.get(key, Spread()) + each
         for name, seen in their_activity.items():
             activity[name] = activity.get(name, Activity()) + seen
     names = dict.fromkeys([*(block for block, _ in spreads), *activity])
-    return Look(
-        step,
-        {
-            name: Block(
-                {kind: spreads[name, kind] for kind in KINDS if (name, kind) in spreads},
-                activity.get(name),
-            )
-            for name in names
-        },
-    )
+    blocks = {
+        name: Block(
+            {kind: spreads[name, kind] for kind in KINDS if (name, kind) in spreads},
+            activity.get(name),
+        )
+        for name in names
+    }
+    return Look(step, blocks)

@@ -110,13 +110,12 @@ class MasterAdamW:
     def _part(self, name: str, weight: Tensor, by_rows: bool) -> Part:
         return self._layout.part(name, weight, by_rows=by_rows)
 
-    def masters(self) -> dict[str, tuple[nn.Parameter, bool]]:
-        """Of each trained weight, by name, what is stepped, and whether others step others of it.
+    def masters(self) -> dict[str, nn.Parameter]:
+        """Of each trained weight, by name, what is stepped here.
 
         What several ranks hold alike is told by one of them.
         """
-        alone = self._team.size == 1
-        return {each.name: (each.master, not alone) for each in self._all if each.is_counted}
+        return {each.name: each.master for each in self._all if each.is_counted}
 
     def gather(self, max_norm: float) -> float:
         """Take the gradients over from the weights and clip them; returns their norm before.
