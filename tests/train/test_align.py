@@ -9,16 +9,18 @@ from typing import Any
 
 import pytest
 
+from tests.train.test_keeping import put
 from tests.train.test_stage import _StopAfter
 from undercroft.collect.preferences import PairSources, preferences
 from undercroft.compress.stage import compress
-from undercroft.errors import BadInput, Cancelled, StageFailed
+from undercroft.errors import BadConfig, BadInput, Cancelled, StageFailed
 from undercroft.project import Project
-from undercroft.records import Artifact
+from undercroft.records import Artifact, Example
 from undercroft.settings import AlignSettings, CompressSettings, ModelSettings, ParallelSettings
 from undercroft.stage import execute
 from undercroft.train.align import align
 from undercroft.train.models import folders
+from undercroft.train.reading import seen
 from undercroft.train.stage import base
 
 PARAMS = AlignSettings(
@@ -177,3 +179,28 @@ def test_a_quantised_model_is_no_parent(
     (small,) = compress(project, CompressSettings(formats=["q8_0"]), model=parent)
     with pytest.raises(BadInput, match="goes on from safetensors"):
         align(project, PARAMS, model=small, preferences=pairs)
+
+
+def test_pairs_are_learnt_beside_examples_and_held_to_the_parent(
+    project: Project, parent: Artifact, pairs: Artifact, examples: list[Example]
+) -> None:
+    taught = put(project, "tools", examples[:4])
+    params = changed(
+        beside={"examples:tools": 0.5}, kl_to_base=0.1, l2_to_base=0.1, max_tokens=2048
+    )
+    beside = {"examples:tools": taught}
+    (made,) = align(project, params, model=parent, preferences=pairs, **beside)
+    assert taught.ref in project.ledger.run_of(made).inputs
+    assert (made.meta["pairs"], made.meta["too_long"]) == (8, 0)
+    points = [detail for _, _, detail in project.ledger.events(made.run_id, "metric")]
+    known = {name for point in points for name in point}
+    assert {"preferences_loss", "examples-tools_loss", "kl_to_reference", "l2_to_start"} <= known
+    assert {each.document for each in seen(project, str(made.ref))} == {"d0", "d1"}
+
+
+def test_a_reward_model_is_not_held_to_what_another_says(
+    project: Project, parent: Artifact, pairs: Artifact
+) -> None:
+    params = changed(objective="reward", kl_to_base=0.1)
+    with pytest.raises(BadConfig, match="A reward model says nothing"):
+        align(project, params, model=parent, preferences=pairs)

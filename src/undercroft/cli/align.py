@@ -82,6 +82,7 @@ def _carried_out(
     from undercroft.cli.live import watcher_for
     from undercroft.jobs import Queued, carry_out
     from undercroft.train.align import align as stage
+    from undercroft.train.material import artifacts_beside
 
     runner = Queued()
     try:
@@ -89,7 +90,8 @@ def _carried_out(
             pairs = _gathered(project, sources, name, (runner, watcher))
 
             def plan() -> Plan:
-                return stage.plan(project, params, model=model, preferences=pairs)
+                beside = artifacts_beside(project, params, "align")
+                return stage.plan(project, params, model=model, preferences=pairs, **beside)
 
             (made,) = carry_out(project, plan, runner, watcher, step=stage.name)
             return pairs, made

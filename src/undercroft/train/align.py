@@ -14,15 +14,20 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from undercroft.errors import BadInput
+from undercroft.errors import BadConfig, BadInput
 from undercroft.lake.preferences import read_preferences
+from undercroft.project import Project
 from undercroft.records import Artifact, Preference
 from undercroft.settings import AlignSettings
 from undercroft.stage import Made, StageRun, stage
 from undercroft.train.align_card import aligned_card
 from undercroft.train.heldout import apart
 from undercroft.train.launch.job import InStage, Job, Parts, Site
+from undercroft.train.material import Material, Reading, Source, sources_beside, together
 from undercroft.train.models import folders
+from undercroft.train.reading import of_samples
+from undercroft.train.recording import keep_record
+from undercroft.train.samples.mixture import content_of
 from undercroft.train.soundness import MOST_PROMPTS, Soundness, demand_sound, listen
 from undercroft.train.stage import ADAPTER
 
@@ -34,10 +39,29 @@ _REFERENCE_FILE: Final = "reference.json"
 _PARENT_FILE: Final = "parent-sound.json"
 
 
-@stage("align", version=1, params=AlignSettings, code=("undercroft.lake.preferences",))
-def align(run: StageRun, params: AlignSettings, *, model: Artifact, preferences: Artifact) -> Made:
+def _title(project: Project, params: AlignSettings) -> str:
+    """Examples that are learnt beside the pairs are asked for with the title of the documents."""
+    return project.title if params.beside else ""
+
+
+@stage(
+    "align",
+    version=1,
+    params=AlignSettings,
+    code=("undercroft.lake.preferences", "undercroft.retrieve.prompt"),
+    fingerprint=_title,
+)
+def align(
+    run: StageRun,
+    params: AlignSettings,
+    *,
+    model: Artifact,
+    preferences: Artifact,
+    **beside: Artifact,
+) -> Made:
     """Train ``model`` on ``preferences`` for the minutes in ``params``; goes on after a crash.
 
+    ``beside`` is what else is trained on, by the names that ``params.beside`` gives it.
     Raises `BadInput` for a model that cannot be trained so and when no pair is short enough, and
     `StageFailed` when what comes of it is worse at talking than its parent.
     """
@@ -48,11 +72,19 @@ def align(run: StageRun, params: AlignSettings, *, model: Artifact, preferences:
     _check_parent(model, is_reward)
     found, gone = read_preferences(run.project.path(preferences), run.project.trust.vault)
     parent = run.project.path(model)
-    build = partial(built, params=params, parent=parent, found=found, folder=run.workdir)
-    digest = _config_digest(params, model, preferences)
+    build = partial(
+        built,
+        params=params,
+        title=run.project.title,
+        parent=parent,
+        found=found,
+        beside=sources_beside(run, beside, parent, params),
+        folder=run.workdir,
+    )
+    digest = _config_digest(params, model, preferences, *beside.values())
     done = trained(run, Job.of(run, build, params, digest, "align"))
     parts = done.parts
-    pairs = [pair for group in parts.samples for pair in group]
+    pairs = _pairs_of(parts)
     counts = {"pairs": len(pairs), "too_long": len(found) - len(pairs), "gone": gone}
     facts = done.facts | counts
     if not is_reward:
@@ -65,8 +97,7 @@ def align(run: StageRun, params: AlignSettings, *, model: Artifact, preferences:
     shutil.rmtree(out, ignore_errors=True)
     lora.end(parts.model, parts.adapters, out / ADAPTER, str(model.ref))
     folders.save(parts.model, parts.tokenizer, out)
-    record = {"params": params.model_dump(mode="json"), **facts, "losses": done.tally.losses}
-    (out / "training.json").write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+    keep_record(out, params, facts, done.tally, of_samples(parts.samples))
     return _made(out, params, model, preferences, facts)
 
 
@@ -112,15 +143,24 @@ def built(
     site: Site,
     *,
     params: AlignSettings,
+    title: str,
     parent: Path,
     found: Sequence[Preference],
+    beside: Sequence[Source],
     folder: Path,
 ) -> Parts:
     """The model in the folder ``parent``, and how it is trained on the pairs that are ``found``."""
+    from undercroft.train import keeping
     from undercroft.train.models.starting import start
     from undercroft.train.objectives import preference as goals
 
     is_reward = params.objective == "reward"
+    if is_reward and (params.beside or params.kl_to_base):
+        raise BadConfig(
+            "A reward model says nothing.",
+            "It can neither be held to what another would say nor learn to say it.",
+            "Set align.kl_to_base to 0 and leave align.beside empty.",
+        )
     site.tell(0, None, "steps", "loading the model")
     model, tokenizer, adapters = start(parent, params)
     pairs = _pairs(site, params, found, model, tokenizer)
@@ -140,7 +180,18 @@ def built(
             goals.FrozenBase() if adapters else _reference(site, folder, model, [*groups, *heldout])
         )
         goal = goals.Likelier(params.objective, params.beta, reference, params.nll)
-    return Parts(model, tokenizer, goal, groups, heldout, adapters)
+    how = Reading.of(params, model, tokenizer, title)
+    whole = together(Material(goal, groups, heldout), "preferences", beside, how)
+    held = keeping.penalised(whole.goal, keeping.to_base(params, model, parent))
+    return Parts(model, tokenizer, held, whole.samples, whole.heldout, adapters)
+
+
+def _pairs_of(parts: Parts) -> list[Pair]:
+    """The pairs that are read or measured on, each once."""
+    from undercroft.train.objectives.preference import Pair
+
+    read = (part for sample in (*parts.samples, *parts.heldout) for part in content_of(sample))
+    return list({part.id: part for part in read if isinstance(part, Pair)}.values())
 
 
 def _pairs(
@@ -199,7 +250,7 @@ def _write(path: Path, record: Mapping[str, Any]) -> None:
     path.write_text(json.dumps(record), encoding="utf-8")
 
 
-def _config_digest(params: AlignSettings, model: Artifact, preferences: Artifact) -> str:
+def _config_digest(params: AlignSettings, *inputs: Artifact) -> str:
     """What a checkpoint must have been made with to be gone on from."""
-    parts = [params.model_dump(mode="json"), model.digest, preferences.digest]
+    parts = [params.model_dump(mode="json"), *(each.digest for each in inputs)]
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()

@@ -21,7 +21,7 @@ from undercroft.errors import NotFound
 from undercroft.project import Project
 from undercroft.records import Artifact, Example
 from undercroft.train.samples.data import Sampler
-from undercroft.train.samples.mixture import Sample
+from undercroft.train.samples.mixture import content_of
 from undercroft.train.samples.packing import Span
 
 if TYPE_CHECKING:
@@ -65,8 +65,7 @@ def of_samples(samples: Iterable[Any]) -> Iterator[list[Read]]:
     documents in it. Pairs of answers are of no document.
     """
     for sample in samples:
-        parts = sample.content if isinstance(sample, Sample) else sample
-        yield [read for part in parts for read in _reads(part)]
+        yield [read for part in content_of(sample) for read in _reads(part)]
 
 
 def _reads(part: Any) -> Iterator[Read]:
@@ -81,8 +80,7 @@ def write_left_out(folder: Path, samples: Sequence[Any], tally: Tally) -> None:
     """Write the examples that were to be read and were too long, one JSON object a line."""
     found: dict[str, None] = {}
     for number, read in tally.partly.items():
-        sample = samples[int(number)]
-        parts = sample.content if isinstance(sample, Sample) else sample
+        parts = content_of(samples[int(number)])
         found |= dict.fromkeys(part.id for part in parts if part.id not in read)
     why = "too long for max_tokens, alone or with the examples that it is read with"
     lines = [json.dumps({"id": name, "why": why}) + "\n" for name in found]

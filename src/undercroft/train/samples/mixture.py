@@ -10,7 +10,7 @@ from __future__ import annotations
 import random
 from collections.abc import Sequence, Sized
 from dataclasses import dataclass
-from typing import Generic, TypeVar, overload
+from typing import Any, Generic, TypeVar, overload
 
 from undercroft.errors import BadInput
 
@@ -27,6 +27,11 @@ class Sample(Generic[Z]):
 
     def __len__(self) -> int:
         return len(self.content)
+
+
+def content_of(sample: Any) -> Any:
+    """What is read in one pass, be it of one task of several or of the only one."""
+    return sample.content if isinstance(sample, Sample) else sample
 
 
 @dataclass(frozen=True, slots=True, eq=False)
