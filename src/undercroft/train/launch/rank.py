@@ -1,7 +1,4 @@
-"""What each rank does: build, join the others, train, and leave without a word of thanks.
-
-It ends by ``os._exit``, since destructors of torch's FSDP abort some processes that end otherwise.
-"""
+"""What each rank does: build, join the others, train, leave its last checkpoint, and end."""
 
 from __future__ import annotations
 
@@ -63,24 +60,22 @@ class Seat:
 
 def train_as(job: Job, seat: Seat) -> NoReturn:
     """Be the rank of ``seat`` until the training's end; the exit code says how it went."""
-    code = TOLD
     try:
         _train(job, seat)
-        code = 0
     except BaseException as error:
         traceback.print_exc()
         _leave_word(seat, error)
     finally:
         sys.stderr.flush()
-        os._exit(code)
+        os._exit(TOLD)
 
 
-def _train(job: Job, seat: Seat) -> None:
+def _train(job: Job, seat: Seat) -> NoReturn:
     import torch
     from torch import distributed
 
     from undercroft.train.parallel.plan import Plan
-    from undercroft.train.parallel.team import team
+    from undercroft.train.parallel.team import leave, team
 
     torch.set_num_threads(seat.threads)
     heart = Heart(seat.pulse, orphaned=lambda: os._exit(1))
@@ -95,7 +90,7 @@ def _train(job: Job, seat: Seat) -> None:
     run.train(gauged(run, site.report, job.meter, job.state) if seat.rank == 0 else site.report)
     run.keep()
     distributed.barrier()
-    distributed.destroy_process_group()
+    leave()
 
 
 def _join(seat: Seat) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from undercroft.settings import ParallelSettings
 from undercroft.stage import StageRun
 from undercroft.train.launch.job import InStage, Job, Parts
 from undercroft.train.recording import facts_of, gauged, watched
@@ -69,9 +70,9 @@ class _Training:
         job = self._job
         site = InStage(self._run, is_heard=job.params.parallel.processes == 1)
         self.parts = job.build(site)
-        alone = {"processes": 1, "shard": 1, "tensor": 1, "pipeline": 1}
-        parallel = job.params.parallel.model_copy(update=alone)
-        params = job.params.model_copy(update={"parallel": parallel})
+        params = job.params
+        if params.parallel.processes > 1:
+            params = params.model_copy(update={"parallel": ParallelSettings()})
         self._training = job.run(self.parts, site.event, params=params)
 
     def _by_ranks(self, report: Report) -> None:
