@@ -18,6 +18,7 @@ from undercroft.ledger.compare import points_of
 from undercroft.project import Project
 from undercroft.settings import MeterSettings
 from undercroft.stage import StageRun
+from undercroft.train.card import course
 from undercroft.train.gauges import Gauges, Work, peak_flops, work_of
 from undercroft.train.points import Point, Tally
 from undercroft.train.recording import Recorder, facts_of
@@ -117,6 +118,16 @@ def test_gauges_read_memory_energy_and_utilisation(tmp_path: Path) -> None:
     assert 30 < found["memory_mb"] < 1e5
     if not gauges._counter.readable:
         assert 0.9 < found["energy_j"] < 30
+
+
+def test_a_card_tells_what_was_held_out_and_what_went_wrong() -> None:
+    assert course({"skipped_steps": 0, "halvings": 0, "rollbacks": 0}) == ""
+    bad = course({"skipped_steps": 3, "halvings": 1, "rollbacks": 0, "restarts": 2})
+    assert bad == (
+        "| what went wrong | steps left out: 3, learning rate halved: 1, started again: 2 |\n"
+    )
+    best = course({"heldout_loss": 2.5, "best_step": 1250, "stopped_early": True})
+    assert "2.500, with the weights of step 1,250, where it had stopped" in best
 
 
 def test_facts_tell_what_the_guard_did_and_what_was_best(tmp_path: Path) -> None:

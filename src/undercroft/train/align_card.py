@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from undercroft.settings import AlignSettings
+from undercroft.train.card import course
 
 _DOES: Final = {
     "dpo": "It prefers what was chosen (direct preference optimisation).",
@@ -53,7 +54,7 @@ were too long, and {meta["gone"]:,} could not be read any more.
 | peak learning rate | {params.learning_rate:g} |
 | precision | {params.precision}, with float32 master weights |
 | loss, first and last tenth | {meta["first_loss"]:.3f}, {meta["last_loss"]:.3f} |
-| seed | {params.seed} |
+{course(meta)}| seed | {params.seed} |
 
 {_soundness(params, meta)}## Limits
 

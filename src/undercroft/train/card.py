@@ -58,7 +58,7 @@ a document. Files held out for evaluation are not among them.
 | peak learning rate | {params.learning_rate:g} |
 | precision | {params.precision}, with float32 master weights |
 | loss, first and last tenth | {training["first_loss"]:.3f}, {training["last_loss"]:.3f} |
-| seed | {params.seed} |
+{course(training)}| seed | {params.seed} |
 
 ## Limits
 
@@ -70,13 +70,15 @@ knows whether they are true. It was not tested for anything but answering with s
 def pretrained_card(
     name: str,
     dataset: str,
-    documents: int,
     *,
     params: PretrainSettings,
     model: Mapping[str, Any],
     training: Mapping[str, Any],
 ) -> str:
-    """The card of a model that was trained from random weights on ``dataset``."""
+    """The card of a model that was trained on the text of ``dataset``."""
+    is_new = model["base"] == "random weights"
+    start = "from random weights" if is_new else f"on from `{model['base']}`"
+    learnt = ", learnt from the same documents" if is_new else ", its base's"
     return f"""---
 license: {model["licence"]}
 pipeline_tag: text-generation
@@ -84,22 +86,22 @@ tags: [undercroft, pretrained]
 ---
 # {name}
 
-A language model trained from random weights. It goes on from a text; it was not taught to answer.
+A language model trained {start}. It goes on from a text; it was not taught to answer.
 
 ## What it was made from
 
-{documents:,} documents of `{dataset}`; `documents.parquet` and `training.json` beside this file say
-which was read at which step.
+{model["documents"]:,} documents of `{dataset}`; `documents.parquet` and `training.json` beside this
+file say which was read at which step.
 
 ## How it was made
 
 | | |
 |---|---|
-| architecture | {model["architecture"]}, {params.layers} layers, width {params.width}, \
-{params.heads} heads, {params.kv_heads} of keys and values |
+| architecture | {model["architecture"]}, {model["layers"]} layers, width {model["width"]}, \
+{model["heads"]} heads, {model["kv_heads"]} of keys and values |
 | parameters | {model["parameters"]:,} |
-| vocabulary | {model["vocabulary"]:,} tokens of byte-level BPE, learnt from the same documents |
-| context | {params.context} tokens |
+| vocabulary | {model["vocabulary"]:,} tokens{learnt} |
+| context | {model["context"]} tokens |
 | objective | next_token |
 | steps | {training["steps"]:,} |
 | tokens read | {training["tokens"]:,} |
@@ -108,10 +110,31 @@ which was read at which step.
 | peak learning rate | {params.learning_rate:g} |
 | precision | {params.precision}, with float32 master weights |
 | loss, first and last tenth | {training["first_loss"]:.3f}, {training["last_loss"]:.3f} |
-| seed | {params.seed} |
+{course(training)}| seed | {params.seed} |
 
 ## Limits
 
-It knows nothing but these documents, repeats what it read, and says wrong things as readily as
+It knows little but what it read, repeats what it read, and says wrong things as readily as
 right ones. It was not tested for anything.
 """
+
+
+def course(training: Mapping[str, Any]) -> str:
+    """Rows on what was held out and on what went wrong; none for a run without either."""
+    rows: list[str] = []
+    if "heldout_loss" in training:
+        early = ", where it had stopped getting better" if training.get("stopped_early") else ""
+        rows.append(
+            f"| loss on what was held out | {training['heldout_loss']:.3f}, with the weights of "
+            f"step {training['best_step']:,}{early} |\n"
+        )
+    counts = {
+        "steps left out": training.get("skipped_steps", 0),
+        "learning rate halved": training.get("halvings", 0),
+        "rolled back": training.get("rollbacks", 0),
+        "started again": training.get("restarts", 0),
+    }
+    told = ", ".join(f"{what}: {count:,}" for what, count in counts.items() if count)
+    if told:
+        rows.append(f"| what went wrong | {told} |\n")
+    return "".join(rows)
