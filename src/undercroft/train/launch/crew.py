@@ -53,7 +53,6 @@ class Attempt:
     hosts: list[tuple[Host, list[Seat]]]
     size: int
     pids: dict[int, int] = field(default_factory=dict[int, int])
-    began_at: int = 0
     step: int = 0
     ended: dict[int, int] = field(default_factory=dict[int, int])
 
@@ -93,7 +92,7 @@ class Crew:
         self._told = Told(self._folder / "told.jsonl")
         self._plan = Plan.of(job.params.parallel, job.section)
         self._futile = 0
-        self._reached = 0
+        self._reached = self._newest()
 
     def train(self, report: Report) -> None:
         """Return when the ranks have come to the end of the schedule and left a checkpoint of it.
@@ -170,6 +169,12 @@ class Crew:
     def _is_saving(self) -> bool:
         return any((self._job.folder / "checkpoints").glob("making-*"))
 
+    def _newest(self) -> int:
+        """The step of the newest checkpoint; 0 when there is none."""
+        found = (self._job.folder / "checkpoints").glob("checkpoint-*")
+        steps = [path.name.removeprefix("checkpoint-") for path in found]
+        return max((int(step) for step in steps if step.isdecimal()), default=0)
+
     def _relay(self, attempt: Attempt, report: Report) -> None:
         """Hand on what the first rank told."""
         from undercroft.train.points import Point
@@ -181,8 +186,6 @@ class Crew:
                 attempt.step = point.step
                 report(point, Schedule(**line["schedule"]))
             elif "event" in line:
-                if line["event"] == "resumed":
-                    attempt.began_at = line["detail"]["step"]
                 self._run.event(line["event"], **line["detail"])
             elif "progress" in line:
                 self._run.progress(*line["progress"])
@@ -216,8 +219,9 @@ class Crew:
         )
         if isinstance(loss.error, UndercroftError):
             raise loss.error
-        self._futile = 0 if attempt.began_at > self._reached else self._futile + 1
-        self._reached = max(self._reached, attempt.began_at)
+        reached = self._newest()
+        self._futile = 0 if reached > self._reached else self._futile + 1
+        self._reached = max(self._reached, reached)
         if self._futile > self._cluster.rank_restarts:
             raise StageFailed(
                 f"Training was started {self._futile} times and came no further.",
