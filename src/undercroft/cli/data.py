@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -11,6 +9,7 @@ from typing import Any
 import click
 
 from undercroft.cli.artifacts import size
+from undercroft.cli.bar import bar
 from undercroft.cli.main import State, print_json
 from undercroft.cli.mix import mix, print_mixture
 from undercroft.cli.review import reject, release, review
@@ -194,7 +193,7 @@ def export(
     project = state.project()
     artifact = dataset_of(project, name)
     drawn = mixture(project, artifact, project.settings.mixture, purpose) if mixed else None
-    with _progress("export", as_json) as tell:
+    with bar("export", as_json) as tell:
         files = write(project, artifact, folder, form, tell, purpose=purpose, mixed=drawn)
     if as_json:
         written = {"dataset": str(artifact.ref), "files": [asdict(file) for file in files]}
@@ -265,7 +264,7 @@ def verify(state: State, name: str, as_json: bool) -> None:
     from undercroft.versions.names import dataset_of
 
     project = state.project()
-    with _progress("verify", as_json) as tell:
+    with bar("verify", as_json) as tell:
         found = rehash(project, dataset_of(project, name), tell)
     if as_json:
         print_json({**asdict(found), "intact": found.intact})
@@ -280,22 +279,6 @@ def verify(state: State, name: str, as_json: bool) -> None:
     if not as_json:
         erased = f", {len(found.erased)} erased on request" if found.erased else ""
         click.echo(f"{found.ref} is intact: {found.rows:,} rows{erased}")
-
-
-@contextmanager
-def _progress(what: str, quiet: bool) -> Iterator[Callable[[int, int], None]]:
-    """A progress bar on standard error, where somebody looks at it."""
-    from rich.console import Console
-    from rich.progress import Progress
-
-    console = Console(stderr=True)
-    with Progress(console=console, transient=True, disable=quiet or not console.is_terminal) as bar:
-        task = bar.add_task(what, total=None)
-
-        def tell(done: int, total: int) -> None:
-            bar.update(task, completed=done, total=total)
-
-        yield tell
 
 
 def _line(version: Any) -> str:

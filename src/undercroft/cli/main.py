@@ -39,6 +39,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "audit": ("undercroft.cli.audit", "Read and verify the audit log."),
     "consent": ("undercroft.cli.consent", "Whose exchanges may be learnt from."),
     "forget": ("undercroft.cli.forget", "Erase a document and list everything it reached."),
+    "serve": ("undercroft.cli.serve", "Serve in the foreground; tune the engine to this machine."),
     "release": ("undercroft.cli.release", "Roll a new route out: start, status, promote, abtest."),
     "rollback": ("undercroft.cli.artifacts", "Serve the previous route again."),
     "worker": ("undercroft.cli.worker", "Carry out queued stages in this process."),

@@ -39,7 +39,10 @@ class Format:
 FORMATS: Mapping[str, Format] = {
     "f16": Format("F16", "F16", "MOSTLY_F16"),
     "q8_0": Format("Q8_0", "Q8_0", "MOSTLY_Q8_0"),
+    "q5_1": Format("Q5_1", "Q8_0", "MOSTLY_Q5_1"),
+    "q5_0": Format("Q5_0", "Q8_0", "MOSTLY_Q5_0"),
     "q4_1": Format("Q4_1", "Q8_0", "MOSTLY_Q4_1"),
+    "q4_0": Format("Q4_0", "Q8_0", "MOSTLY_Q4_0"),
 }
 EMBEDDINGS = ("token_embd.weight", "output.weight")
 

@@ -8,6 +8,7 @@ from typing import Protocol, Self
 
 from undercroft.engines.llamacpp import LlamaServer
 from undercroft.errors import NotFound
+from undercroft.settings import EngineSettings
 
 
 class Engine(Protocol):
@@ -49,6 +50,7 @@ class Starter(Protocol):
         port: int = 0,
         embeddings: bool = False,
         log: Path | None = None,
+        tuning: EngineSettings | None = None,
     ) -> Engine: ...
 
 
@@ -69,6 +71,7 @@ def start_engine(
     port: int = 0,
     embeddings: bool = False,
     log: Path | None = None,
+    tuning: EngineSettings | None = None,
 ) -> Engine:
     """Start the engine called ``name``; raises `NotFound` for a name nobody registered."""
     if name not in ENGINES:
@@ -83,4 +86,5 @@ def start_engine(
         port=port,
         embeddings=embeddings,
         log=log,
+        tuning=tuning,
     )

@@ -25,12 +25,10 @@ from typing import Any, Self
 
 from undercroft.errors import BadInput, EngineFailed, NotFound
 from undercroft.processes import Child, announce, end_with_parent
+from undercroft.settings import EngineSettings
 
 GGUF_MAGIC = b"GGUF"
 LOG_LINES_IN_ERROR = 6
-
-#: Tokens of one matrix product while a prompt is read; 256 to 1024 measure the same (lab book).
-PROMPT_BATCH_TOKENS = 512
 
 #: Memory for prompts of slots that were given to somebody else. llama.cpp's default is 8 GiB.
 PROMPT_CACHE_MIB = 256
@@ -69,13 +67,15 @@ class LlamaServer:
         port: int = 0,
         embeddings: bool = False,
         log: Path | None = None,
+        tuning: EngineSettings | None = None,
     ) -> LlamaServer:
         """Start serving ``model``; returns at once, call `wait_ready` before use.
 
         ``context`` is what each of the ``slots`` parallel requests gets, prompt and answer
         together. ``threads`` 0 takes every core this process may use. ``port`` 0 lets the
         operating system choose one while it binds, so that nobody can take it in between. The
-        child's output goes to ``log``; without one it is kept until `stop`. Raises `NotFound`
+        child's output goes to ``log``; without one it is kept until `stop`. ``tuning`` is how it
+        computes. Raises `NotFound`
         or `BadInput` when ``model`` is not a GGUF file.
         """
         _check_model(model)
@@ -89,6 +89,7 @@ class LlamaServer:
             *("--context", str(context), "--slots", str(slots)),
             *("--threads", str(num_threads), "--port", str(port)),
             *(("--embeddings",) if embeddings else ()),
+            *("--tuning", (tuning or EngineSettings()).model_dump_json()),
         ]
         child = Child.start("engine", arguments, log_file, OPENMP)
         return cls(model, context, slots, num_threads, log_file, child, announcement, owned)
@@ -192,7 +193,13 @@ def _engine_parameters(options: argparse.Namespace) -> Any:
     params.kv_unified = False  # a long request must not take another slot's share
     params.fit_params = False  # never shrink the context silently
     params.n_batch = 2048
-    params.n_ubatch = PROMPT_BATCH_TOKENS
+    tuning = EngineSettings.model_validate_json(options.tuning)
+    params.n_ubatch = tuning.prompt_batch
+    if tuning.kv_cache == "q8_0":
+        params.cache_type_k = params.cache_type_v = xllamacpp.ggml_type.GGML_TYPE_Q8_0
+    if tuning.speculation == "ngram":
+        kinds = xllamacpp.common_speculative_type
+        params.speculative.types = [kinds.COMMON_SPECULATIVE_TYPE_NGRAM_SIMPLE]
     for cpu in (params.cpuparams, params.cpuparams_batch):
         cpu.n_threads = options.threads
         cpu.poll = 0  # the gateway needs the core that a waiting thread would spin on
@@ -219,6 +226,7 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument("--threads", type=int, default=usable_cores())
     parser.add_argument("--port", type=int, default=0)
     parser.add_argument("--embeddings", action="store_true")
+    parser.add_argument("--tuning", default="{}")
     return parser.parse_args(arguments)
 
 

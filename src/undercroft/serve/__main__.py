@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import sys
 
@@ -10,10 +9,9 @@ from undercroft.errors import UndercroftError
 
 
 def main(arguments: list[str]) -> int:
-    from undercroft.jobs import only_one
     from undercroft.processes import end_with_parent
     from undercroft.project import Project
-    from undercroft.serve.server import serve
+    from undercroft.serve.server import run
 
     if len(arguments) != 1:
         print("usage: python -m undercroft.serve PROJECT_DIR", file=sys.stderr)  # noqa: T201
@@ -22,23 +20,11 @@ def main(arguments: list[str]) -> int:
     logging.getLogger("alembic").setLevel(logging.WARNING)
     end_with_parent()
     try:
-        project = Project.open(arguments[0])
-        with only_one(project.state / "serve.lock", f"The gateway of {project.name}"):
-            _run(serve(project))
+        run(Project.open(arguments[0]))
     except UndercroftError as error:
         print(f"error: {error}", file=sys.stderr)  # noqa: T201
         return error.exit_code
     return 0
-
-
-def _run(work: object) -> None:
-    assert asyncio.iscoroutine(work)
-    try:
-        import uvloop
-    except ImportError:
-        asyncio.run(work)
-        return
-    uvloop.run(work)
 
 
 if __name__ == "__main__":

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
+import urllib.request
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,7 +15,7 @@ import psutil
 
 from undercroft.engines import DEFAULT_ENGINE, Engine, start_engine
 from undercroft.errors import BadInput
-from undercroft.settings import Settings
+from undercroft.settings import EngineSettings, Settings
 
 READY_TIMEOUT_S = 120.0
 REMOTE = "remote"
@@ -26,6 +28,7 @@ class Replica(Protocol):
     headers: Mapping[str, str]
     defaults: Mapping[str, Any]  # payload fields that every request to it carries
     local: bool  # runs on this machine: its energy is ours, and warming it costs nobody money
+    accepts: frozenset[str]  # what it takes besides text: tools, image, audio
 
     @property
     def url(self) -> str: ...
@@ -51,9 +54,11 @@ class LocalReplica:
     slots: int
     threads: int
     log: Path
+    tuning: EngineSettings = field(default_factory=EngineSettings)
     headers: Mapping[str, str] = field(default_factory=dict)
     defaults: Mapping[str, Any] = field(default_factory=dict)
     local: bool = True
+    accepts: frozenset[str] = frozenset()
     server: Engine | None = None
     _process: psutil.Process | None = None
 
@@ -77,9 +82,11 @@ class LocalReplica:
             slots=self.slots,
             threads=self.threads,
             log=self.log,
+            tuning=self.tuning,
         )
         self.server.wait_ready(READY_TIMEOUT_S)
         self._process = psutil.Process(self.server.pid)
+        self.accepts = accepted(self.server.base_url)
 
     def alive(self) -> bool:
         return self.server is not None and self.server.alive()
@@ -105,6 +112,7 @@ class RemoteReplica:
     headers: Mapping[str, str] = field(default_factory=dict)
     defaults: Mapping[str, Any] = field(default_factory=dict)
     local: bool = False
+    accepts: frozenset[str] = frozenset({"tools"})
 
     @property
     def url(self) -> str:
@@ -136,18 +144,38 @@ def build(meta: Mapping[str, Any], path: Path | None, settings: Settings, log: P
         raise BadInput(f"A model for the engine {kind!r} needs its files.", "This one has none.")
     serve = settings.serve
     return LocalReplica(
-        kind, gguf_in(path), settings.model.context, serve.slots, serve.threads, log
-    )
+        kind, gguf_in(path), settings.model.context, serve.slots, serve.threads, log,
+        settings.engine,
+    )  # fmt: skip
 
 
 def _remote(meta: Mapping[str, Any], settings: Settings) -> Replica:
-    """Meta: ``base_url``, its name for the ``model``, and the variable its key comes from."""
+    """Meta: ``base_url``, its name for the ``model``, the variable its key comes from, and what it
+    ``accepts`` besides text, tools by default."""
     url = str(meta["base_url"]).rstrip("/").removesuffix("/v1")
     slots = int(meta.get("slots", settings.serve.slots))
     defaults = {"model": meta["model"]} if "model" in meta else {}
     key = os.environ.get(str(meta.get("key_from", "")), "")
     headers = {"authorization": f"Bearer {key}"} if key else {}
-    return RemoteReplica(url, slots, headers, defaults)
+    accepts = frozenset(map(str, meta.get("accepts", ["tools"])))
+    return RemoteReplica(url, slots, headers, defaults, accepts=accepts)
+
+
+def accepted(base_url: str) -> frozenset[str]:
+    """What llama.cpp says of its model: does the chat template know tools, are there encoders of
+    images and sound? Nothing, when an engine does not say."""
+    try:
+        with urllib.request.urlopen(f"{base_url}/props", timeout=10) as reply:  # noqa: S310
+            said = json.load(reply)
+    except (OSError, ValueError):
+        return frozenset()
+    caps, modalities = said.get("chat_template_caps") or {}, said.get("modalities") or {}
+    able = {
+        "tools": caps.get("supports_tools") and caps.get("supports_tool_calls"),
+        "image": modalities.get("vision"),
+        "audio": modalities.get("audio"),
+    }
+    return frozenset(name for name, is_able in able.items() if is_able)
 
 
 def gguf_in(path: Path) -> Path:

@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 
 import uvicorn
 
+from undercroft.jobs import only_one
 from undercroft.processes import GATEWAY, announce
 from undercroft.project import Project
 from undercroft.serve.app import App
@@ -25,6 +26,17 @@ class _Server(uvicorn.Server):
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
         yield
+
+
+def run(project: Project) -> None:
+    """`serve`, if nobody else serves this project. Raises `Busy` otherwise."""
+    with only_one(project.state / "serve.lock", f"The gateway of {project.name}"):
+        try:
+            import uvloop
+        except ImportError:
+            asyncio.run(serve(project))
+            return
+        uvloop.run(serve(project))
 
 
 async def serve(project: Project) -> None:

@@ -14,6 +14,7 @@ from undercroft.settings.data import (
     MixtureSettings,
     Purpose,
 )
+from undercroft.settings.engine import EngineSettings
 from undercroft.settings.models import (
     AlignSettings,
     CompressSettings,
@@ -58,6 +59,7 @@ __all__ = [
     "ConsoleSettings",
     "CurateSettings",
     "DistilSettings",
+    "EngineSettings",
     "EvaluateSettings",
     "Heuristic",
     "HoldSettings",
@@ -105,6 +107,7 @@ class Settings(Section):
     release: ReleaseSettings = ReleaseSettings()
     rollout: RolloutSettings = RolloutSettings()
     sampling: SamplingSettings = SamplingSettings()
+    engine: EngineSettings = EngineSettings()
     serve: ServeSettings = ServeSettings()
     console: ConsoleSettings = ConsoleSettings()
     cluster: ClusterSettings = ClusterSettings()

@@ -1,0 +1,170 @@
+"""``undercroft serve``: the gateway in the foreground, and what is best for it on this machine."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from undercroft.cli.bar import Tell, bar
+from undercroft.cli.files import write
+from undercroft.cli.main import State, print_json
+
+if TYPE_CHECKING:
+    from undercroft.project import Project
+    from undercroft.records import Artifact
+    from undercroft.tune.work import Candidate, Task
+
+FORMATS = "q8_0,q5_1,q4_1,q4_0"
+PARENT = "f16"
+
+
+@click.group(
+    invoke_without_command=True,
+    epilog="Examples:  undercroft serve    undercroft serve tune --html chart.html",
+)
+@click.pass_context
+def serve(ctx: click.Context) -> None:
+    """Serve the live route in the foreground until Ctrl-C; `tune` measures what is best."""
+    if ctx.invoked_subcommand is not None:
+        return
+    from undercroft.serve.server import run
+
+    project = ctx.obj.project()
+    host, port = project.settings.serve.host, project.settings.serve.port
+    click.echo(f"Serving {project.name} at http://{host}:{port}/v1. Ctrl-C stops it.")
+    run(project)
+
+
+@serve.command(epilog="Example:  undercroft serve tune model:docs --html chart.html")
+@click.argument("model", required=False)
+@click.option("--formats", default=FORMATS, show_default=True, help="GGUF formats to try.")
+@click.option("--tasks", default=8, show_default=True, help="Held-out questions to measure on.")
+@click.option("--rounds", default=3, show_default=True, help="Turns that each candidate gets.")
+@click.option(
+    "--loss", default=0.01, show_default=True,
+    help="Share by which the best one's perplexity may be above the parent's.",
+)  # fmt: skip
+@click.option("--html", type=click.Path(path_type=Path), help="Write a chart of all of them.")
+@click.option("--json", "as_json", is_flag=True, help="Print as JSON.")
+@click.pass_obj
+def tune(
+    state: State, model: str | None, formats: str, tasks: int, rounds: int, loss: float,
+    html: Path | None, as_json: bool,
+) -> None:  # fmt: skip
+    """Measure MODEL in several formats, and the engine in several ways, on this machine.
+
+    MODEL is one with its own weights; without it, the newest of the project. Size, speed,
+    perplexity and divergence from 16 bits are told for each, and the fastest that is true enough.
+    """
+    from undercroft.tune import points
+    from undercroft.tune.chart import as_html
+
+    project = state.project()
+    parent = _parent(project, model)
+    asked = _tasks(project, tasks)
+    serving = project.settings
+    with bar("tune", as_json) as tell:
+        files = _files(project, parent, [PARENT, *formats.split(",")], tell)
+        whole, *candidates = _candidates(files)
+        found = points.measure(
+            [whole, *candidates], whole, asked, context=serving.model.context,
+            threads=serving.serve.threads, rounds=rounds, tell=tell,
+        )  # fmt: skip
+    best = points.best(found, found[0].fidelity.perplexity, loss)
+    facts = points.facts(found, best)
+    if html is not None:
+        write(html, as_html(facts, str(parent.ref), platform.processor() or platform.machine()))
+    if as_json:
+        print_json({"model": str(parent.ref), "points": facts})
+        return
+    for each in facts:
+        click.echo(
+            f"{'*' if each['is_best'] else ' '} {each['name']:34} "
+            f"{each['size_bytes'] / 1e6:7.0f} MB  decode {each['decode']:6.1f}/s  prefill "
+            f"{each['prefill']:6.0f}/s  perplexity {each['perplexity']:.4g}  "
+            f"divergence {each['divergence']:.5f}"
+        )
+    if best is None:
+        click.echo(f"None is within {loss:.1%} of the parent's perplexity.")
+        return
+    click.echo("To use the best (*), write in undercroft.toml:")
+    click.echo(f'[compress]\nformats = ["{best.candidate.format}"]')
+    click.echo(f'serve = "{best.candidate.format}"')
+    chosen = best.candidate.engine.model_dump(exclude_defaults=True)
+    if chosen:
+        click.echo("[engine]")
+    for key, value in chosen.items():
+        click.echo(f"{key} = {value!r}".replace("'", '"'))
+
+
+def _parent(project: Project, model: str | None) -> Artifact:
+    """The model to be tuned. Raises `BadInput` for one without its own weights."""
+    from undercroft.errors import BadInput
+    from undercroft.records import Ref
+
+    ref = Ref.parse(model if model and ":" in model else f"model:{model or project.name}")
+    found = project.ledger.artifact(ref)
+    if found.meta.get("file") == "gguf":
+        raise BadInput(
+            f"{found.ref} is a smaller copy already.",
+            f"It was made from {found.meta.get('source', 'another model')}.",
+            "Name that one: its formats are what is compared.",
+        )
+    return found
+
+
+def _tasks(project: Project, most: int) -> Sequence[Task]:
+    """Held-out questions of the project's suite, each with its passages."""
+    from undercroft.evaluate.suite import read_suite
+    from undercroft.records import Ref
+    from undercroft.retrieve.prompt import messages
+    from undercroft.tune.work import Task
+
+    suite = project.ledger.artifact(Ref("suite", project.name))
+    cases = [case for case in read_suite(project.path(suite)) if case.answerable][:most]
+    return [
+        Task(messages(case.question, case.passages, project.title), case.answer) for case in cases
+    ]
+
+
+def _files(
+    project: Project, model: Artifact, formats: Sequence[str], tell: Tell
+) -> dict[str, Path]:
+    """``model`` in each of ``formats``, made once and kept in the project's state."""
+    from undercroft.compress.gguf_export import export
+
+    folder = project.state / "tune" / f"{model.name}-{model.digest[:12]}"
+    folder.mkdir(parents=True, exist_ok=True)
+    found = {}
+    for done, name in enumerate(dict.fromkeys(formats)):
+        file = folder / f"{name}.gguf"
+        if not file.exists():
+            tell(done, len(formats), f"making {name}")
+            making = folder / f".{name}.making"
+            export(project.path(model), making, name, f"{model.name}-{name}")
+            making.replace(file)
+        found[name] = file
+    return found
+
+
+def _candidates(files: dict[str, Path]) -> Sequence[Candidate]:
+    """Every format as it is, the parent first; the quantised ones also with guessed tokens and with
+    a smaller cache."""
+    from undercroft.settings import EngineSettings
+    from undercroft.tune.work import Candidate
+
+    plain = [Candidate(name, file, EngineSettings()) for name, file in files.items()]
+    others = (EngineSettings(speculation="ngram"), EngineSettings(kv_cache="q8_0"))
+    return [
+        *plain,
+        *(
+            Candidate(name, file, engine)
+            for name, file in files.items()
+            if name != PARENT
+            for engine in others
+        ),
+    ]

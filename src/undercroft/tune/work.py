@@ -1,0 +1,31 @@
+"""What engines are measured on: prompts as the gateway writes them, and how they are answered."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from undercroft.settings import EngineSettings
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """A conversation, and the answer whose likelihood is measured after it."""
+
+    chat: Sequence[Mapping[str, str]]
+    answer: str
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A file of a model in some format, and how the engine is to compute with it."""
+
+    format: str
+    file: Path
+    engine: EngineSettings
+
+    @property
+    def name(self) -> str:
+        told = self.engine.model_dump(exclude_defaults=True)
+        return " ".join([self.format, *(f"{key}={value}" for key, value in told.items())])
