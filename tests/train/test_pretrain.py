@@ -264,3 +264,23 @@ def test_it_is_fine_tuned_like_any_model_and_both_readings_are_known(
     read = seen(project, str(tuned.ref))
     assert list(dict.fromkeys(each.model for each in read)) == [str(model.ref), str(tuned.ref)]
     assert {step for each in read if each.model == str(tuned.ref) for step in each.steps} == {1, 2}
+
+
+def test_pretraining_goes_on_from_a_model_with_its_shape_and_tokens(
+    project: Project, dataset: Artifact, model: Artifact, command: Callable[..., Any]
+) -> None:
+    made = command("pretrain", "--base", str(model.ref), "--layers", "9", "--json")
+    second = project.ledger.artifact(made["ref"])
+    assert second.meta["parameters"] == model.meta["parameters"]
+    assert second.meta["first_loss"] < model.meta["first_loss"]
+    assert model.ref in project.ledger.run_of(second).inputs
+    card = (project.path(second) / "README.md").read_text(encoding="utf-8")
+    assert f"trained on from `{model.ref}`" in card
+    held = {"base": str(model.ref), "kl_to_base": 0.5, "l2_to_base": 0.1}
+    params = project.settings.pretrain.model_copy(update=held)
+    (third,) = pretrain(project, params, dataset=dataset, base=model)
+    points = [detail for _, _, detail in project.ledger.events(third.run_id, "metric")]
+    assert points[0]["kl_to_reference"] == pytest.approx(0, abs=1e-3)
+    assert points[-1]["kl_to_reference"] > 0
+    with pytest.raises(BadConfig, match=r"pretrain\.l2_to_base is set"):
+        pretrain(project, params.model_copy(update={"base": ""}), dataset=dataset)

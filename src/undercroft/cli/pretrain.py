@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -9,17 +10,20 @@ import click
 from undercroft.cli.artifacts import as_dict, size
 from undercroft.cli.curve import curve
 from undercroft.cli.main import State, print_json
+from undercroft.errors import BadInput
 
 if TYPE_CHECKING:
     from undercroft.project import Project
     from undercroft.records import Artifact
     from undercroft.settings import PretrainSettings
+    from undercroft.train.models.scratch import Estimate
 
 
 @click.command(
     epilog="Example:  undercroft pretrain handbook --minutes 10 --layers 6 --width 256 --estimate"
 )
 @click.argument("name", metavar="[DATASET]", default="")
+@click.option("--base", metavar="REF", help="Go on from this model; else from random weights.")
 @click.option("--minutes", type=float, help="Wall-clock budget of training.")
 @click.option("--steps", "max_steps", type=int, help="Stop after so many; 0: the minutes decide.")
 @click.option("--layers", type=int, help="Blocks of attention and feed-forward.")
@@ -42,10 +46,12 @@ def pretrain(
     as_json: bool,
     **options: Any,
 ) -> None:
-    """Train a model and its tokenizer from random weights on a dataset.
+    """Train a model and its tokenizer from random weights on a dataset, or go on with one.
 
-    DATASET is a name, NAME@VERSION or NAME@TAG; without one the project's own. Options stand in
-    place of the settings under [pretrain]. A run that was stopped goes on where it was.
+    DATASET is a name, NAME@VERSION or NAME@TAG; without one the project's own. With --base the
+    model's shape and tokenizer are the base's, and l2_to_base and kl_to_base hold it to what that
+    knew. Options stand in place of the settings under [pretrain]. A run that was stopped goes on
+    where it was.
     """
     from undercroft.config import changed
     from undercroft.train.pretrain import foresee
@@ -54,26 +60,39 @@ def pretrain(
     project = state.project()
     options["parallel.processes"] = processes
     params = changed("pretrain", project.settings.pretrain, options)
-    foreseen = foresee(params, is_one_machine=project.settings.cluster.engine == "native")
+    start = {"base": project.ledger.artifact(params.base)} if params.base else {}
+    if not start:
+        foreseen = foresee(params, is_one_machine=project.settings.cluster.engine == "native")
     if only_estimate:
-        if as_json:
-            print_json(foreseen.as_dict())
-            return
-        most = "at most " if not params.vocabulary else ""
-        click.echo(f"{most}{foreseen.parameters:,} parameters")
-        click.echo(f"{size(foreseen.total_bytes)} of memory to train, of which")
-        click.echo(f"  {size(foreseen.state_bytes)} weights, gradients and optimizer")
-        click.echo(f"  {size(foreseen.activation_bytes)} kept by a forward pass")
+        if start:
+            raise BadInput(
+                "There is nothing to estimate.",
+                "With a base the model's size is the base's.",
+                f"See it with: undercroft show {params.base}",
+            )
+        _print_estimate(params, foreseen, as_json)
         return
-    model = _train(project, params, dataset_of(project, name), as_json)
+    inputs = {"dataset": dataset_of(project, name), **start}
+    model = _train(project, params, inputs, as_json)
     if as_json:
         print_json(as_dict(model))
         return
     _print_model(project, model)
 
 
+def _print_estimate(params: PretrainSettings, foreseen: Estimate, as_json: bool) -> None:
+    if as_json:
+        print_json(foreseen.as_dict())
+        return
+    most = "at most " if not params.vocabulary else ""
+    click.echo(f"{most}{foreseen.parameters:,} parameters")
+    click.echo(f"{size(foreseen.total_bytes)} of memory to train, of which")
+    click.echo(f"  {size(foreseen.state_bytes)} weights, gradients and optimizer")
+    click.echo(f"  {size(foreseen.activation_bytes)} kept by a forward pass")
+
+
 def _train(
-    project: Project, params: PretrainSettings, dataset: Artifact, as_json: bool
+    project: Project, params: PretrainSettings, inputs: Mapping[str, Artifact], as_json: bool
 ) -> Artifact:
     """Carry the stage out on its queue, by a worker of our own, with progress."""
     from undercroft.cli.live import watcher_for
@@ -85,7 +104,7 @@ def _train(
         with watcher_for(as_json, project) as watcher:
             (made,) = carry_out(
                 project,
-                lambda: stage.plan(project, params, dataset=dataset),
+                lambda: stage.plan(project, params, **inputs),
                 runner,
                 watcher,
                 step=stage.name,

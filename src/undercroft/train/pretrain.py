@@ -5,12 +5,11 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from undercroft.errors import BadInput
+from undercroft.errors import BadConfig, BadInput
 from undercroft.project import Project
 from undercroft.records import Artifact
 from undercroft.settings import PretrainSettings
@@ -21,7 +20,7 @@ from undercroft.train.launch.job import Job, Parts, Site
 from undercroft.train.models import folders, scratch
 from undercroft.train.objectives.objective import objective
 from undercroft.train.parallel.plan import Plan
-from undercroft.train.reading import Read
+from undercroft.train.reading import of_samples
 from undercroft.train.recording import keep_record
 from undercroft.train.samples import corpus, tokenizing
 from undercroft.train.samples.packing import Packed, pack
@@ -72,11 +71,19 @@ def free_memory() -> int:
 
 
 @stage("pretrain", version=1, params=PretrainSettings)
-def pretrain(run: StageRun, params: PretrainSettings, *, dataset: Artifact) -> Made:
-    """Train a model from random weights on ``dataset``; goes on after a crash."""
+def pretrain(
+    run: StageRun, params: PretrainSettings, *, dataset: Artifact, base: Artifact | None = None
+) -> Made:
+    """Train a model on ``dataset``, from random weights or from ``base``; goes on after a crash.
+
+    With a base, its shape and tokenizer are the model's.
+    """
     from undercroft.train.launch.training import trained
 
-    foresee(params, is_one_machine=run.project.settings.cluster.engine == "native")
+    if base is None:
+        _demand_base(params)
+        foresee(params, is_one_machine=run.project.settings.cluster.engine == "native")
+    path = run.project.path(base) if base else None
     folder = run.workdir / "corpus"
     corpus.prepare(
         run.project,
@@ -84,81 +91,116 @@ def pretrain(run: StageRun, params: PretrainSettings, *, dataset: Artifact) -> M
         folder,
         vocabulary=params.vocabulary,
         context=params.context,
+        tokenizer=path,
         tell=lambda done, total, what: run.progress(done, total, "documents", what),
     )
-    build = partial(built, params=params, title=run.project.title, folder=folder)
-    done = trained(run, Job.of(run, build, params, _config_digest(params, dataset), "pretrain"))
+    build = partial(built, params=params, title=run.project.title, folder=folder, base=path)
+    digest = _config_digest(params, dataset, base)
+    done = trained(run, Job.of(run, build, params, digest, "pretrain"))
     packed, positions = done.parts.samples, done.tally.positions
     epochs = round(positions[-1] / len(packed), 3) if positions else 0.0
     run.progress(done.schedule.step, done.schedule.step, "steps", "saving")
-    return _saved(run, params, dataset, done, {**done.facts, "epochs": epochs})
+    return _saved(run, params, done, {**done.facts, "epochs": epochs}, (dataset, base))
 
 
-def built(site: Site, *, params: PretrainSettings, title: str, folder: Path) -> Parts:
+def _demand_base(params: PretrainSettings) -> None:
+    """Raises `BadConfig` for settings that only mean something with a base."""
+    named = next((name for name in ("l2_to_base", "kl_to_base") if getattr(params, name)), None)
+    if named or params.base:
+        raise BadConfig(
+            f"pretrain.{named or 'base'} is set, but the model starts from random weights.",
+            "There is no base that it could be held to, or it was not given to the stage.",
+            "Name one as pretrain.base, such as model:docs-pretrained.",
+        )
+
+
+def built(
+    site: Site, *, params: PretrainSettings, title: str, folder: Path, base: Path | None = None
+) -> Parts:
     """A model with its first weights, and how it is trained on the corpus in ``folder``."""
+    from undercroft.train import keeping
+
     site.tell(0, None, "steps", "making the model")
     read, own, tokenizer = corpus.read(folder)
+    model = _first(params, own) if base is None else _gone_on(params, base, tokenizer)
+    context = min(params.context, int(model.config.max_position_embeddings))
     documents = range(len(read.documents))
     kept, held = apart(documents, params.heldout, params.seed, lambda document: document)
     packed, heldout = (
-        pack(read, params.context, params.micro_batch_size, params.seed, part)
-        for part in (kept, held)
+        pack(read, context, params.micro_batch_size, params.seed, part) for part in (kept, held)
     )
+    goal = objective("next_token", tokenizer, title, context, reads="documents")
+    if base is not None:
+        goal = keeping.penalised(goal, keeping.to_base(params, model, base))
+    return Parts(model, tokenizer, goal, packed, heldout)
+
+
+def _gone_on(params: PretrainSettings, base: Path, tokenizer: Any) -> Any:
+    """The model in the folder ``base``, looked at."""
+    from undercroft.train.models.starting import demand_finite, demand_fitting
+
+    model, _ = folders.load(base, params.precision, params.context)
+    demand_finite(dict(model.named_parameters()))
+    demand_fitting(model, tokenizer)
+    return model
+
+
+def _first(params: PretrainSettings, own: Any) -> Any:
+    """A model with random weights for the tokenizer ``own``."""
     shape = scratch.shape_of(params, own.get_vocab_size())
     model = scratch.build(shape, params.precision, params.seed, tokenizing.special_ids(own))
     ends = [own.token_to_id(tokenizing.END_OF_TURN), own.token_to_id(tokenizing.DOCUMENT)]
     model.generation_config.eos_token_id = ends
-    goal = objective("next_token", tokenizer, title, params.context, reads="documents")
-    return Parts(model, tokenizer, goal, packed, heldout)
+    return model
 
 
 def _saved(
     run: StageRun,
     params: PretrainSettings,
-    dataset: Artifact,
     done: Trained,
     facts: dict[str, Any],
+    made_from: tuple[Artifact, Artifact | None],
 ) -> Made:
+    dataset, base = made_from
     packed, tokenizer = done.parts.samples, done.parts.tokenizer
+    config = done.parts.model.config
     assert isinstance(packed, Packed)
     out = run.workdir / "model"
     shutil.rmtree(out, ignore_errors=True)
     folders.save(done.parts.model, tokenizer, out)
     meta = {
-        **folders.facts(out, _licence(run.project, dataset)),
-        "base": "random weights",
+        **folders.facts(out, _licence(run.project, dataset, base)),
+        "base": "random weights" if base is None else str(base.ref),
         "vocabulary": len(tokenizer),
-        "context": params.context,
+        "context": min(params.context, config.max_position_embeddings),
+        "width": config.hidden_size,
+        "heads": config.num_attention_heads,
+        "kv_heads": config.num_key_value_heads,
         "documents": packed.num_documents,
         **facts,
     }
-    keep_record(out, params, facts, done.tally, _held(packed))
+    keep_record(out, params, facts, done.tally, of_samples(packed))
     name = f"{run.project.name}-pretrained"
-    text = pretrained_card(
-        name, str(dataset.ref), meta["documents"], params=params, model=meta, training=facts
-    )
+    text = pretrained_card(name, str(dataset.ref), params=params, model=meta, training=facts)
     (out / "README.md").write_text(text, encoding="utf-8")
     return Made("model", name, path=out, meta=meta)
 
 
-def _held(packed: Packed) -> Iterator[list[Read]]:
-    """The documents in each sample."""
-    for sample in packed:
-        yield [Read(span.document, span.document) for row in sample for span in row]
-
-
-def _licence(project: Project, dataset: Artifact) -> str:
-    """The licence of all documents if they share one, else ``other``; ``unknown`` if none says."""
+def _licence(project: Project, dataset: Artifact, base: Artifact | None) -> str:
+    """The licence of all documents and the base if they share one, else ``other``; ``unknown`` if
+    none says."""
     from undercroft.lake import read_dataset
 
     found = set(read_dataset(project.lake, dataset, ["licence"])["licence"].to_pylist())
+    if base is not None:
+        found.add(base.meta.get("licence"))
     known = {each for each in found if each and each != "unknown"}
     if not known:
         return "unknown"
     return known.pop() if len(found) == 1 else "other"
 
 
-def _config_digest(params: PretrainSettings, dataset: Artifact) -> str:
+def _config_digest(params: PretrainSettings, *inputs: Artifact | None) -> str:
     """What a checkpoint must have been made with to be gone on from."""
-    parts = [params.model_dump(mode="json"), dataset.digest]
+    parts = [params.model_dump(mode="json"), *(each.digest for each in inputs if each)]
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()

@@ -45,7 +45,7 @@ def demand_sound(model: nn.Module, tokenizer: Any) -> None:
     """Raises `BadInput` for weights that are not numbers, and for a tokenizer that is not the
     model's or cannot write a chat."""
     demand_finite(dict(model.named_parameters()))
-    _demand_fitting(model, tokenizer)
+    demand_fitting(model, tokenizer)
     _demand_chat(tokenizer)
 
 
@@ -64,7 +64,8 @@ def demand_finite(weights: dict[str, Tensor]) -> None:
     )
 
 
-def _demand_fitting(model: Any, tokenizer: Any) -> None:
+def demand_fitting(model: Any, tokenizer: Any) -> None:
+    """Raises `BadInput` for a tokenizer with more tokens than ``model``, or none that ends."""
     rows = model.get_input_embeddings().weight.shape[0]
     most = max(tokenizer.get_vocab().values(), default=-1)
     if most >= rows:
