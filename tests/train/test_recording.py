@@ -107,8 +107,7 @@ def test_work_is_six_flops_a_weight_and_token_and_less_for_what_is_frozen() -> N
 
 def test_gauges_read_memory_energy_and_utilisation(tmp_path: Path) -> None:
     peak = peak_flops(tmp_path, nn.Linear(2, 2))
-    assert peak == peak_flops(tmp_path, nn.Linear(3, 3))  # measured once
-    assert 1e9 < peak < 1e15
+    assert 1e9 < peak <= peak_flops(tmp_path, nn.Linear(3, 3)) < 1e15  # the most ever measured
     assert peak_flops(tmp_path, nn.Linear(2, 2, dtype=torch.bfloat16)) > 0
     meter = MeterSettings(watts_idle=10, watts_per_core=0)
     gauges = Gauges(Work(100, 0, 0), 2e6, meter, Tally(tokens=50), ranks=2)

@@ -159,7 +159,8 @@ class Run(Generic[S]):
         is_best = self._patience.is_better(step, found["heldout_loss"])
         if is_best:
             self._store.pinned = step
-        return replace(point, metrics={**point.metrics, **found}), is_best
+        seconds = {**point.seconds, **self._clock.take()}
+        return replace(point, metrics={**point.metrics, **found}, seconds=seconds), is_best
 
     def _take_best(self) -> None:
         """Take the weights that were best on what was held out, if those of now are not.
@@ -297,13 +298,13 @@ class Run(Generic[S]):
             self._optimizer.step(rate)
             self._team.data.copy_first(list(self._buffers.values()))
         self._count(draw, loss)
+        observed = None
+        if is_observed:
+            with self._clock.part("observe"):
+                observed = self._observer.after_update(self.schedule.step + 1).as_dict()
         speed = draw.tokens / max(time.monotonic() - started, 1e-9)
         point = self._point(loss, norm, rate, speed, measured.metrics)
-        return replace(point, observed=self._observed(point.step)) if is_observed else point
-
-    def _observed(self, step: int) -> dict[str, Any]:
-        with self._clock.part("observe"):
-            return self._observer.after_update(step).as_dict()
+        return replace(point, observed=observed)
 
     def _point(
         self, loss: float, norm: float, rate: float, speed: float, metrics: Mapping[str, float]
