@@ -1,11 +1,13 @@
-"""Pretraining by our loop against a plain one, on the same rows from the same first weights.
+"""Pretraining by our loop against others, on the same rows from the same first weights.
 
-python -m benchmarks.pretrain [--rounds 5] [--steps 12] [--attention sdpa]
+python -m benchmarks.pretrain [--rounds 5] [--steps 12] [--peer plain]
 
-A small Llama learns the Python language reference in bf16, not compiled. The plain loop is the
-shortest that does the work (`peers/plain_loop.py`): it lets documents in a row see each other, logs
-nothing and could not go on after a crash. Equal loss: of pages that neither read, each page read
-alone, ours may be at most 2 % above the peer's.
+A Llama of 9.4 million parameters learns the Python language reference in bf16. The peer ``plain``
+is the shortest loop that does the work, as nanoGPT's reads (`peers/plain_loop.py`): it lets
+documents in a row see each other, logs nothing and could not go on after a crash; ``litgpt`` is
+litgpt's own loop and model (`peers/litgpt_loop.py`), ``litgpt-compiled`` the same with its model
+compiled, the time for which is left out and told beside it. Ours is not compiled. Equal loss: of
+pages that neither read, each page read alone, ours may be at most 2 % above the peer's.
 """
 
 from __future__ import annotations
@@ -16,15 +18,24 @@ import statistics
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from pydoc_data.topics import topics
 from typing import Any
 
 import numpy as np
 
-from benchmarks.compare import PEERS, Result, environment, in_turn, spread, table
+from benchmarks.compare import (
+    PEERS,
+    Result,
+    environment,
+    in_turn,
+    peer_environment,
+    spread,
+    table,
+)
 from undercroft.jobs import WORKER_ENVIRONMENT
 from undercroft.settings import PretrainSettings
 from undercroft.train.models import folders, scratch
@@ -34,6 +45,7 @@ from undercroft.train.samples.packing import Packed, pack
 
 PAGE_CHARS = 1500
 HELD_OUT = 24
+LITGPT = ["torch==2.13.0", "litgpt==0.5.13"]
 MOST_LOSS_RATIO = 1.02
 
 
@@ -41,10 +53,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Our pretraining loop against a plain one.")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--steps", type=int, default=12)
-    parser.add_argument("--attention", default="sdpa", help="Of the peer: sdpa or eager.")
+    parser.add_argument("--peer", default="plain", choices=PEER_LOOPS)
     options = parser.parse_args()
     params = PretrainSettings(
-        layers=4, width=256, heads=4, kv_heads=2, vocabulary=4096, context=256, batch_size=8,
+        layers=5, width=384, heads=6, kv_heads=2, vocabulary=4096, context=256, batch_size=8,
         micro_batch_size=8, max_steps=options.steps, learning_rate=2e-3, checkpoint_seconds=1e6,
     )  # fmt: skip
     texts = pages()
@@ -53,14 +65,14 @@ def main() -> None:
         tokenizer = _prepare(folder, texts[HELD_OUT:], params)
         sides = {
             "ours": lambda: _ours(folder, params),
-            "peer": lambda: _peer(folder, params, options.attention),
+            "peer": lambda: PEER_LOOPS[options.peer](folder, params),
         }
         found = in_turn(options.rounds, sides)
         losses = {
             side: held_out_loss(folder / side, tokenizer, texts[:HELD_OUT], params)
             for side in ("base", *sides)
         }
-    _report(found, losses, options.steps)
+    _report(found, losses, options.peer, options.steps)
 
 
 def pages() -> list[str]:
@@ -116,20 +128,35 @@ def _write_rows(packed: Packed, params: PretrainSettings, file: Path) -> None:
 
 def _ours(folder: Path, params: PretrainSettings) -> dict[str, Any]:
     words = [folder / "base", folder / "corpus", params.model_dump_json(), folder / "ours"]
-    return _timed("-m", "benchmarks.pretrain_ours", *words)
+    return _timed(sys.executable, "-m", "benchmarks.pretrain_ours", *words)
 
 
-def _peer(folder: Path, params: PretrainSettings, attention: str) -> dict[str, Any]:
+def _plain(folder: Path, params: PretrainSettings) -> dict[str, Any]:
     numbers = [params.max_steps, params.batch_size, params.micro_batch_size, params.learning_rate]
     script = Path(__file__).parent / "peers" / "plain_loop.py"
     files = [folder / "base", folder / "rows.npz"]
-    return _timed(script, *files, *numbers, folder / "peer", attention)
+    return _timed(sys.executable, script, *files, *numbers, folder / "peer", "sdpa")
+
+
+def _litgpt(folder: Path, params: PretrainSettings, compiled: int = 0) -> dict[str, Any]:
+    python = peer_environment("litgpt", LITGPT) / "python"
+    script = Path(__file__).parent / "peers" / "litgpt_loop.py"
+    numbers = [params.max_steps, params.micro_batch_size, params.learning_rate]
+    files = [folder / "base", folder / "rows.npz"]
+    return _timed(python, script, *files, *numbers, folder / "peer", compiled)
+
+
+PEER_LOOPS: dict[str, Callable[[Path, PretrainSettings], dict[str, Any]]] = {
+    "plain": _plain,
+    "litgpt": _litgpt,
+    "litgpt-compiled": partial(_litgpt, compiled=1),
+}
 
 
 def _timed(*words: object) -> dict[str, Any]:
     PEERS.mkdir(exist_ok=True)
     done = subprocess.run(
-        [sys.executable, *map(str, words)], check=True, capture_output=True, text=True,
+        list(map(str, words)), check=True, capture_output=True, text=True,
         env={**environment(), **WORKER_ENVIRONMENT},
     )  # fmt: skip
     measured: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
@@ -156,7 +183,10 @@ def held_out_loss(
 
 
 def _report(
-    found: Mapping[str, Sequence[Mapping[str, Any]]], losses: Mapping[str, float], steps: int
+    found: Mapping[str, Sequence[Mapping[str, Any]]],
+    losses: Mapping[str, float],
+    peer: str,
+    steps: int,
 ) -> None:
     rates = {
         side: [each["tokens"] / each["seconds"] for each in runs] for side, runs in found.items()
@@ -174,7 +204,9 @@ def _report(
         for ours, theirs in zip(found["ours"], found["peer"], strict=True)
     ]
     quality = {
+        "loop": peer,
         "steps": steps,
+        "untimed_s": [each.get("first_s", 0.0) for each in found["peer"]],
         "spread_of_ratios": spread(ratios),
         "cpu_ratio": statistics.median(on_cpu),
         "loss_before": losses["base"],
