@@ -5,9 +5,9 @@ python -m benchmarks.grammar [--rounds 3] [--steps 400] [--iterations 2000]
 Both learn the documentation that every CPython carries, one group of documents in fifteen held out,
 with models of at most 0.81 million parameters. The peer is the whole recipe for a CPU
 (`peers/char_gpt.py`), which reads characters. Ours is `pretrain` as it is, with a tokenizer of its
-own, whose learning counts as time. Equal loss: of the held-out text, in bits a byte, ours may not be
-above the peer's. What both write at the end is printed. Seconds of processor time are measured too,
-since they depend less on what else the machine does.
+own, whose learning counts as time. Equal loss: of the held-out text, in bits a byte, ours may not
+be above the peer's. What both write at the end is printed. Seconds of processor time are measured
+too, since they depend less on what else the machine does.
 """
 
 from __future__ import annotations
