@@ -70,7 +70,7 @@ def tune(
     with bar("tune", as_json) as tell:
         files = _files(project, parent, [PARENT, *formats.split(",")], tell)
         whole, *candidates = _candidates(files)
-        found = points.measure(
+        found, failed = points.measure(
             [whole, *candidates], whole, asked, context=serving.model.context,
             threads=serving.serve.threads, rounds=rounds, tell=tell,
         )  # fmt: skip
@@ -79,8 +79,10 @@ def tune(
     if html is not None:
         write(html, as_html(facts, str(parent.ref), platform.processor() or platform.machine()))
     if as_json:
-        print_json({"model": str(parent.ref), "points": facts})
+        print_json({"model": str(parent.ref), "points": facts, "failed": failed})
         return
+    for name, why in failed.items():
+        click.echo(f"{name} does not run: {why}", err=True)
     for each in facts:
         click.echo(
             f"{'*' if each['is_best'] else ' '} {each['name']:34} "

@@ -10,6 +10,7 @@ from typing import Any
 
 from undercroft.engines import DEFAULT_ENGINE, start_engine
 from undercroft.engines.client import EngineClient
+from undercroft.errors import EngineFailed
 from undercroft.tune import fidelity, speed
 from undercroft.tune.fidelity import Fidelity, Said
 from undercroft.tune.speed import Speed
@@ -50,25 +51,32 @@ def measure(
     threads: int,
     rounds: int,
     tell: Tell,
-) -> list[Point]:
-    """A point for every one of ``candidates``, against ``parent``.
+) -> tuple[list[Point], dict[str, str]]:
+    """A point for each of ``candidates``, against ``parent``; and, by name, why some have none.
 
     Candidates take turns, ``rounds`` times, so that a machine that slows down for a while slows all
-    of them. Raises `EngineFailed` when an engine does not run.
+    of them. One that does not run is left out. Raises `EngineFailed` when the parent does not run.
     """
     total = 1 + len(candidates) * rounds
     tell(0, total, parent.name)
-    ((_, said),) = [_run(parent, tasks, context, threads, listens=True, times=False)]
-    speeds: dict[str, list[Speed]] = {each.name: [] for each in candidates}
+    said = _run(parent, tasks, context, threads, times=False, listens=True)[1]
+    speeds: dict[str, list[Speed]] = {}
     heard: dict[str, list[Said]] = {}
+    failed: dict[str, str] = {}
     for number in range(rounds):
         for place, each in enumerate(candidates):
+            if each.name in failed:
+                continue
             tell(1 + number * len(candidates) + place, total, each.name)
-            found, thought = _run(each, tasks, context, threads, listens=not number, times=True)
-            speeds[each.name].append(found)
+            try:
+                found, thought = _run(each, tasks, context, threads, times=True, listens=not number)
+            except EngineFailed as error:
+                failed[each.name] = str(error)
+                continue
+            speeds.setdefault(each.name, []).append(found)
             heard.setdefault(each.name, thought)
     tell(total, total, "")
-    return [
+    points = [
         Point(
             each,
             each.file.stat().st_size,
@@ -76,7 +84,9 @@ def measure(
             fidelity.compared(said, heard[each.name]),
         )
         for each in candidates
+        if each.name not in failed
     ]
+    return points, failed
 
 
 def best(points: Sequence[Point], parent_perplexity: float, most: float) -> Point | None:
