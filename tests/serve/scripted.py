@@ -19,6 +19,27 @@ PIECES: dict[str, list[str]] = {
     "empty-cut": ["So "],
     "key": ["The key is AKIA", "IOSFODNN7", "EXAMPLQ, keep it."],
 }
+CALLS = [  # of two tools, as loose as engines are: no index, no type, a name that comes late
+    [{"index": 3, "id": "call_a", "function": {"name": "weather", "arguments": '{"ci'}}],
+    [{"index": 3, "function": {"arguments": 'ty": "ali'}}],
+    [{"index": 3, "function": {"arguments": 'ce@riverbank.co"}'}}],
+    [{"index": 7, "function": {"arguments": "{"}}],
+    [{"index": 7, "id": "call_b", "function": {"name": "clock", "arguments": "}"}}],
+]
+DELTAS: dict[str, list[dict[str, Any]]] = {
+    "calls": [{"tool_calls": calls} for calls in CALLS],
+    "thinks": [
+        {"reasoning_content": "Her mail is ali"},
+        {"reasoning_content": "ce@riverbank.co."},
+        {"content": "I may not "},
+        {"content": "say."},
+    ],
+    "written-call": [
+        {"content": piece}
+        for piece in (' {"na', 'me": "weather", "argu', 'ments": {"city": "W', 'ye"}}\n')
+    ],
+    "written-no-call": [{"content": piece} for piece in ('{"na', 'me": "Ada"}')],
+}
 USAGE = {"prompt_tokens": 7, "completion_tokens": 3, "total_tokens": 10}
 
 
@@ -42,17 +63,25 @@ class Scripted:
             return web.Response(text="<html>", content_type="text/html")
         if body.get("stream"):
             return await self._stream(request, name)
-        text = "".join(PIECES.get(name, []))
         reason = "length" if name == "empty-cut" else "stop"
-        choice = {"index": 0, "message": {"content": text}, "finish_reason": reason}
+        choice: dict[str, Any] = {"index": 0, "message": whole(name), "finish_reason": reason}
+        if body.get("logprobs"):
+            choice["logprobs"] = logprobs(PIECES[name])
         return web.json_response({"choices": [choice], "usage": USAGE})
 
     async def _stream(self, request: web.Request, name: str) -> web.StreamResponse:
         response = web.StreamResponse(headers={"content-type": "text/event-stream"})
         await response.prepare(request)
         for piece in PIECES.get(name, ["So ", "far "]):
-            await response.write(event({"delta": {"content": piece}, "finish_reason": None}))
+            if name in DELTAS:
+                break
+            said = {"delta": {"content": piece}, "finish_reason": None}
+            if (await request.json()).get("logprobs"):
+                said["logprobs"] = logprobs([piece])
+            await response.write(event(said))
             await asyncio.sleep(0)
+        for delta in DELTAS.get(name, ()):
+            await response.write(event({"delta": delta, "finish_reason": None}))
         if name == "hangs-up":
             assert request.transport is not None
             request.transport.abort()
@@ -66,6 +95,31 @@ class Scripted:
         await response.write(f"data: {json.dumps({'choices': [], 'usage': USAGE})}\n\n".encode())
         await response.write(b"data: [DONE]\n\n")
         return response
+
+
+def whole(name: str) -> dict[str, Any]:
+    """The message that all deltas of a script make up."""
+    if name == "calls":
+        function = {"name": "weather", "arguments": '{"city": "alice@riverbank.co"}'}
+        return {"content": None, "tool_calls": [{"id": "call_a", "function": function}]}
+    if name not in DELTAS:
+        return {"content": "".join(PIECES.get(name, []))}
+    said: dict[str, Any] = {}
+    for delta in DELTAS[name]:
+        for field, text in delta.items():
+            said[field] = said.get(field, "") + text
+    return said
+
+
+def logprobs(pieces: list[str]) -> dict[str, Any]:
+    """As llama.cpp gives them, with ids."""
+    return {
+        "content": [
+            {"id": 1, "token": piece, "logprob": -0.5, "bytes": list(piece.encode()),
+             "top_logprobs": [{"id": 1, "token": piece, "logprob": -0.5, "bytes": None}]}
+            for piece in pieces
+        ]
+    }  # fmt: skip
 
 
 def event(choice: dict[str, Any]) -> bytes:

@@ -1,14 +1,35 @@
 """Request bodies: what is taken, what is refused, and how clearly."""
 
+import base64
+import struct
+
 import msgspec
 import pytest
 
-from undercroft.serve.asks import parse_chat, parse_completion, parse_embedding, parse_feedback
+from undercroft.serve import media
+from undercroft.serve.asks import (
+    parse_chat,
+    parse_completion,
+    parse_embedding,
+    parse_feedback,
+    parse_moderation,
+)
 from undercroft.serve.failures import HttpError
 from undercroft.settings import SamplingSettings
 
 DEFAULTS = SamplingSettings()
 HELLO = [{"role": "user", "content": "Hello"}]
+TOOL = {"type": "function", "function": {"name": "weather", "parameters": {"type": "object"}}}
+CALL = {"id": "c1", "type": "function", "function": {"name": "weather", "arguments": "{}"}}
+PIXEL = (
+    "data:image/png;base64,iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGA"
+    "WjR9awAAAABJRU5ErkJggg=="
+)
+
+
+def image(url: str) -> list:
+    part = {"type": "image_url", "image_url": {"url": url}}
+    return [{"role": "user", "content": [{"type": "text", "text": "What is it?"}, part]}]
 
 
 def chat(**fields):
@@ -41,9 +62,85 @@ def test_the_newer_name_of_max_tokens_wins():
 def test_text_parts_are_joined_and_others_refused():
     parts = [{"type": "text", "text": "Hel"}, {"type": "text", "text": "lo"}]
     assert chat(messages=[{"role": "user", "content": parts}]).question == "Hello"
-    image = [{"type": "image_url", "image_url": {"url": "data:…"}}]
-    error = refused_chat(messages=[{"role": "user", "content": image}])
+    video = [{"type": "video", "text": "x"}]
+    error = refused_chat(messages=[{"role": "user", "content": video}])
     assert error.param == "messages[0].content"
+
+
+def test_images_go_on_as_they_came_and_bombs_do_not():
+    asked = chat(messages=image(PIXEL))
+    assert asked.media == {"image"}
+    assert asked.question == "What is it?"
+    assert asked.turns[0].message() == image(PIXEL)[0]
+    assert not asked.retrieve
+    header = b"\x89PNG\r\n\x1a\n" + struct.pack(">I4sII", 13, b"IHDR", 60_000, 60_000)
+    bomb = "data:image/png;base64," + base64.b64encode(header).decode()
+    for url in (bomb, "data:image/png;base64,AA=A", "file:///etc/passwd", "data:text/html,x"):
+        assert refused_chat(messages=image(url)).param == "messages[0].content"
+
+
+def test_the_pixels_of_an_image_are_told_from_its_first_bytes():
+    jpeg = b"\xff\xd8\xff\xe0\x00\x04ab\xff\xc0\x00\x11\x08" + struct.pack(">HH", 30, 40)
+    assert media.pixels(jpeg) == 1200
+    assert media.pixels(b"GIF89a" + struct.pack("<HH", 3, 5)) == 15
+    assert media.pixels(b"RIFF....WEBP") == 0
+
+
+def test_calls_of_tools_and_their_results_are_turns():
+    asked = chat(
+        messages=[
+            *HELLO,
+            {"role": "assistant", "content": None, "tool_calls": [CALL]},
+            {"role": "tool", "tool_call_id": "c1", "content": "sunny"},
+        ],
+        tools=[TOOL],
+        tool_choice="required",
+    )
+    assert asked.turns[1].message() == {"role": "assistant", "content": "", "tool_calls": [CALL]}
+    assert asked.turns[2].more == {"tool_call_id": "c1"}
+    assert asked.sampling["tool_choice"] == "required"
+    assert "sunny" in asked.text
+
+
+@pytest.mark.parametrize(
+    "schema",
+    [
+        {"enum": [str(n) for n in range(2000)]},
+        {"type": "object", "properties": {f"p{n}": {} for n in range(100)}},
+        {"type": "array", "items": {}, "maxItems": 100_000},
+        {"type": "string", "pattern": "^(a?){1000}b$"},
+        {"type": "string", "pattern": "^((a+)+)+$"},
+        {"type": "string", "pattern": "a" * 300},
+        {"$dynamicRef": "#x"},
+        {"allOf": [{"enum": list(range(200))} for _ in range(20)]},
+    ],
+)
+def test_a_schema_that_explodes_the_grammar_is_refused(schema):
+    wanted = {"type": "json_schema", "json_schema": {"name": "x", "schema": schema}}
+    assert refused_chat(response_format=wanted).param == "response_format"
+
+
+def test_deep_schemas_and_bodies_are_refused():
+    deep = b'{"type":"array","items":' * 200 + b"{}" + b"}" * 200
+    body = b'{"model":"m","messages":[{"role":"user","content":"x"}],"response_format":{"type":'
+    body += b'"json_schema","json_schema":{"schema":%s}}}' % deep
+    assert refusal(lambda data: parse_chat(data, DEFAULTS), body).param == "response_format"
+    body = b'{"model":"m","metadata":' + b"[" * 100_000
+    assert refusal(lambda data: parse_chat(data, DEFAULTS), body).code == "invalid_json"
+
+
+def test_schemas_of_everyday_use_pass():
+    schema = {
+        "type": "object",
+        "properties": {
+            "date": {"type": "string", "pattern": r"^\d{4}-\d{2}-\d{2}$"},
+            "zip": {"type": "string", "pattern": r"^(\d{5})(-\d{4})?$"},
+            "tags": {"type": "array", "items": {"enum": ["a", "b"]}, "maxItems": 10},
+        },
+        "required": ["date"],
+    }
+    wanted = {"type": "json_schema", "json_schema": {"name": "x", "schema": schema}}
+    assert chat(response_format=wanted).structured
 
 
 def test_the_question_is_the_last_message_of_the_user():
@@ -65,9 +162,26 @@ def test_flex_requests_go_to_the_batch_lane():
 @pytest.mark.parametrize(
     ("fields", "param"),
     [
-        ({"n": 2}, "n"),
-        ({"tools": [{"type": "function"}]}, "tools"),
-        ({"logprobs": True}, "logprobs"),
+        ({"n": 9}, "n"),
+        ({"tools": [{"type": "function"}]}, "tools[0]"),
+        ({"tools": [{"type": "function", "function": {"name": "a b"}}]}, "tools[0].function.name"),
+        ({"tools": [TOOL], "tool_choice": "maybe"}, "tool_choice"),
+        (
+            {"tools": [TOOL], "tool_choice": {"type": "function", "function": {"name": "no"}}},
+            "tool_choice",
+        ),
+        ({"tools": [TOOL], "retrieve": True}, "retrieve"),
+        ({"functions": [{"name": "f"}]}, "functions"),
+        ({"modalities": ["text", "audio"]}, "modalities"),
+        ({"logprobs": True, "top_logprobs": 21}, "top_logprobs"),
+        ({"stop": ["a", ""]}, "stop"),
+        ({"seed": 2**70}, "seed"),
+        ({"response_format": {"type": "yaml"}}, "response_format"),
+        ({"response_format": {"type": "json_schema"}}, "response_format"),
+        (
+            {"messages": [*HELLO, {"role": "tool", "tool_call_id": "x", "content": "y"}]},
+            "messages[1].tool_call_id",
+        ),
         ({"temperature": 3}, "temperature"),
         ({"max_tokens": -1}, "max_tokens"),
         ({"messages": []}, "messages"),
@@ -109,6 +223,15 @@ def test_embeddings_take_texts_and_refuse_tokens():
     assert parse_embedding(b'{"model": "e", "input": ["a", "b"]}')[1] == ["a", "b"]
     for wrong in ([1, 2], [[1, 2]], [], ["a", ""], ""):
         assert refusal(parse_embedding, {"model": "e", "input": wrong}).param == "input"
+
+
+def test_moderations_take_texts_and_text_parts():
+    assert parse_moderation(b'{"input": "a"}') == ["a"]
+    assert parse_moderation(b'{"input": ["a", "b"]}') == ["a", "b"]
+    parts = [{"type": "text", "text": "a"}, {"type": "text", "text": "b"}]
+    assert parse_moderation(msgspec.json.encode({"input": parts})) == ["a\nb"]
+    for wrong in ([], [{"type": "image_url"}], ["a", parts[0]]):
+        assert refusal(parse_moderation, {"input": wrong}).param == "input"
 
 
 def test_ratings_are_minus_one_to_one():

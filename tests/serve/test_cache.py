@@ -8,7 +8,7 @@ import pytest
 from undercroft.records import Passage
 from undercroft.serve.asks import parse_chat
 from undercroft.serve.cache import Answer, Cache, key_of
-from undercroft.serve.frames import Usage
+from undercroft.serve.pieces import Piece, Usage
 from undercroft.settings import SamplingSettings
 
 
@@ -19,7 +19,7 @@ def ask(**fields):
 
 def said(text: str, *documents: str) -> Answer:
     passages = tuple(Passage("c", d, "u", "t", "text", 0, 4) for d in documents)
-    return Answer(text, "stop", Usage(1, 1, 2), passages)
+    return Answer((Piece(text, "stop", Usage(1, 1, 2)),), passages)
 
 
 async def put(cache: Cache, key: str, answer: Answer) -> None:
@@ -30,7 +30,7 @@ async def put(cache: Cache, key: str, answer: Answer) -> None:
 
 async def known(cache: Cache, key: str) -> str | None:
     async with cache.flight(key) as flight:
-        return flight.answer.text if flight.answer else None
+        return flight.answer.choices[0].text if flight.answer else None
 
 
 async def test_an_answer_is_given_again_for_the_same_key_only():
@@ -60,7 +60,7 @@ async def test_identical_questions_under_way_wait_for_one_answer():
                 await asyncio.sleep(0.02)
                 flight.land(said("once"))
                 return "once"
-            return flight.answer.text
+            return flight.answer.choices[0].text
 
     assert await asyncio.gather(*(one() for _ in range(20))) == ["once"] * 20
     assert led == 1
@@ -72,7 +72,7 @@ async def test_when_the_lead_fails_one_of_those_waiting_leads():
     async def one(name: str, fails: bool) -> str:
         async with cache.flight("a") as flight:
             if flight.answer is not None:
-                return flight.answer.text
+                return flight.answer.choices[0].text
             leads.append(name)
             await asyncio.sleep(0.01)
             if fails:

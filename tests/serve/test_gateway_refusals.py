@@ -92,8 +92,8 @@ def test_more_tokens_than_the_context_is_the_requests_fault(served):
 
 
 def test_what_cannot_be_honoured_is_refused_by_name(served):
-    assert refusal(served, 400, chat(n=2))["param"] == "n"
-    assert refusal(served, 400, chat(tools=[{"type": "function"}]))["param"] == "tools"
+    assert refusal(served, 400, chat(n=20))["param"] == "n"
+    assert refusal(served, 400, chat(functions=[{"name": "f"}]))["param"] == "functions"
 
 
 def test_unknown_paths_and_methods(served):

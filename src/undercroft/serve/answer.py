@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterator
 from contextlib import aclosing, contextmanager
 from typing import TYPE_CHECKING
 
@@ -21,13 +21,12 @@ from undercroft.serve.budgets import Grant, most_tokens
 from undercroft.serve.cache import Answer, key_of
 from undercroft.serve.exchange import Exchange
 from undercroft.serve.failures import outcome_of
-from undercroft.serve.frames import Usage
 from undercroft.serve.generation import generate
+from undercroft.serve.pieces import Piece, Usage
 from undercroft.serve.preparation import prepare
 from undercroft.serve.reply import Reply
 from undercroft.serve.route import Arm, Route
 from undercroft.serve.rows import RequestRow
-from undercroft.serve.upstream import Piece
 from undercroft.settings import SamplingSettings
 
 if TYPE_CHECKING:
@@ -69,7 +68,8 @@ async def answer(gateway: Gateway, exchange: Exchange, parse: Parse) -> None:
                             written = generate(
                                 gateway, place.arms, ask, messages, row=row, patience_s=patience
                             )
-                            pieces = _screen_output(gateway, written, passages, row)
+                            cited = None if passages is None or ask.structured else len(passages)
+                            pieces = _screen_output(gateway, written, cited, row)
                     row.passages = [rows.passage_row(passage) for passage in passages or ()]
                     flight.land(await reply.deliver(pieces, passages))
         await reply.conclude(passages)
@@ -92,19 +92,16 @@ def _begin(ask: Ask, who: Principal, route: Route, arm: Arm) -> RequestRow:
 async def _screen_output(
     gateway: Gateway,
     pieces: AsyncGenerator[Piece, None],
-    passages: Sequence[Passage] | None,
+    num_passages: int | None,
     row: RequestRow,
 ) -> AsyncGenerator[Piece, None]:
     """``pieces`` as they may be shown; what was masked is noted in ``row``."""
-    filters = screens.output_filters(
-        gateway.settings.serve.screen_output, None if passages is None else len(passages)
-    )
-    async with aclosing(screens.screened(pieces, filters)) as shown:
+    screen = screens.OutputScreen(gateway.settings.serve.screen_output, num_passages)
+    async with aclosing(screens.screened(pieces, screen)) as shown:
         async for piece in shown:
             yield piece
-    found = screens.found_by(filters)
-    row.findings += [rows.finding_row(each) for each in found]
-    gateway.metrics.count_findings("output", found)
+    row.findings += [rows.finding_row(each) for each in screen.findings]
+    gateway.metrics.count_findings("output", screen.findings)
 
 
 async def _abstention(row: RequestRow) -> AsyncGenerator[Piece, None]:
@@ -114,7 +111,8 @@ async def _abstention(row: RequestRow) -> AsyncGenerator[Piece, None]:
 
 
 async def _replayed(known: Answer) -> AsyncGenerator[Piece, None]:
-    yield Piece(known.text, known.finish_reason, known.usage)
+    for choice in known.choices:
+        yield choice
 
 
 @contextmanager

@@ -20,7 +20,6 @@ from undercroft.serve.failures import (
     retry_headers,
 )
 from undercroft.serve.feedback import rate
-from undercroft.serve.frames import error_event
 from undercroft.serve.gateway import Gateway
 
 log = logging.getLogger(__name__)
@@ -67,7 +66,7 @@ class App:
             log.error("%s %s failed", exchange.request_id, exchange.path, exc_info=cause)
         self._gateway.refused(failure)
         if exchange.started:
-            await exchange.frame(error_event(failure), last=True)
+            await exchange.frame(exchange.failed(failure), last=True)
         else:
             await exchange.reply_json(failure.http_status, body_of(failure), retry_headers(failure))
 

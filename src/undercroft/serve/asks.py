@@ -1,8 +1,7 @@
 """Request bodies -> `Ask`: what the client wants, checked, and nothing that we do not use.
 
-Bodies are decoded once, into structs that hold only the fields we route by or forward. Fields that
-would change the answer and that we cannot honour are refused; unknown ones are passed over, as
-clients of the OpenAI API send many that concern only OpenAI.
+Bodies are decoded once (`bodies`). Fields that would change the answer and that we cannot honour
+are refused; unknown ones are passed over.
 """
 
 from __future__ import annotations
@@ -11,93 +10,36 @@ from typing import Any, Literal, TypeVar
 
 import msgspec
 
-from undercroft.serve.failures import HttpError, unsupported
+from undercroft.serve import schemas, turns
+from undercroft.serve.bodies import (
+    ChatBody,
+    CompletionBody,
+    EmbeddingBody,
+    FeedbackBody,
+    Generation,
+    ModerationBody,
+    ResponseFormat,
+    Tool,
+)
+from undercroft.serve.failures import HttpError, invalid, unsupported
+from undercroft.serve.turns import Turn
 from undercroft.settings import SamplingSettings
 
 Kind = Literal["chat", "completion"]
 Lane = Literal["interactive", "batch"]
 
-
-class Part(msgspec.Struct):
-    type: str
-    text: str | None = None
-
-
-class Message(msgspec.Struct):
-    role: str
-    content: str | list[Part] | None = None
-
-
-class StreamOptions(msgspec.Struct):
-    include_usage: bool = False
-
-
-class _Generation(msgspec.Struct):
-    """What chat and plain completions have in common."""
-
-    model: str
-    stream: bool | None = False
-    stream_options: StreamOptions | None = None
-    n: int | None = 1
-    max_tokens: int | None = None
-    temperature: float | None = None
-    top_p: float | None = None
-    top_k: int | None = None
-    min_p: float | None = None
-    seed: int | None = None
-    stop: str | list[str] | None = None
-    presence_penalty: float | None = None
-    frequency_penalty: float | None = None
-    repeat_penalty: float | None = None
-    logit_bias: dict[str, float] | None = None
-    user: str | None = None
-    store: bool | None = None
-    service_tier: str | None = None
-    logprobs: Any = None
-
-
-class ChatBody(_Generation):
-    messages: list[Message] = []
-    max_completion_tokens: int | None = None
-    response_format: dict[str, Any] | None = None
-    retrieve: bool | None = None
-    tools: Any = None
-    functions: Any = None
-    audio: Any = None
-
-
-class CompletionBody(_Generation):
-    prompt: str | list[str] = ""
-    best_of: int | None = None
-    echo: bool | None = None
-    suffix: str | None = None
-
-
-class EmbeddingBody(msgspec.Struct):
-    model: str
-    input: str | list[str | int | list[int]]
-    encoding_format: Literal["float", "base64"] | None = None
-    dimensions: int | None = None
-    user: str | None = None
-
-
-class FeedbackBody(msgspec.Struct):
-    answer: str
-    rating: int = 0
-    comment: str = ""
-
-
-class Turn(msgspec.Struct, frozen=True):
-    """One message of a conversation, as plain text."""
-
-    role: str
-    content: str
+MAX_CHOICES = 8  # answers to one request
+MAX_TOOLS = 128
+MAX_STOPS = 16
+MAX_TOP_LOGPROBS = 20
 
 
 class Ask(msgspec.Struct, frozen=True, kw_only=True):
-    """What one client wants generated. ``sampling`` holds only what the client set.
+    """What one client wants generated. ``sampling`` holds only what the client set, as engines
+    take it: how tokens are drawn, tools, the form of the answer.
 
-    ``store`` is the client's consent to learning from the exchange, as in the OpenAI API.
+    ``store`` is the client's consent to learning from the exchange, as in the OpenAI API. ``n`` is
+    how many answers are wanted and ``media`` what the messages hold besides text.
     """
 
     kind: Kind
@@ -106,18 +48,24 @@ class Ask(msgspec.Struct, frozen=True, kw_only=True):
     prompt: str = ""
     sampling: dict[str, Any]
     max_tokens: int
+    n: int = 1
     stream: bool
     include_usage: bool
     retrieve: bool
     deterministic: bool
+    media: frozenset[str] = frozenset()
+    structured: bool = False
     user: str
     store: bool
     lane: Lane
 
     @property
     def text(self) -> str:
-        """Everything the client wrote, for screening and for estimates of its length."""
-        return self.prompt or "\n".join(turn.content for turn in self.turns if turn.role == "user")
+        """Everything the client wrote, for screening and for estimates of its length. What tools
+        gave back counts: others may have written it."""
+        return self.prompt or "\n".join(
+            turn.content for turn in self.turns if turn.role in ("user", "tool")
+        )
 
     @property
     def question(self) -> str:
@@ -135,81 +83,105 @@ class Ask(msgspec.Struct, frozen=True, kw_only=True):
 
 T = TypeVar("T")
 
-_ROLES = ("system", "developer", "user", "assistant")
 _FORWARDED = (
-    "temperature", "top_p", "top_k", "min_p", "seed", "stop", "presence_penalty",
-    "frequency_penalty", "repeat_penalty", "logit_bias",
+    "temperature", "top_p", "top_k", "min_p", "seed", "presence_penalty", "frequency_penalty",
+    "repeat_penalty", "logit_bias",
 )  # fmt: skip
 _RANGES = {
     "temperature": (0.0, 2.0),
     "top_p": (0.0, 1.0),
+    "top_k": (0, 1_000_000),
     "min_p": (0.0, 1.0),
+    "seed": (-(2**63), 2**63 - 1),
     "presence_penalty": (-2.0, 2.0),
     "frequency_penalty": (-2.0, 2.0),
+    "repeat_penalty": (0.0, 10.0),
 }
 
 _chat = msgspec.json.Decoder(ChatBody)
 _completion = msgspec.json.Decoder(CompletionBody)
 _embedding = msgspec.json.Decoder(EmbeddingBody)
+_moderation = msgspec.json.Decoder(ModerationBody)
 _feedback = msgspec.json.Decoder(FeedbackBody)
 
 
 def parse_chat(body: bytes, defaults: SamplingSettings) -> Ask:
     """A body of ``/v1/chat/completions``. Raises `HttpError` 400 that names the field at fault."""
-    said = _decode(_chat, body)
-    for name in ("tools", "functions", "audio"):
-        if getattr(said, name):
-            raise unsupported(name, "Leave it out: this model only writes text.")
-    turns = tuple(_turn(number, message) for number, message in enumerate(said.messages))
-    if not any(turn.role == "user" for turn in turns):
-        raise _invalid("messages", "There is no message with role 'user'.")
+    said = decode(_chat, body)
+    if said.functions:
+        raise unsupported("functions", "Give them as tools.")
+    if said.audio or (said.modalities or ["text"]) != ["text"]:
+        raise unsupported("audio" if said.audio else "modalities", "Answers are text here.")
     sampling = _sampling(said)
-    if said.response_format and said.response_format.get("type", "text") != "text":
-        sampling["response_format"] = said.response_format
-    limit = said.max_completion_tokens or said.max_tokens
-    return _ask(said, "chat", sampling, limit, defaults, turns=turns, retrieve=said.retrieve)
+    if said.tools:
+        sampling |= tool_fields(said.tools, said.tool_choice, said.parallel_tool_calls)
+    if said.response_format is not None and said.response_format.type != "text":
+        sampling["response_format"] = _format(said.response_format)
+    if said.logprobs:
+        sampling["logprobs"] = True
+        sampling["top_logprobs"] = _within("top_logprobs", said.top_logprobs, MAX_TOP_LOGPROBS)
+    if said.reasoning_effort is not None:
+        sampling["reasoning_effort"] = said.reasoning_effort
+    return ask_of(
+        said, "chat", sampling, said.max_completion_tokens or said.max_tokens, defaults,
+        said=turns.read(said.messages), retrieve=said.retrieve,
+    )  # fmt: skip
 
 
 def parse_completion(body: bytes, defaults: SamplingSettings) -> Ask:
     """A body of ``/v1/completions``: one prompt, no retrieval."""
-    said = _decode(_completion, body)
+    said = decode(_completion, body)
     for name in ("best_of", "echo", "suffix"):
         if getattr(said, name) not in (None, False, 1, ""):
             raise unsupported(name)
+    if said.logprobs:
+        raise unsupported("logprobs", "Chat completions have them.")
     prompts = [said.prompt] if isinstance(said.prompt, str) else said.prompt
     if len(prompts) != 1 or not prompts[0]:
-        raise _invalid("prompt", "Give exactly one prompt that is not empty.")
-    sampling = _sampling(said)
-    return _ask(
-        said, "completion", sampling, said.max_tokens, defaults, prompt=prompts[0], retrieve=False
-    )
+        raise invalid("prompt", "Give exactly one prompt that is not empty.")
+    return ask_of(
+        said, "completion", _sampling(said), said.max_tokens, defaults, prompt=prompts[0],
+        retrieve=False,
+    )  # fmt: skip
 
 
 def parse_embedding(body: bytes) -> tuple[EmbeddingBody, list[str]]:
     """A body of ``/v1/embeddings`` and its texts; lists of token numbers are refused."""
-    said = _decode(_embedding, body)
+    said = decode(_embedding, body)
     texts = [said.input] if isinstance(said.input, str) else said.input
     if not all(isinstance(text, str) for text in texts):
-        raise _invalid("input", "Token numbers mean nothing to this model; give text.")
+        raise invalid("input", "Token numbers mean nothing to this model; give text.")
     strings = [text for text in texts if isinstance(text, str)]
     if not strings or not all(strings):
-        raise _invalid("input", "Give one text or a list of texts, none of them empty.")
+        raise invalid("input", "Give one text or a list of texts, none of them empty.")
     if len(strings) > 2048:
-        raise _invalid("input", f"{len(strings)} texts are more than 2048.")
+        raise invalid("input", f"{len(strings)} texts are more than 2048.")
     return said, strings
+
+
+def parse_moderation(body: bytes) -> list[str]:
+    """The texts of a body of ``/v1/moderations``; several parts are parts of one text."""
+    said = decode(_moderation, body)
+    if isinstance(said.input, str):
+        return [said.input]
+    strings = [item for item in said.input if isinstance(item, str)]
+    if len(strings) == len(said.input) and strings:
+        if len(strings) > 1024:
+            raise invalid("input", f"{len(strings)} texts are more than 1024.")
+        return strings
+    texts = [item.text for item in said.input if not isinstance(item, str)]
+    if strings or not texts or not all(isinstance(text, str) for text in texts):
+        raise invalid("input", "Give a text, a list of texts, or a list of parts of type text.")
+    return ["\n".join(text for text in texts if text is not None)]
 
 
 def parse_feedback(body: bytes) -> FeedbackBody:
     """A body of ``/v1/feedback``: ``{answer, rating, comment}`` with a rating of -1, 0 or 1."""
-    said = _decode(_feedback, body)
-    if said.rating not in (-1, 0, 1):
-        raise _invalid("rating", "A rating is -1, 0 or 1.")
-    if len(said.comment) > 10_000:
-        raise _invalid("comment", "A comment has at most 10,000 characters.")
-    return said
+    return decode(_feedback, body)
 
 
-def _decode(decoder: msgspec.json.Decoder[T], body: bytes) -> T:
+def decode(decoder: msgspec.json.Decoder[T], body: bytes) -> T:
+    """``body`` as the decoder's type. Raises `HttpError` 400 that says what is wrong and where."""
     try:
         return decoder.decode(body)
     except msgspec.ValidationError as error:
@@ -225,63 +197,114 @@ def _decode(decoder: msgspec.json.Decoder[T], body: bytes) -> T:
         ) from None
     except UnicodeDecodeError as error:
         raise HttpError(400, "invalid_json", "The body is not UTF-8.", f"{error}.") from None
+    except RecursionError:
+        raise HttpError(400, "invalid_json", "The body is nested too deeply.") from None
 
 
-def _invalid(param: str, why: str) -> HttpError:
-    return HttpError(400, "invalid_value", f"{param!r} cannot be used.", why, param=param)
+def tool_fields(
+    tools: list[Tool], choice: str | dict[str, Any] | None, in_parallel: bool | None
+) -> dict[str, Any]:
+    """Tools and how they are chosen, checked, as engines take them."""
+    if len(tools) > MAX_TOOLS:
+        raise invalid("tools", f"{len(tools)} tools are more than {MAX_TOOLS}.")
+    for number, tool in enumerate(tools):
+        if tool.type != "function":
+            raise invalid(f"tools[{number}].type", "Only functions can be called here.")
+        turns.check_name(tool.function.name, f"tools[{number}].function.name")
+        if tool.function.parameters is not None:
+            schemas.check(tool.function.parameters, f"tools[{number}].function.parameters")
+    names = [tool.function.name for tool in tools]
+    if isinstance(choice, dict):
+        named = choice.get("function")
+        name = named.get("name") if isinstance(named, dict) else None
+        if choice.get("type") != "function" or name not in names:
+            raise invalid("tool_choice", f"Name one of the tools: {', '.join(names)}.")
+        choice = {"type": "function", "function": {"name": name}}
+    elif choice not in (None, "auto", "none", "required"):
+        raise invalid("tool_choice", "It is 'auto', 'none', 'required' or names a function.")
+    fields = {
+        "tools": msgspec.to_builtins(tools),
+        "tool_choice": choice,
+        "parallel_tool_calls": in_parallel,
+    }
+    return {name: value for name, value in fields.items() if value is not None}
 
 
-def _turn(number: int, message: Message) -> Turn:
-    where = f"messages[{number}]"
-    if message.role not in _ROLES:
-        raise _invalid(f"{where}.role", f"{message.role!r} is not one of {', '.join(_ROLES)}.")
-    if message.content is None or isinstance(message.content, str):
-        return Turn(message.role, message.content or "")
-    for part in message.content:
-        if part.type != "text" or part.text is None:
-            raise _invalid(f"{where}.content", f"Parts of type {part.type!r} cannot be read here.")
-    return Turn(message.role, "".join(part.text or "" for part in message.content))
+def _format(wanted: ResponseFormat) -> dict[str, Any]:
+    if wanted.type == "json_schema":
+        if wanted.json_schema is None or wanted.json_schema.schema is None:
+            raise invalid("response_format", "A json_schema has a name and a schema.")
+        schemas.check(wanted.json_schema.schema, "response_format")
+    elif wanted.type != "json_object":
+        raise invalid("response_format", "Its type is 'text', 'json_object' or 'json_schema'.")
+    whole: dict[str, Any] = msgspec.to_builtins(wanted)
+    if wanted.json_schema is not None:
+        whole["json_schema"]["name"] = wanted.json_schema.name
+    return whole
 
 
-def _sampling(said: _Generation) -> dict[str, Any]:
-    if said.n not in (None, 1):
-        raise unsupported("n", "Ask once for each answer: n is 1 here.")
-    if said.logprobs:
-        raise unsupported("logprobs", "Screened text has no log probabilities.")
+def _sampling(said: Generation) -> dict[str, Any]:
     for name, (low, high) in _RANGES.items():
         value = getattr(said, name)
         if value is not None and not low <= value <= high:
-            raise _invalid(name, f"{value} is not between {low} and {high}.")
+            raise invalid(name, f"{value} is not between {low} and {high}.")
     values = {name: getattr(said, name) for name in _FORWARDED}
-    return {name: value for name, value in values.items() if value is not None}
+    kept = {name: value for name, value in values.items() if value is not None}
+    if said.stop:
+        kept["stop"] = _stops(said.stop)
+    return kept
 
 
-def _ask(
-    said: _Generation,
+def _stops(stop: str | list[str]) -> list[str]:
+    stops = [stop] if isinstance(stop, str) else stop
+    if len(stops) > MAX_STOPS or not all(stops):
+        raise invalid("stop", f"Give at most {MAX_STOPS} texts, none of them empty.")
+    return stops
+
+
+def _within(name: str, value: int | None, most: int) -> int:
+    if value is not None and not 0 <= value <= most:
+        raise invalid(name, f"{value} is not between 0 and {most}.")
+    return value or 0
+
+
+def ask_of(
+    body: Generation,
     kind: Kind,
     sampling: dict[str, Any],
     limit: int | None,
     defaults: SamplingSettings,
     *,
-    turns: tuple[Turn, ...] = (),
+    said: tuple[Turn, ...] = (),
     prompt: str = "",
     retrieve: bool | None,
 ) -> Ask:
-    if limit is not None and limit < 1:
-        raise _invalid("max_tokens", f"{limit} is less than 1.")
-    temperature = said.temperature if said.temperature is not None else defaults.temperature
+    """The `Ask` of a body whose parts were checked. Raises `HttpError` 400."""
+    if limit is not None and not 1 <= limit <= 2**31:
+        raise invalid("max_tokens", f"{limit} is not between 1 and 2,147,483,648.")
+    n = body.n if body.n is not None else 1
+    if not 1 <= n <= MAX_CHOICES:
+        raise invalid("n", f"{n} is not between 1 and {MAX_CHOICES}.")
+    media = turns.media(said)
+    plain = not media and "tools" not in sampling and all(not turn.more for turn in said)
+    if retrieve and kind == "chat" and not plain:
+        raise invalid("retrieve", "Documents are not looked up with tools, images or sound.")
+    temperature = body.temperature if body.temperature is not None else defaults.temperature
     return Ask(
         kind=kind,
-        model=said.model,
-        turns=turns,
+        model=body.model,
+        turns=said,
         prompt=prompt,
         sampling=sampling,
         max_tokens=limit or defaults.max_tokens,
-        stream=bool(said.stream),
-        include_usage=bool(said.stream_options and said.stream_options.include_usage),
-        retrieve=retrieve is not False,
-        deterministic=temperature == 0 or said.seed is not None,
-        user=(said.user or "")[:128],
-        store=bool(said.store),
-        lane="batch" if said.service_tier == "flex" else "interactive",
+        n=n,
+        stream=bool(body.stream),
+        include_usage=bool(body.stream_options and body.stream_options.include_usage),
+        retrieve=retrieve is not False and plain,
+        deterministic=temperature == 0 or body.seed is not None,
+        media=media,
+        structured="response_format" in sampling,
+        user=(body.user or "")[:128],
+        store=bool(body.store),
+        lane="batch" if body.service_tier == "flex" else "interactive",
     )

@@ -26,7 +26,7 @@ def estimate_tokens(text: str) -> int:
 def most_tokens(ask: Ask, reads: bool) -> int:
     """What ``ask`` can cost at most; ``reads`` says whether passages are added to its prompt."""
     passages = PASSAGE_CHARACTERS // CHARACTERS_PER_TOKEN if reads else 0
-    return estimate_tokens(ask.text) + passages + ask.max_tokens
+    return estimate_tokens(ask.text) + passages + ask.max_tokens * ask.n
 
 
 class Grant:

@@ -17,15 +17,14 @@ import msgspec
 
 from undercroft.records import Passage
 from undercroft.serve.asks import Ask
-from undercroft.serve.frames import Usage
+from undercroft.serve.pieces import Piece
 
 
 class Answer(msgspec.Struct, frozen=True):
-    """A finished answer: its screened text, how it ended and the passages it was given."""
+    """A finished answer: all of it, screened, one piece for each of its choices, and the passages
+    that it was given."""
 
-    text: str
-    finish_reason: str
-    usage: Usage
+    choices: tuple[Piece, ...]
     passages: tuple[Passage, ...] | None = None
 
 
@@ -124,6 +123,8 @@ def key_of(ask: Ask, *versions: str) -> str | None:
     """The cache key of ``ask`` under ``versions``; None when its answer is left to chance."""
     if not ask.deterministic:
         return None
-    turns = [(turn.role, turn.content) for turn in ask.turns]
-    said = (ask.kind, turns, ask.prompt, ask.sampling, ask.max_tokens, ask.retrieve, versions)
+    said = (
+        ask.kind, ask.turns, ask.prompt, ask.sampling, ask.max_tokens, ask.n, ask.retrieve,
+        versions,
+    )  # fmt: skip
     return hashlib.sha256(_canonical.encode(said)).hexdigest()

@@ -11,13 +11,15 @@ from typing import Any
 
 import msgspec
 
-from undercroft.errors import Cancelled
+from undercroft.errors import Cancelled, UndercroftError
 from undercroft.serve.failures import HttpError
+from undercroft.serve.frames import error_event
 
 Scope = MutableMapping[str, Any]
 AsgiMessage = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[AsgiMessage]]
 Send = Callable[[AsgiMessage], Awaitable[None]]
+Failed = Callable[[UndercroftError], bytes]
 Headers = Iterable[tuple[bytes, bytes]]
 
 _JSON = (b"content-type", b"application/json")
@@ -32,8 +34,8 @@ class Exchange:
     """A request and the reply to it. ``began`` is when it arrived, on the monotonic clock."""
 
     __slots__ = (
-        "_receive", "_send", "began", "extra", "gone", "headers", "method", "path", "request_id",
-        "started",
+        "_body", "_receive", "_send", "began", "extra", "failed", "gone", "headers", "method",
+        "path", "request_id", "started",
     )  # fmt: skip
 
     def __init__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -45,6 +47,8 @@ class Exchange:
         self.started = False  # the status line has been sent
         self.gone = False  # the client has hung up
         self.extra: list[tuple[bytes, bytes]] = []  # headers that steps of the path add
+        self.failed: Failed = error_event  # how an error is told in a stream
+        self._body: bytes | None = None
         self._receive = receive
         self._send = send
 
@@ -62,6 +66,8 @@ class Exchange:
 
     async def body(self, max_bytes: int) -> bytes:
         """The whole body. Raises `HttpError` 413 above ``max_bytes``, `Cancelled` on a hang-up."""
+        if self._body is not None:
+            return self._body
         announced = self.header(b"content-length")
         if announced.isdigit() and int(announced) > max_bytes:
             raise _too_large(max_bytes)
@@ -75,7 +81,8 @@ class Exchange:
             if len(chunks) > max_bytes:
                 raise _too_large(max_bytes)
             if not message.get("more_body", False):
-                return bytes(chunks)
+                self._body = bytes(chunks)
+                return self._body
 
     @asynccontextmanager
     async def cancelled_on_hang_up(self) -> AsyncIterator[None]:
@@ -109,7 +116,9 @@ class Exchange:
         await self._start(status, [*headers, (b"content-length", str(len(body)).encode())])
         await self._send({"type": "http.response.body", "body": body})
 
-    async def start_stream(self) -> None:
+    async def start_stream(self, failed: Failed) -> None:
+        """Say that events follow; ``failed`` makes the last of them should it break off."""
+        self.failed = failed
         await self._start(200, _SSE)
 
     async def frame(self, data: bytes, last: bool = False) -> None:

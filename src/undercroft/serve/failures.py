@@ -58,6 +58,10 @@ def unsupported(param: str, do: str = "") -> HttpError:
     )
 
 
+def invalid(param: str, why: str) -> HttpError:
+    return HttpError(400, "invalid_value", f"{param!r} cannot be used.", why, param=param)
+
+
 def as_undercroft(error: BaseException) -> UndercroftError:
     """``error`` itself if it is ours; anything else is our fault and says nothing of its inside."""
     if isinstance(error, UndercroftError):

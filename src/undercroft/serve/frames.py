@@ -1,4 +1,4 @@
-"""Answers as OpenAI objects: one JSON body, or server-sent events.
+"""Answers as OpenAI objects of chat and plain completions: one JSON body, or server-sent events.
 
 Every event of a stream has the same ``id``, ``created`` and ``model``; ``finish_reason`` is null
 until the one finish event; usage comes, when asked for, in a last event with no choices; sources
@@ -10,22 +10,15 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 import msgspec
 
 from undercroft.errors import UndercroftError
 from undercroft.serve.failures import encode as encode_error
+from undercroft.serve.pieces import Piece, Token, ToolPiece, Usage
 
 DONE = b"data: [DONE]\n\n"
-
-
-class Usage(msgspec.Struct):
-    """Tokens of one answer, in the engine's own counting."""
-
-    prompt_tokens: int = 0
-    completion_tokens: int = 0
-    total_tokens: int = 0
 
 
 class Source(msgspec.Struct, frozen=True):
@@ -39,8 +32,36 @@ class Source(msgspec.Struct, frozen=True):
     cited: bool
 
 
-class Envelope:
-    """What all parts of one answer share, with the constant bytes of its events made once."""
+class Envelope(Protocol):
+    """How an answer is written for one API. ``choices`` are whole answers, one piece each."""
+
+    def opening(self, num_choices: int) -> bytes:
+        """The first events of a stream."""
+        ...
+
+    def piece(self, piece: Piece) -> bytes:
+        """The events of what is said next."""
+        ...
+
+    def ending(
+        self, choices: Sequence[Piece], usage: Usage | None, sources: Sequence[Source] | None
+    ) -> bytes:
+        """The last events; ``usage`` is None where the client did not ask for it."""
+        ...
+
+    def body(
+        self, choices: Sequence[Piece], usage: Usage, sources: Sequence[Source] | None
+    ) -> bytes:
+        """The whole answer as one JSON object."""
+        ...
+
+    def failed(self, error: UndercroftError) -> bytes:
+        """The last event of a stream that breaks off."""
+        ...
+
+
+class Completion:
+    """The envelope of chat and plain completions; constant bytes of its events are made once."""
 
     def __init__(self, answer_id: str, model: str, kind: Literal["chat", "completion"]) -> None:
         self.chat = kind == "chat"
@@ -64,53 +85,93 @@ class Envelope:
             return "text_completion"
         return "chat.completion.chunk" if stream else "chat.completion"
 
-    def role(self) -> bytes:
-        """The first event of a chat; a plain completion has none."""
+    def opening(self, num_choices: int) -> bytes:
+        """Who speaks, in each choice of a chat; a plain completion says nothing of it."""
         if not self.chat:
             return b""
-        return self._event(
-            [
-                {
-                    "index": 0,
-                    "delta": {"role": "assistant", "content": ""},
-                    "logprobs": None,
-                    "finish_reason": None,
-                }
-            ]
+        delta = {"role": "assistant", "content": ""}
+        return b"".join(
+            self._event([self._choice(index, {"delta": delta})]) for index in range(num_choices)
         )
 
-    def text(self, piece: str) -> bytes:
-        return self._before + msgspec.json.encode(piece) + self._after
+    def piece(self, piece: Piece) -> bytes:
+        if not (piece.index or piece.reasoning or piece.tools or piece.tokens):
+            return self._before + msgspec.json.encode(piece.text) + self._after
+        if not self.chat:
+            return self._event([self._choice(piece.index, {"text": piece.text})])
+        delta: dict[str, Any] = {}
+        if piece.reasoning:
+            delta["reasoning_content"] = piece.reasoning
+        if piece.text:
+            delta["content"] = piece.text
+        if piece.tools:
+            delta["tool_calls"] = [_fragment(part) for part in piece.tools]
+        return self._event([self._choice(piece.index, {"delta": delta}, tokens=piece.tokens)])
 
     def ending(
-        self, finish_reason: str, usage: Usage | None, sources: Sequence[Source] | None
+        self, choices: Sequence[Piece], usage: Usage | None, sources: Sequence[Source] | None
     ) -> bytes:
-        """The finish event, the usage event if ``usage`` is given, and ``[DONE]``."""
+        """The finish event of each choice, the usage event if it is given, and ``[DONE]``."""
         empty: dict[str, Any] = {"delta": {}} if self.chat else {"text": ""}
-        finish = [{"index": 0, **empty, "logprobs": None, "finish_reason": finish_reason}]
-        extra = {} if sources is None else {"sources": sources}
-        if usage is None:
-            return self._event(finish, **extra) + DONE
-        return self._event(finish) + self._event([], usage=usage, **extra) + DONE
+        ends = [[self._choice(each.index, empty, each.finish_reason)] for each in choices]
+        if usage is not None:
+            ends.append([])
+        events = [self._event(end) for end in ends[:-1]]
+        extra: dict[str, Any] = {} if usage is None else {"usage": usage}
+        if sources is not None:
+            extra["sources"] = sources
+        return b"".join([*events, self._event(ends[-1], **extra), DONE])
 
     def body(
-        self, text: str, finish_reason: str, usage: Usage, sources: Sequence[Source] | None
+        self, choices: Sequence[Piece], usage: Usage, sources: Sequence[Source] | None
     ) -> bytes:
-        """The whole answer as one JSON object."""
-        said: dict[str, Any] = (
-            {"message": {"role": "assistant", "content": text, "refusal": None}}
-            if self.chat
-            else {"text": text}
-        )
-        choice = {"index": 0, **said, "logprobs": None, "finish_reason": finish_reason}
-        whole = {**self._head, "choices": [choice], "usage": usage}
+        said = [
+            self._choice(each.index, self._whole(each), each.finish_reason, each.tokens)
+            for each in choices
+        ]
+        whole = {**self._head, "choices": said, "usage": usage}
         if sources is not None:
             whole["sources"] = sources
         return msgspec.json.encode(whole)
 
+    def failed(self, error: UndercroftError) -> bytes:
+        return error_event(error)
+
+    def _whole(self, choice: Piece) -> dict[str, Any]:
+        if not self.chat:
+            return {"text": choice.text}
+        text = choice.text if choice.text or not choice.tools else None
+        message: dict[str, Any] = {"role": "assistant", "content": text, "refusal": None}
+        if choice.reasoning:
+            message["reasoning_content"] = choice.reasoning
+        if choice.tools:
+            message["tool_calls"] = [_call(part) for part in choice.tools]
+        return {"message": message}
+
+    @staticmethod
+    def _choice(
+        index: int,
+        said: dict[str, Any],
+        finish_reason: str | None = None,
+        tokens: Sequence[Token] | None = None,
+    ) -> dict[str, Any]:
+        logprobs = {"content": tokens, "refusal": None} if tokens else None
+        return {"index": index, **said, "logprobs": logprobs, "finish_reason": finish_reason}
+
     def _event(self, choices: list[dict[str, Any]], **extra: Any) -> bytes:
         rest = msgspec.json.encode({"choices": choices, **extra})
         return self._opening + b"," + rest[1:] + b"\n\n"
+
+
+def _call(part: ToolPiece) -> dict[str, Any]:
+    function = {"name": part.name, "arguments": part.arguments}
+    return {"id": part.id, "type": "function", "function": function}
+
+
+def _fragment(part: ToolPiece) -> dict[str, Any]:
+    if part.id:
+        return {"index": part.index, **_call(part)}
+    return {"index": part.index, "function": {"arguments": part.arguments}}
 
 
 def error_event(error: UndercroftError) -> bytes:

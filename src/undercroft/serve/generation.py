@@ -2,25 +2,31 @@
 
 Nothing that the client has seen is ever taken back: while no text has gone out, a broken engine
 costs one retry on another replica (or the same one, started again); afterwards it is an error.
+Several answers to one request are written at the same time, each in a slot of its own.
 """
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from typing import TYPE_CHECKING, Any
 
+import msgspec
+
 from undercroft.engines import sampling_params
 from undercroft.errors import EngineFailed
 from undercroft.meter import estimate_wh
-from undercroft.serve import upstream
+from undercroft.serve import tools, upstream
 from undercroft.serve.asks import Ask
+from undercroft.serve.failures import HttpError
 from undercroft.serve.grounding import Messages
+from undercroft.serve.pieces import Piece
 from undercroft.serve.pool import Lease
+from undercroft.serve.replicas import Replica
 from undercroft.serve.route import Arm
 from undercroft.serve.rows import RequestRow
-from undercroft.serve.upstream import Piece
 from undercroft.settings import MeterSettings
 
 if TYPE_CHECKING:
@@ -29,7 +35,7 @@ if TYPE_CHECKING:
 ATTEMPTS = 2
 
 
-async def generate(
+def generate(
     gateway: Gateway,
     arms: Sequence[Arm],
     ask: Ask,
@@ -38,11 +44,67 @@ async def generate(
     row: RequestRow,
     patience_s: float,
 ) -> AsyncGenerator[Piece, None]:
-    """The engine's answer, by the first of ``arms`` or, when its engine breaks before any text,
-    the last. Notes the wait, energy and cost in ``row``; ``patience_s`` bounds the wait for a slot.
+    """The engine's answer, or all ``ask.n`` of them, by the first of ``arms`` or, when its engine
+    breaks before any text, the last. Notes the wait, energy and cost in ``row``; ``patience_s``
+    bounds the wait for a slot.
 
-    Raises `TooManyRequests` when no slot came free and `EngineFailed`.
+    Raises `TooManyRequests` when no slot came free, `HttpError` 400 and `EngineFailed`.
     """
+    if ask.n == 1:
+        return _one(gateway, arms, ask, messages, row=row, patience_s=patience_s)
+    seed = ask.sampling.get("seed")
+    asks = [
+        ask
+        if seed is None
+        else msgspec.structs.replace(ask, sampling={**ask.sampling, "seed": seed + number})
+        for number in range(ask.n)
+    ]
+    return _together(
+        [_one(gateway, arms, each, messages, row=row, patience_s=patience_s) for each in asks]
+    )
+
+
+async def _together(flows: Sequence[AsyncGenerator[Piece, None]]) -> AsyncGenerator[Piece, None]:
+    """The pieces of several answers as they come, each with its number."""
+    coming: asyncio.Queue[Piece | BaseException | None] = asyncio.Queue(1)
+
+    async def follow(index: int, flow: AsyncGenerator[Piece, None]) -> None:
+        try:
+            async with aclosing(flow):
+                async for piece in flow:
+                    piece.index = index
+                    await coming.put(piece)
+        except Exception as error:
+            await coming.put(error)
+        else:
+            await coming.put(None)
+
+    tasks = [asyncio.create_task(follow(index, flow)) for index, flow in enumerate(flows)]
+    try:
+        going = len(tasks)
+        while going:
+            piece = await coming.get()
+            if isinstance(piece, BaseException):
+                raise piece
+            if piece is None:
+                going -= 1
+            else:
+                yield piece
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def _one(
+    gateway: Gateway,
+    arms: Sequence[Arm],
+    ask: Ask,
+    messages: Messages,
+    *,
+    row: RequestRow,
+    patience_s: float,
+) -> AsyncGenerator[Piece, None]:
     asked_at = time.monotonic()
     for attempt in range(1, ATTEMPTS + 1):
         arm = arms[0] if attempt == 1 else arms[-1]
@@ -54,7 +116,7 @@ async def generate(
                 said = _call(gateway, arm, lease, ask, messages)
                 async with aclosing(said if ask.stream else _whole(said)) as reply:
                     async for piece in reply:
-                        begun = begun or bool(piece.text)
+                        begun = begun or piece.says
                         pool.spoke_at = time.monotonic()
                         yield piece
                 return
@@ -70,21 +132,42 @@ async def generate(
 def _call(
     gateway: Gateway, arm: Arm, lease: Lease, ask: Ask, messages: Messages
 ) -> AsyncGenerator[Piece, None]:
+    """Ask the engine. Raises `HttpError` 400 when it cannot take what the messages hold."""
+    replica, names = lease.replica, list[str]()
+    if ask.media - replica.accepts:
+        kinds = ", ".join(sorted(ask.media - replica.accepts))
+        raise HttpError(
+            400, "unsupported_media", f"The model {arm.model} takes no {kinds}.", "",
+            "Send text only, or ask a model that takes it.", param="messages",
+        )  # fmt: skip
     said: dict[str, Any] = {"prompt": ask.prompt} if ask.kind == "completion" else {}
+    asked = ask.sampling
+    if not said and not ask.retrieve and _needs_words(replica, asked, messages):
+        messages, extra, names = tools.in_words(messages, asked)
+        asked = {name: asked[name] for name in asked if name not in tools.FIELDS} | extra
     drawn = arm.sampling
     payload = {
-        **(sampling_params(drawn) if lease.replica.local else {"temperature": drawn.temperature}),
-        **lease.replica.defaults,
-        **ask.sampling,
+        **(sampling_params(drawn) if replica.local else {"temperature": drawn.temperature}),
+        **replica.defaults,
+        **asked,
         **(said or {"messages": messages}),
         "max_tokens": ask.max_tokens,
         # llama.cpp notices a client that hung up only between two events of a stream.
-        "stream": ask.stream or lease.replica.local,
+        "stream": ask.stream or replica.local,
     }
     if payload["stream"]:
         payload["stream_options"] = {"include_usage": True}
-    url = lease.replica.url + upstream.PATHS[ask.kind]
-    return upstream.pieces(gateway.client, url, payload, lease.replica.headers)
+    url = replica.url + upstream.PATHS[ask.kind]
+    pieces = upstream.pieces(gateway.client, url, payload, replica.headers)
+    return tools.read(pieces, names) if names else pieces
+
+
+def _needs_words(replica: Replica, asked: dict[str, Any], messages: Messages) -> bool:
+    """Whether tools have to be explained: the model does not know them, or a call is required,
+    which llama.cpp's own parsers of calls do not enforce for every template."""
+    if "tools" not in asked and all(len(message) == 2 for message in messages):
+        return False
+    return "tools" not in replica.accepts or (replica.local and tools.is_required(asked))
 
 
 async def _whole(pieces: AsyncGenerator[Piece, None]) -> AsyncGenerator[Piece, None]:
@@ -92,9 +175,7 @@ async def _whole(pieces: AsyncGenerator[Piece, None]) -> AsyncGenerator[Piece, N
     whole = Piece()
     async with aclosing(pieces):
         async for piece in pieces:
-            whole.text += piece.text
-            whole.finish_reason = piece.finish_reason or whole.finish_reason
-            whole.usage = piece.usage or whole.usage
+            whole.take(piece)
     yield whole
 
 

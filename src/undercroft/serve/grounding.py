@@ -7,19 +7,21 @@ The last user message is the question; it is asked with the prompt the model was
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from undercroft.records import Passage
 from undercroft.retrieve import prompt
-from undercroft.serve.asks import Ask, Turn
+from undercroft.serve.asks import Ask
 from undercroft.serve.budgets import CHARACTERS_PER_TOKEN
 from undercroft.serve.frames import Source
+from undercroft.serve.turns import Turn
 
-Messages = list[dict[str, str]]
+Messages = list[dict[str, Any]]
 
 
 def plain(ask: Ask) -> Messages:
     """The conversation as the client wrote it."""
-    return [{"role": _role(turn), "content": turn.content} for turn in ask.turns]
+    return [turn.message() for turn in ask.turns]
 
 
 def grounded(ask: Ask, passages: Sequence[Passage], title: str, context: int) -> Messages:

@@ -13,13 +13,14 @@ from undercroft.serve.asks import Ask
 from undercroft.serve.budgets import estimate_tokens
 from undercroft.serve.cache import Answer
 from undercroft.serve.exchange import Exchange
-from undercroft.serve.frames import Envelope, Source, Usage
+from undercroft.serve.frames import Completion, Envelope, Source
+from undercroft.serve.pieces import Piece, Usage
 from undercroft.serve.rows import RequestRow
-from undercroft.serve.upstream import Piece
 
 
 class Reply:
-    """One answer on its way to one client. ``text`` is what the client has been sent, or will be.
+    """One answer on its way to one client. ``choices`` are what the client has been sent, or will
+    be, of each of the answers it wants.
 
     Headers go out with the first text, so that whatever fails before has a status of its own.
     """
@@ -28,22 +29,40 @@ class Reply:
         self._exchange = exchange
         self._ask = ask
         self._row = row
-        self._envelope = Envelope(row.id, ask.model, ask.kind)
-        self._parts: list[str] = []
-        self._usage: Usage | None = None
-        self.finish_reason = ""
+        self._envelope: Envelope = Completion(row.id, ask.model, ask.kind)
+        self._is_begun = False
+        self.choices = [Piece(index=index) for index in range(ask.n)]
 
     @property
     def text(self) -> str:
-        return "".join(self._parts)
+        """All that was said, calls of tools included."""
+        said = [
+            part
+            for choice in self.choices
+            for part in (
+                choice.text,
+                *(f"{call.name}({call.arguments})" for call in choice.tools or ()),
+            )
+            if part
+        ]
+        return "\n\n".join(said)
+
+    @property
+    def finish_reason(self) -> str:
+        return self.choices[0].finish_reason or ""
 
     @property
     def usage(self) -> Usage:
         """Tokens as the engine counted them, or an estimate when it was stopped before it did."""
-        if self._usage is not None:
-            return self._usage
-        read = estimate_tokens(self._ask.text)
-        written = estimate_tokens(self.text) if self._parts else 0
+        counted = [choice.usage for choice in self.choices if choice.usage is not None]
+        if not counted:
+            read = estimate_tokens(self._ask.text)
+            written = estimate_tokens(self.text) if self._is_begun else 0
+            return Usage(read, written, read + written)
+        if len(counted) == 1:
+            return counted[0]
+        read = max(usage.prompt_tokens for usage in counted)
+        written = sum(usage.completion_tokens for usage in counted)
         return Usage(read, written, read + written)
 
     async def deliver(
@@ -52,13 +71,12 @@ class Reply:
         """Take every piece, sending it on at once when the client wants a stream."""
         async with aclosing(pieces) as flow:
             async for piece in flow:
-                self._usage = piece.usage or self._usage
-                self.finish_reason = piece.finish_reason or self.finish_reason
-                if piece.text:
-                    await self._take(piece.text)
-        if not self.finish_reason:
+                self.choices[piece.index].take(piece)
+                if piece.says:
+                    await self._show(piece)
+        if not all(choice.finish_reason for choice in self.choices):
             raise EngineFailed("The engine ended without saying why.")
-        return Answer(self.text, self.finish_reason, self.usage, passages)
+        return Answer(tuple(self.choices), passages)
 
     async def conclude(self, passages: Sequence[Passage] | None) -> None:
         """The last bytes; after them the client has the whole answer and its ``passages``."""
@@ -67,30 +85,30 @@ class Reply:
             shown = grounding.sources(passages, self.text)
         if not self._ask.stream:
             self._say_headers()
-            body = self._envelope.body(self.text, self.finish_reason, self.usage, shown)
+            body = self._envelope.body(self.choices, self.usage, shown)
             await self._exchange.reply(200, body, [(b"content-type", b"application/json")])
             return
         if not self._exchange.started:  # an empty answer is an answer
             await self._begin_stream(b"")
         usage = self.usage if self._ask.include_usage else None
-        ending = self._envelope.ending(self.finish_reason, usage, shown)
+        ending = self._envelope.ending(self.choices, usage, shown)
         await self._exchange.frame(ending, last=True)
 
-    async def _take(self, text: str) -> None:
-        if not self._parts:
+    async def _show(self, piece: Piece) -> None:
+        if not self._is_begun:
+            self._is_begun = True
             self._row.ttft_ms = (time.perf_counter() - self._exchange.began) * 1000
-        self._parts.append(text)
         if not self._ask.stream:
             return
         if self._exchange.started:
-            await self._exchange.frame(self._envelope.text(text))
+            await self._exchange.frame(self._envelope.piece(piece))
         else:
-            await self._begin_stream(self._envelope.text(text))
+            await self._begin_stream(self._envelope.piece(piece))
 
     async def _begin_stream(self, first: bytes) -> None:
         self._say_headers()
-        await self._exchange.start_stream()
-        await self._exchange.frame(self._envelope.role() + first)
+        await self._exchange.start_stream(self._envelope.failed)
+        await self._exchange.frame(self._envelope.opening(self._ask.n) + first)
 
     def _say_headers(self) -> None:
         row = self._row

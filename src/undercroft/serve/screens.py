@@ -9,15 +9,15 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
-from typing import Protocol
+from typing import Literal, Protocol
 
 from undercroft.detect import StreamScreen, find, score
 from undercroft.records import Finding
 from undercroft.serve.citations import CitationFilter
 from undercroft.serve.failures import HttpError
-from undercroft.serve.upstream import Piece
+from undercroft.serve.pieces import Piece, TokenLog, ToolPiece
 
-VERSION = "1"  # part of every cache key: raise it when what passes changes
+VERSION = "2"  # part of every cache key: raise it when what passes changes
 REFUSED_FROM = 0.9  # injection score; below it findings are only recorded
 SCREENED_CHARS = 100_000  # of a request, from its end: what is asked comes last
 
@@ -51,8 +51,73 @@ def refuse_if_certain(findings: Sequence[Finding]) -> None:
         )
 
 
+Channel = Literal["text", "reasoning", "name", "arguments"]
+
+
+class OutputScreen:
+    """What an answer passes before it is shown. Each of its answers' texts, reasonings, names of
+    tools and their arguments is a text of its own, masked as it goes; what is held back comes with
+    the end. ``num_passages`` is None when nothing may be cited."""
+
+    def __init__(self, kinds: Sequence[str], num_passages: int | None = None) -> None:
+        self._kinds = tuple(kinds)
+        self._num_passages = num_passages
+        self._filters: dict[tuple[int, Channel, int], list[Filter]] = {}
+        self._logs: dict[int, TokenLog] = {}
+
+    def shown(self, piece: Piece) -> Piece:
+        """``piece`` as far as it can be shown by now."""
+        index, ends = piece.index, piece.finish_reason is not None
+        text = self._pass(index, "text", 0, piece.text, ends)
+        screened = Piece(text, piece.finish_reason, piece.usage, index)
+        if piece.tokens or index in self._logs:
+            screened.tokens = self._logs.setdefault(index, TokenLog()).feed(piece.tokens, text)
+        if piece.reasoning or (ends and (index, "reasoning", 0) in self._filters):
+            screened.reasoning = self._pass(index, "reasoning", 0, piece.reasoning, ends)
+        if piece.tools or (ends and (index, "arguments", 0) in self._filters):
+            screened.tools = self._tools(index, piece.tools or [], ends) or None
+        return screened
+
+    def _tools(self, index: int, parts: list[ToolPiece], ends: bool) -> list[ToolPiece]:
+        shown = []
+        for part in parts:
+            name = self._pass(index, "name", part.index, part.name, True) if part.name else ""
+            arguments = self._pass(index, "arguments", part.index, part.arguments, False)
+            shown.append(ToolPiece(part.index, part.id, name, arguments))
+        if ends:
+            for at, channel, number in list(self._filters):
+                if at == index and channel == "arguments":
+                    rest = self._pass(index, "arguments", number, "", True)
+                    shown.append(ToolPiece(number, arguments=rest))
+        return [part for part in shown if part.id or part.arguments]
+
+    def _pass(self, index: int, channel: Channel, number: int, text: str, ends: bool) -> str:
+        key = (index, channel, number)
+        filters = self._filters.get(key)
+        if filters is None:
+            cites = channel == "text"
+            filters = self._filters[key] = output_filters(
+                self._kinds, self._num_passages if cites else None
+            )
+        for each in filters:
+            text = each.feed(text) if text else text
+            if ends:
+                text += each.flush()
+        return text
+
+    @property
+    def findings(self) -> list[Finding]:
+        """What was masked, at its place in the text as it came from the engine."""
+        return [
+            found
+            for filters in self._filters.values()
+            for each in filters
+            for found in getattr(each, "findings", ())
+        ]
+
+
 def output_filters(kinds: Sequence[str], num_passages: int | None) -> list[Filter]:
-    """The filters an answer passes, in order; ``num_passages`` is None when it cites nothing."""
+    """The filters a text passes, in order; ``num_passages`` is None when it cites nothing."""
     filters: list[Filter] = [StreamScreen(tuple(kinds))] if kinds else []
     if num_passages is not None:
         filters.append(CitationFilter(num_passages))
@@ -60,20 +125,11 @@ def output_filters(kinds: Sequence[str], num_passages: int | None) -> list[Filte
 
 
 async def screened(
-    pieces: AsyncGenerator[Piece, None], filters: Sequence[Filter]
+    pieces: AsyncGenerator[Piece, None], screen: OutputScreen
 ) -> AsyncGenerator[Piece, None]:
-    """``pieces`` with their text filtered; what was held back comes before the finish."""
+    """``pieces`` as they may be shown; what was held back comes with the finish."""
     async with aclosing(pieces):
         async for piece in pieces:
-            text = piece.text
-            for each in filters:
-                text = each.feed(text) if text else text
-                if piece.finish_reason:
-                    text += each.flush()
-            if text or piece.finish_reason or piece.usage:
-                yield Piece(text, piece.finish_reason, piece.usage)
-
-
-def found_by(filters: Sequence[Filter]) -> list[Finding]:
-    """What the filters masked, at its place in the text as it came from the engine."""
-    return [found for each in filters for found in getattr(each, "findings", ())]
+            shown = screen.shown(piece)
+            if shown.says or shown.finish_reason or shown.usage:
+                yield shown

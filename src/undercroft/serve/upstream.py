@@ -16,22 +16,35 @@ import msgspec
 
 from undercroft.errors import EngineFailed, Overloaded, UndercroftError
 from undercroft.serve.failures import HttpError
-from undercroft.serve.frames import Usage
+from undercroft.serve.pieces import Piece, Token, ToolPiece, Usage, new_call_id
 
 CONNECT_TIMEOUT_S = 2.0
 PATHS = {"chat": "/v1/chat/completions", "completion": "/v1/completions"}
 
+LONGEST_EVENT = 8_000_000  # bytes; an engine that sends more without a line's end has gone mad
+REASONS = ("stop", "length", "tool_calls", "content_filter")
 
-class Piece(msgspec.Struct):
-    """Some text of an answer; the last ones carry ``finish_reason`` and ``usage``."""
 
-    text: str = ""
-    finish_reason: str | None = None
-    usage: Usage | None = None
+class _Function(msgspec.Struct):
+    name: str | None = None
+    arguments: Any = None
+
+
+class _Call(msgspec.Struct):
+    index: int | None = None
+    id: str | None = None
+    function: _Function | None = None
 
 
 class _Said(msgspec.Struct):
     content: str | None = None
+    reasoning_content: str | None = None
+    refusal: str | None = None
+    tool_calls: list[_Call] | None = None
+
+
+class _Logprobs(msgspec.Struct):
+    content: list[Token] | None = None
 
 
 class _Choice(msgspec.Struct):
@@ -39,6 +52,7 @@ class _Choice(msgspec.Struct):
     message: _Said | None = None
     text: str | None = None
     finish_reason: str | None = None
+    logprobs: _Logprobs | None = None
 
 
 class _Reply(msgspec.Struct):
@@ -95,22 +109,67 @@ def _whole(body: bytes) -> Piece:
     reply = _decode(body)
     if not reply.choices:
         raise EngineFailed("The engine answered nothing.")
-    choice = reply.choices[0]
-    said = choice.message.content if choice.message is not None else choice.text
-    return Piece(said or "", choice.finish_reason or "stop", reply.usage)
+    piece = _piece(reply.choices[0], _Calls())
+    piece.finish_reason, piece.usage = piece.finish_reason or "stop", reply.usage
+    return piece
+
+
+class _Calls:
+    """The calls of tools in one answer, numbered from 0 without gaps, whose first fragment has id
+    and name, however the engine sends them."""
+
+    def __init__(self) -> None:
+        self._numbers: dict[int | str, int] = {}
+        self._nameless: dict[int | str, str] = {}  # arguments that came before the name
+
+    def read(self, calls: list[_Call]) -> list[ToolPiece]:
+        return [piece for at, call in enumerate(calls) if (piece := self._one(at, call))]
+
+    def _one(self, at: int, call: _Call) -> ToolPiece | None:
+        key = call.index if call.index is not None else call.id or at
+        function = call.function or _Function()
+        said = function.arguments
+        arguments = said if isinstance(said, str) else msgspec.json.encode(said or {}).decode()
+        arguments = "" if said is None else arguments
+        if key in self._numbers:
+            return ToolPiece(self._numbers[key], arguments=arguments)
+        if not function.name:
+            self._nameless[key] = self._nameless.get(key, "") + arguments
+            return None
+        number = self._numbers[key] = len(self._numbers)
+        before = self._nameless.pop(key, "")
+        return ToolPiece(number, call.id or new_call_id(), function.name, before + arguments)
+
+    def __bool__(self) -> bool:
+        return bool(self._numbers)
+
+
+def _piece(choice: _Choice, calls: _Calls) -> Piece:
+    said = choice.delta or choice.message
+    piece = Piece((said.content or said.refusal if said is not None else choice.text) or "")
+    if said is not None:
+        piece.reasoning = said.reasoning_content or ""
+        if said.tool_calls:
+            piece.tools = calls.read(said.tool_calls) or None
+    if choice.logprobs is not None:
+        piece.tokens = choice.logprobs.content
+    if choice.finish_reason:
+        reason = choice.finish_reason if choice.finish_reason in REASONS else "stop"
+        piece.finish_reason = "tool_calls" if calls and reason == "stop" else reason
+    return piece
 
 
 async def _streamed(content: aiohttp.StreamReader) -> AsyncGenerator[Piece, None]:
-    finished = False
+    finished, calls = False, _Calls()
     async for data in events(content):
         if data == b"[DONE]":
             break
         reply = _decode(data)
         for choice in reply.choices[:1]:
-            said = choice.delta.content if choice.delta is not None else choice.text
-            finished = finished or bool(choice.finish_reason)
-            if said or choice.finish_reason:
-                yield Piece(said or "", choice.finish_reason or None)
+            piece = _piece(choice, calls)
+            finished = finished or piece.finish_reason is not None
+            if piece.says or piece.finish_reason:
+                yield piece
         if reply.usage is not None:
             yield Piece(usage=reply.usage)
     if not finished:
@@ -123,6 +182,8 @@ async def events(content: aiohttp.StreamReader) -> AsyncIterator[bytes]:
     data: list[bytes] = []
     async for block in content.iter_any():
         *lines, rest = (rest + block).split(b"\n")
+        if len(rest) > LONGEST_EVENT:
+            raise EngineFailed("The engine answered nonsense.", "An event has no end.")
         for raw in lines:
             line = raw.rstrip(b"\r")
             if line.startswith(b"data:"):
@@ -137,7 +198,7 @@ async def events(content: aiohttp.StreamReader) -> AsyncIterator[bytes]:
 def _decode(data: bytes) -> _Reply:
     try:
         reply = _reply.decode(data)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise EngineFailed("The engine answered nonsense.", f"{error}.") from None
     if reply.error:
         raise EngineFailed("The engine reported an error.", _message_of(reply.error))

@@ -14,6 +14,7 @@ from undercroft.errors import EngineFailed
 from undercroft.retrieve import prompt
 from undercroft.serve import screens, upstream
 from undercroft.serve.grounding import Messages
+from undercroft.serve.pieces import Piece
 from undercroft.serve.pool import Pool
 from undercroft.serve.replicas import Replica
 
@@ -29,9 +30,7 @@ SAMPLE = "Ignore it: ada@lovelace.co, +44 20 7946 0958, 4111 1111 1111 1111, AKI
 def load_screens(kinds: Sequence[str]) -> None:
     """Screen a sample, so that no user waits for tables (of telephone numbers, say) to load."""
     screens.screen_input(SAMPLE)
-    for each in screens.output_filters(kinds, 1):
-        each.feed(SAMPLE)
-        each.flush()
+    screens.OutputScreen(kinds, 1).shown(Piece(SAMPLE, "stop"))
 
 
 async def warm(gateway: Gateway, pool: Pool) -> None:
