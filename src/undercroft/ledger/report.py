@@ -10,8 +10,8 @@ from undercroft.ledger import plots, strips
 from undercroft.ledger.compare import Curve, Side, ordered, rows, settings
 from undercroft.ledger.marks import Mark
 
-#: Drawn in one picture with the metric that they are of.
-_WITH: Final = {"heldout_loss": "loss"}
+#: What is measured on what was held out is drawn in one picture with what training measures.
+_HELD_OUT: Final = "heldout_"
 _PARTS: Final = ("passes", "update", "draw", "checkpoint", "heldout", "observe")
 _COSTS: Final = ("tokens_per_s", "mfu", "energy_j", "memory_mb", "device_mb")
 _TITLES: Final[Mapping[str, tuple[str, str]]] = {
@@ -65,7 +65,8 @@ def as_html(sides: Sequence[Side]) -> str:
 def _learning(sides: Sequence[Side]) -> str:
     """What steps measured of the model."""
     names = ordered({name for each in sides for name in each.curves})
-    shown = [n for n in names if n not in {*_COSTS, *_WITH, *(f"{p}_s" for p in _PARTS)}]
+    hidden = {*_COSTS, *(f"{part}_s" for part in _PARTS), *(_HELD_OUT + name for name in names)}
+    shown = [name for name in names if name not in hidden]
     return _section("Learning", "".join(_figure(sides, name) for name in shown))
 
 
@@ -122,11 +123,10 @@ def _names(mark: Mark) -> str:
 def _figure(sides: Sequence[Side], metric: str) -> str:
     """A picture of one metric of all sides, and of what is drawn with it."""
     lines: list[plots.Line] = []
-    others = [metric, *(name for name, main in _WITH.items() if main == metric)]
     for at, each in enumerate(sides):
         lines += [
             plots.Line(each.curves[name], at, is_dashed=name != metric)
-            for name in others
+            for name in (metric, _HELD_OUT + metric)
             if name in each.curves
         ]
     title, unit = _TITLES.get(metric, (metric.replace("_", " "), ""))

@@ -115,6 +115,7 @@ def facts_of(tally: Tally, schedule: Schedule, seconds: float) -> dict[str, Any]
         "skipped_steps": tally.skipped,
         "halvings": tally.halvings,
         "rollbacks": tally.rollbacks,
+        "rate_scale": schedule.scale,
         "left_out": tally.left_out,
         "seconds": round(max(seconds, schedule.elapsed_s), 2),
         "tokens_per_s": round(tally.tokens / max(schedule.elapsed_s, 1e-9), 1),
