@@ -19,6 +19,7 @@ from undercroft.train.models.lora import adapters_off
 from undercroft.train.objectives.branches import Branch, answer_losses, hidden_states, pack
 from undercroft.train.objectives.chat import encoded
 from undercroft.train.objectives.objective import Batch, Terms
+from undercroft.train.parallel.placement import is_spread
 
 Reference = Callable[[Any, Batch], Tensor]
 """``(model, batch) -> sums of the log-probabilities that the parent gave`` (B pairs, 2)."""
@@ -162,13 +163,14 @@ class FrozenBase:
     """The reference of a model with adapters: itself without them, asked once for each pair.
 
     What was answered for a pair is kept: it depends on the pairs beside it in its group only by
-    rounding, and groups stay what they are.
+    rounding, and groups stay what they are. Weights that are spread come together only if all ranks
+    ask: then every one asks each time.
     """
 
     known: dict[str, Tensor] = field(default_factory=dict[str, Tensor])
 
     def __call__(self, model: Any, batch: Batch) -> Tensor:
-        if batch.ids[0] not in self.known:
+        if batch.ids[0] not in self.known or any(map(is_spread, model.parameters())):
             with adapters_off(model):
                 found_b2 = log_probs(model, batch)
             self.known.update(zip(batch.ids, found_b2, strict=True))

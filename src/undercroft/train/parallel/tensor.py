@@ -77,7 +77,14 @@ def _cuts(block: nn.Module) -> Iterator[tuple[str, int]]:
             layer = getattr(inner, name)
             where = f"{half}.{name}."
             base = "base_layer." if hasattr(layer, "base_layer") else ""
-            has_bias = getattr(layer, "base_layer", layer).bias is not None
+            matrix = getattr(layer, "base_layer", layer)
+            if type(matrix) is not nn.Linear:
+                raise BadConfig(
+                    f"The matrices of this model cannot be shared by processes: {name} is none.",
+                    f"It is held as {type(matrix).__name__}.",
+                    "Set parallel.tensor to 1, or hold the weights in full.",
+                )
+            has_bias = matrix.bias is not None
             if name in _INTO:
                 yield f"{where}{base}weight", 0
                 yield f"{where}lora_B.weight", 0
