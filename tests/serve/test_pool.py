@@ -10,6 +10,7 @@ import pytest
 from undercroft.errors import EngineFailed
 from undercroft.serve.failures import TooManyRequests
 from undercroft.serve.pool import Pool
+from undercroft.serve.scaling import Scaler
 
 
 @dataclass
@@ -188,3 +189,59 @@ async def test_processor_time_is_shared_by_those_who_ran_at_the_time():
         replica.cpu += 4.0  # alone again
         assert first.spent()[0] == pytest.approx(6.0)
     await pool.stop(0)
+
+
+async def test_an_idle_pool_falls_asleep_and_a_request_wakes_it():
+    one = Bench()
+    pool = Pool("model:m@1", [one], 4, 2.0, Scaler(0, 1, 1, 0.2, 0.3))
+    await pool.start()
+    assert one.up
+    await until(lambda: pool.asleep and not one.up)
+    assert pool.alive
+    async with pool.slot("interactive", soon()) as lease:
+        assert lease.replica is one
+    assert (one.starts, pool.restarts) == (2, 0)
+    await pool.stop(0)
+
+
+async def test_a_queue_starts_another_replica_and_what_is_not_needed_is_stopped():
+    one, two = Bench(), Bench()
+    pool = Pool("model:m@1", [one, two], 4, 5.0, Scaler(1, 2, 1, 0.1, 0.3))
+    await pool.start()
+    assert (one.up, two.up) == (True, False)
+    release = asyncio.Event()
+    held = [asyncio.create_task(hold(pool, release)) for _ in range(2)]
+    await until(lambda: two.up and pool.busy == 2)
+    release.set()
+    await asyncio.gather(*held)
+    await until(lambda: not two.up)
+    assert one.up
+    await pool.stop(0)
+
+
+async def test_a_replica_that_is_not_wanted_any_more_finishes_its_answer():
+    one = Bench()
+    pool = await pool_of(one)
+    async with pool.slot("interactive", soon()):
+        pool._want(0)
+        await asyncio.sleep(0.3)
+        assert one.up
+    await until(lambda: not one.up)
+    await pool.stop(0)
+
+
+def test_load_that_comes_and_goes_starts_and_stops_nothing():
+    scaler = Scaler(1, 3, 2, patience_s=2, idle_s=60)
+    for second in range(300):
+        assert scaler.look(second, waiting=second % 2, busy=2) == 1
+    assert [scaler.look(300 + second, 4, 2) for second in range(6)] == [1, 2, 2, 3, 3, 3]
+    steady = [scaler.look(306 + second, 0, 3) for second in range(200)]
+    assert steady[-1] == 2, "three requests need two replicas of two slots"
+    assert [scaler.look(600 + second, 0, 0) for second in range(120)][-1] == 1
+
+
+async def until(condition, timeout_s: float = 5.0) -> None:
+    deadline = time.monotonic() + timeout_s
+    while not condition():
+        assert time.monotonic() < deadline, "it did not come to pass"
+        await asyncio.sleep(0.01)

@@ -1,8 +1,9 @@
 """A pool: the replicas behind one model, with a bounded queue in front of their slots.
 
 Replicas are supervised: one that dies is started again after a growing pause, and what waits for a
-slot meanwhile keeps waiting. Waiters are served first come, first served within a lane, interactive
-before batch. A waiter that is cancelled leaves the queue and disturbs nobody.
+slot meanwhile keeps waiting. How many run follows the load (`scaling`), down to none. Waiters are
+served first come, first served within a lane, interactive before batch. A waiter that is cancelled
+leaves the queue and disturbs nobody.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from contextlib import asynccontextmanager, contextmanager
 from undercroft.serve.asks import Lane
 from undercroft.serve.failures import TooManyRequests
 from undercroft.serve.replicas import Replica
+from undercroft.serve.scaling import Scaler
 
 log = logging.getLogger(__name__)
 
@@ -36,6 +38,8 @@ class Seat:
     def __init__(self, replica: Replica) -> None:
         self.replica = replica
         self.ready = False
+        self.wanted = True
+        self.resting = False  # stopped because nobody needed it
         self.active = 0
         self.failures = 0
         self._shared_cpu_s = 0.0
@@ -80,10 +84,16 @@ class Pool:
     """See the module. ``name`` is the ref of the model it serves."""
 
     def __init__(
-        self, name: str, replicas: Sequence[Replica], queue: int, queue_timeout_s: float
+        self,
+        name: str,
+        replicas: Sequence[Replica],
+        queue: int,
+        queue_timeout_s: float,
+        scaler: Scaler | None = None,
     ) -> None:
         self.name = name
         self.seats = [Seat(replica) for replica in replicas]
+        self._scaler = scaler
         self.inside = 0  # requests admitted and not yet answered
         self.restarts = 0
         self.spoke_at = 0.0  # when an engine last said something, monotonic
@@ -98,15 +108,23 @@ class Pool:
         self._supervisors: list[asyncio.Task[None]] = []
 
     async def start(self) -> None:
-        """Start every replica and keep it running. Raises `EngineFailed` when none starts."""
+        """Start the replicas that are wanted, at least one, and keep them running. Raises
+        `EngineFailed` when none starts."""
+        if self._scaler is not None:
+            self._want(self._scaler.wanted)
+        wanted = [seat for seat in self.seats if seat.wanted]
+        for seat in self.seats:
+            seat.resting = not seat.wanted
         outcomes = await asyncio.gather(
-            *(self._bring_up(seat) for seat in self.seats), return_exceptions=True
+            *(self._bring_up(seat) for seat in wanted), return_exceptions=True
         )
         failures = [outcome for outcome in outcomes if isinstance(outcome, BaseException)]
-        if len(failures) == len(self.seats):
+        if len(failures) == len(wanted):
             await self.stop(0.0)
             raise failures[0]
         self._supervisors = [asyncio.create_task(self._supervise(seat)) for seat in self.seats]
+        if self._scaler is not None:
+            self._supervisors.append(asyncio.create_task(self._scale(self._scaler)))
 
     async def stop(self, grace_s: float) -> None:
         """Let requests inside finish for ``grace_s``, then stop the replicas."""
@@ -129,7 +147,22 @@ class Pool:
 
     @property
     def alive(self) -> bool:
-        return any(seat.ready for seat in self.seats)
+        """Whether it answers, or would after waking up."""
+        return self.asleep or any(seat.ready for seat in self.seats)
+
+    @property
+    def asleep(self) -> bool:
+        """Whether nobody needed a replica for a while, so that none runs."""
+        return not any(seat.wanted for seat in self.seats)
+
+    def _want(self, count: int) -> None:
+        for place, seat in enumerate(self.seats):
+            seat.wanted = place < count
+
+    async def _scale(self, scaler: Scaler) -> None:
+        while True:
+            self._want(scaler.look(time.monotonic(), self.waiting, self.busy))
+            await asyncio.sleep(POLL_S)
 
     @contextmanager
     def admit(self) -> Iterator[None]:
@@ -220,17 +253,27 @@ class Pool:
         self._hand_out()
 
     async def _supervise(self, seat: Seat) -> None:
-        """Watch one replica; start it again whenever it is gone."""
+        """Watch one replica: start it again whenever it is gone, stop it when it is not wanted."""
         while True:
             await asyncio.sleep(POLL_S)
+            if not seat.wanted:
+                seat.ready = False  # what it is answering goes on
+                if not seat.active and not seat.resting:
+                    await seat.replica.stop()
+                    seat.resting = True
+                continue
             if seat.replica.alive():
                 if not seat.ready:  # suspected, and found well
                     seat.ready = True
                     self._hand_out()
                 continue
             seat.ready = False
-            self.restarts += 1
-            log.error("a replica of %s died; starting it again", self.name)
+            if seat.resting:
+                log.info("another replica of %s is started: requests wait", self.name)
+            else:
+                self.restarts += 1
+                log.error("a replica of %s died; starting it again", self.name)
+            seat.resting = False
             try:
                 await self._bring_up(seat)
             except Exception as error:  # whatever it is, try again

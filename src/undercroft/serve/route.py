@@ -23,6 +23,7 @@ from undercroft.records import Artifact, Passage
 from undercroft.serve import replicas
 from undercroft.serve.asks import Ask
 from undercroft.serve.pool import Pool
+from undercroft.serve.scaling import Scaler
 from undercroft.settings import SamplingSettings
 
 if TYPE_CHECKING:
@@ -135,7 +136,12 @@ def make_pool(project: Project, model: Artifact) -> Pool:
         )
         for n in range(serve.replicas)
     ]
-    return Pool(str(model.ref), built, serve.queue, serve.queue_timeout_s)
+    scaler = None
+    if serve.least_replicas < serve.replicas:
+        scaler = Scaler(
+            serve.least_replicas, serve.replicas, serve.slots, serve.scale_up_s, serve.scale_down_s
+        )
+    return Pool(str(model.ref), built, serve.queue, serve.queue_timeout_s, scaler)
 
 
 def open_index(project: Project, meta: Any) -> tuple[str, Retriever | None]:

@@ -67,7 +67,7 @@ def _model(gateway: Gateway, name: str) -> dict[str, Any]:
 async def _pool_health(gateway: Gateway, pool: Pool) -> dict[str, Any]:
     async with pool.being_checked:
         fresh = time.monotonic() - pool.spoke_at < FRESH_S
-        answers = pool.alive and (fresh or await _try(gateway, pool))
+        answers = pool.asleep or (pool.alive and (fresh or await _try(gateway, pool)))
     return {
         "answers": answers,
         "busy": pool.busy,

@@ -51,6 +51,11 @@ class ServeSettings(Section):
     host: str = Field("127.0.0.1", description="address the gateway listens on")
     port: int = Field(8000, ge=0, lt=65536, description="0 takes a free port")
     replicas: int = Field(1, gt=0, description="engine processes behind the model")
+    least_replicas: int = Field(
+        1, ge=0, description="of them that run without load; 0: the engine sleeps when nobody asks"
+    )
+    scale_up_s: float = Field(2.0, gt=0, description="wait for a slot that starts another replica")
+    scale_down_s: float = Field(300.0, gt=0, description="idle time after which one is stopped")
     slots: int = Field(2, gt=0, description="requests one replica answers at once")
     threads: int = Field(0, ge=0, description="threads of one replica; 0: every core")
     queue: int = Field(
