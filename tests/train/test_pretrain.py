@@ -284,3 +284,16 @@ def test_pretraining_goes_on_from_a_model_with_its_shape_and_tokens(
     assert points[-1]["kl_to_reference"] > 0
     with pytest.raises(BadConfig, match=r"pretrain\.l2_to_base is set"):
         pretrain(project, params.model_copy(update={"base": ""}), dataset=dataset)
+
+
+def test_documents_that_are_all_one_text_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "undercroft.toml").write_text('[collect]\nsources = ["docs"]\n')
+    (tmp_path / "docs").mkdir()
+    text = "A cup holds tea, and a tool holds a nail. Whoever keeps both in one house has enough."
+    for number in range(3):
+        (tmp_path / "docs" / f"{number}.txt").write_text(text)
+    project = Project.open(tmp_path)
+    (raw,) = collect(project)
+    (made,) = curate(project, raw=raw)
+    with pytest.raises(BadInput, match=r"All 3 documents of .*the same text"):
+        pretrain(project, dataset=made)

@@ -26,6 +26,7 @@ from undercroft.train.samples.packing import Corpus
 
 _BATCH_CHARS = 4_000_000
 _BATCH_ROWS = 2048
+_COPIES = ("exact_duplicate", "near_duplicate", "contained", "same_url")
 _TOKENIZER, _TOKENS, _DOCUMENTS = "tokenizer", "tokens.bin", "documents.json"
 
 Batch = tuple[list[str], list[str]]  # ids and texts
@@ -45,11 +46,12 @@ def prepare(
     """Fill ``folder``; ``tell`` hears of (documents done, in all, what is done with them).
 
     A tokenizer of ``vocabulary`` tokens is learnt, or that of the model in the folder ``tokenizer``
-    is used. Raises `BadInput` for a dataset that keeps no text, or one text alone in several
-    documents, and as `tokenizing.learn` does.
+    is used. Raises `BadInput` for a dataset that keeps no text, or nothing but copies of one, and
+    as `tokenizing.learn` does.
     """
     if (folder / _DOCUMENTS).exists():
         return
+    _demand_more_than_copies(dataset)
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     if tokenizer is None:
@@ -60,24 +62,31 @@ def prepare(
         own, mark = tokenizing.copied(tokenizer, folder / _TOKENIZER)
     ids: list[str] = []
     offsets = [0]
-    known: set[int] = set()
     with (folder / _TOKENS).open("wb") as out:
         for names, texts in _batches(project, dataset, tell, "read as tokens"):
             for name, tokens in zip(names, tokenizing.marked(own, texts, mark), strict=True):
                 out.write(np.asarray(tokens, np.uint32).tobytes())
                 ids.append(name)
                 offsets.append(offsets[-1] + len(tokens))
-            known.update(map(hash, texts))
-    if len(known) == 1 < len(ids):
-        raise BadInput(
-            f"All {len(ids):,} documents of {dataset} are the same text.",
-            "A model would learn nothing but to repeat it.",
-            "Give other documents, or have copies removed by curate.",
-        )
     record = json.dumps({"documents": ids, "offsets": offsets})
     making = folder / f"making-{_DOCUMENTS}"
     making.write_text(record, encoding="utf-8")
     making.rename(folder / _DOCUMENTS)
+
+
+def _demand_more_than_copies(dataset: Artifact) -> None:
+    """Raises `BadInput` for documents that are one and its copies, which curate leaves out."""
+    documents = dataset.meta.get("documents", 0)
+    removed = dataset.meta.get("removed", {})
+    if (
+        dataset.meta.get("kept") == 1
+        and sum(removed.get(why, 0) for why in _COPIES) == documents - 1 > 0
+    ):
+        raise BadInput(
+            f"All {documents:,} documents of {dataset} are the same text.",
+            "A model would learn nothing but to repeat it.",
+            "Give other documents.",
+        )
 
 
 def read(folder: Path) -> tuple[Corpus, Tokenizer, Any]:
