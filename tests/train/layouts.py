@@ -149,7 +149,7 @@ def train(
     )  # fmt: skip
     with suppress(Cancelled):
         run.train(lambda point, schedule: points.append((point.loss, point.grad_norm)))
-    return points[: stop - (run.schedule.step - len(points) if points else 0)]
+    return points
 
 
 def in_processes(size: int, work: Callable[[], None], meet: Path) -> None:
