@@ -3,10 +3,10 @@
 python -m benchmarks.qlora [--rounds 3] [--steps 20]
 
 SmolLM2-135M on documentation strings, as `benchmarks.sft`, both sides by our loop, with the same
-adapters, chats and steps, each in a process of its own. Memory is what a process has at most taken
-(peak resident set), less what it had with its libraries loaded: after loading the model, and by the
-end of training. Weights are those of the model in memory. ``ratio`` is that of the weights; the
-losses are of chats that neither side read, by the model as it was trained.
+adapters, chats and steps, each in a process of its own. Memory is the resident set less that with
+the libraries loaded: after loading the model, and at its highest by the end of training. Weights
+are those of the model in memory. ``ratio`` is that of the weights; the losses are of chats that
+neither side read, by the model as it was trained.
 """
 
 from __future__ import annotations
@@ -23,11 +23,12 @@ from typing import Any
 
 from benchmarks.compare import Result, in_turn, last_line, spread, table
 from benchmarks.dpo import MODULES, rows
-from benchmarks.sft import ALPHA, HELD_OUT, RANK, RATE, TITLE, examples
+from benchmarks.sft import ALPHA, RANK, RATE, TITLE, examples
 from undercroft.jobs import WORKER_ENVIRONMENT
 from undercroft.train.models import folders
 
-CHATS_PER_STEP = 8
+CHATS_PER_STEP, CHATS_PER_PASS = 8, 2
+HELD_OUT = 16
 MAX_TOKENS = 1024
 KILOBYTES = 1 if sys.platform == "darwin" else 1024  # what ru_maxrss counts
 BITS = {"four": 4, "bf16": 0}
@@ -57,6 +58,7 @@ def main() -> None:
 
 def measured(base: Path, bits: int, steps: int) -> dict[str, Any]:
     """One side, in this process."""
+    import psutil
     import torch
 
     from benchmarks.timing import trained
@@ -67,17 +69,17 @@ def measured(base: Path, bits: int, steps: int) -> dict[str, Any]:
 
     params = TrainSettings(
         max_steps=steps, learning_rate=RATE, batch_size=CHATS_PER_STEP,
-        micro_batch_size=CHATS_PER_STEP, max_tokens=MAX_TOKENS, lora_rank=RANK, lora_alpha=ALPHA,
+        micro_batch_size=CHATS_PER_PASS, max_tokens=MAX_TOKENS, lora_rank=RANK, lora_alpha=ALPHA,
         lora_bits=bits, checkpoint_seconds=1e6, mlflow="off",
     )  # fmt: skip
     folders.libraries()
     import bitsandbytes  # noqa: F401 - both sides have it loaded
     import transformers.models.llama.modeling_llama  # noqa: F401
 
-    first = peak()
+    first = psutil.Process().memory_info().rss
     load = quantised.load if bits else folders.load
     model, tokenizer = load(base, params.precision, params.max_tokens)
-    loaded = peak()
+    loaded = psutil.Process().memory_info().rss
     lora.begin(model, params)
     goal = objective("sft", tokenizer, TITLE, params.max_tokens)
     taught, held_out = (examples(side) for side in rows(MODULES))
