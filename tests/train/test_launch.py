@@ -77,6 +77,8 @@ def test_a_rank_that_is_stopped_is_found_and_replaced(
     (lost,) = seen.of("rank_lost")
     assert lost["ranks"] == [1]
     assert lost["why"].startswith("stopped")
+    log = (tmp_path / ".undercroft" / "logs" / "ranks.log").read_text()
+    assert "gather" in log  # where the other one waits for it
     assert seen.losses == undisturbed.losses
 
 

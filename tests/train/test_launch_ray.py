@@ -42,5 +42,8 @@ def test_a_node_that_is_killed_leaves_a_smaller_training_that_goes_on(
         hosts.close()
     assert [each["processes"] for each in seen.of("ranks_started")] == [2, 1]
     assert len(seen.of("ranks_started")[0]["hosts"]) == 2
+    (lost,) = seen.of("rank_lost")
+    assert len(lost["ranks"]) == 1
+    assert "was lost" in lost["why"]
     assert seen.of("resumed")[0]["step"] >= 4
     assert list(seen.losses) == list(range(1, STEPS + 1))

@@ -47,7 +47,10 @@ class Loss:
 
 @dataclass
 class Attempt:
-    """Ranks that train together: where each runs, and how far they have come."""
+    """Ranks that train together: where each runs, and how far they have come.
+
+    ``ended`` are exit codes by rank; ``gone`` are the ranks of a machine that was lost.
+    """
 
     folder: Path
     hosts: list[tuple[Host, list[Seat]]]
@@ -55,6 +58,7 @@ class Attempt:
     pids: dict[int, int] = field(default_factory=dict[int, int])
     step: int = 0
     ended: dict[int, int] = field(default_factory=dict[int, int])
+    gone: tuple[int, ...] = ()
 
     def start(self, job: bytes) -> None:
         for host, seats in self.hosts:
@@ -62,8 +66,19 @@ class Attempt:
 
     def look(self) -> None:
         """Ask which ranks ended."""
+        for host, seats in self.hosts:
+            try:
+                self.ended.update(host.ended())
+            except HostLost:
+                self.gone = tuple(seat.rank for seat in seats)
+                raise
+
+    def speak(self) -> None:
+        """Have every rank that still can write down where it is."""
         for host, _ in self.hosts:
-            self.ended.update(host.ended())
+            with suppress(HostLost):
+                host.speak()
+        time.sleep(POLL_S)
 
     def kill(self) -> None:
         for host, _ in self.hosts:
@@ -161,9 +176,10 @@ class Crew:
                 pulses = [pulse(attempt.folder / f"pulse-{n}") for n in range(attempt.size)]
                 hung = vigil.look(pulses, time.monotonic(), is_saving=self._is_saving)
                 if hung is not None:
+                    attempt.speak()
                     return Loss(hung.ranks, hung.why)
         except HostLost as lost:
-            return Loss((), str(lost))
+            return Loss(attempt.gone, str(lost))
 
     @property
     def _is_saving(self) -> bool:

@@ -40,6 +40,10 @@ class Host(Protocol):
         """Exit codes by rank of those that have ended; negative ones are signals."""
         ...
 
+    def speak(self) -> None:
+        """Have every rank write to the log where in the program it is."""
+        ...
+
     def kill(self) -> None:
         """Return when no rank is left."""
         ...
@@ -78,6 +82,9 @@ class Machine:
     def ended(self) -> Mapping[int, int]:
         found: dict[int, int] = self._ask("ended")
         return found
+
+    def speak(self) -> None:
+        self._ask("speak")
 
     def kill(self) -> None:
         if self._nursery is None:

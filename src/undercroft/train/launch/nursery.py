@@ -59,6 +59,11 @@ class Nursery:
             self._reap(pid, os.WNOHANG)
         return self._ended
 
+    def speak(self) -> None:
+        """Have every rank say where in the program it is (`rank.train_as`)."""
+        for pid in self._children:
+            os.kill(pid, signal.SIGUSR1)
+
     def kill(self) -> None:
         """Kill the ranks that are left, even those that are stopped."""
         for pid in self._children:

@@ -112,6 +112,9 @@ class _Node:
         found: dict[int, int] = self._ask("ended")
         return found
 
+    def speak(self) -> None:
+        self._ask("speak")
+
     def kill(self) -> None:
         self._ask("kill")
 
@@ -148,6 +151,9 @@ class _Agent:
 
     def ended(self) -> dict[int, int]:
         return dict(self._machine.ended())
+
+    def speak(self) -> None:
+        self._machine.speak()
 
     def kill(self) -> None:
         self._machine.kill()

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import faulthandler
 import os
 import pickle
+import signal
 import sys
 import time
 import traceback
@@ -59,7 +61,11 @@ class Seat:
 
 
 def train_as(job: Job, seat: Seat) -> NoReturn:
-    """Be the rank of ``seat`` until the training's end; the exit code says how it went."""
+    """Be the rank of ``seat`` until the training's end; the exit code says how it went.
+
+    SIGUSR1 makes it write to its log where each of its threads is.
+    """
+    faulthandler.register(signal.SIGUSR1, all_threads=True)
     try:
         _train(job, seat)
     except BaseException as error:
