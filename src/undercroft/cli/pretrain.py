@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from undercroft.project import Project
     from undercroft.records import Artifact
     from undercroft.settings import PretrainSettings
-    from undercroft.train.models.scratch import Estimate
+    from undercroft.train.models.memory import Estimate
 
 
 @click.command(

@@ -18,6 +18,7 @@ from undercroft.train.card import pretrained_card
 from undercroft.train.heldout import apart
 from undercroft.train.launch.job import Job, Parts, Site
 from undercroft.train.models import folders, scratch
+from undercroft.train.models.memory import Estimate
 from undercroft.train.objectives.objective import objective
 from undercroft.train.parallel.plan import Plan
 from undercroft.train.reading import of_samples
@@ -33,26 +34,26 @@ _CGROUP = Path("/sys/fs/cgroup")
 
 def foresee(
     params: PretrainSettings, free_bytes: int | None = None, *, is_one_machine: bool = True
-) -> scratch.Estimate:
+) -> Estimate:
     """Parameters and memory of what ``params`` ask for, before anything is read or allocated.
 
-    Copies of the model share the memory of one machine, unless each has one of its own.
+    The estimate is of one process; all share the memory of one machine, unless they have several.
     Raises `BadConfig` for a shape that is none, and `BadInput` saying what would fit in
     ``free_bytes`` (default: what is free here).
     """
     shape = scratch.shape_of(params, params.vocabulary or tokenizing.MOST_BY_ITSELF)
     free = free_memory() if free_bytes is None else free_bytes
-    copies = Plan.of(params.parallel, "pretrain").replicate if is_one_machine else 1
+    many = Plan.of(params.parallel, "pretrain").size if is_one_machine else 1
     try:
         return scratch.check_memory(
-            shape, params.precision, params.micro_batch_size, free // copies
+            shape, params.precision, params.micro_batch_size, free // many, params.parallel
         )
     except BadInput as error:
-        if copies == 1:
+        if many == 1:
             raise
         raise BadInput(
             error.what,
-            f"So much is left for each of {copies} copies of the model. {error.why}",
+            f"So much is left for each of {many} processes. {error.why}",
             f"{error.do} Or set pretrain.parallel.processes to fewer.",
         ) from None
 

@@ -9,24 +9,19 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 from undercroft.errors import BadConfig, BadInput
-from undercroft.settings import PretrainSettings
+from undercroft.settings import ParallelSettings, PretrainSettings
+from undercroft.train.models import memory
+from undercroft.train.models.anatomy import Anatomy
 from undercroft.train.models.folders import attention_for, libraries
-from undercroft.train.models.limits import CHUNK_BYTES, PLAIN_KEYS
+from undercroft.train.models.memory import Estimate, Load
+from undercroft.train.parallel.plan import Plan
 
 INIT_STD = 0.02
 _FEED_FORWARD_MULTIPLE = 32
-#: Bytes a parameter: weight, gradient, the gradient in float32, master, two moments; and the last
-#: two again, as a checkpoint copies them.
-_BYTES = {"bf16": 2 + 2 + 4 + 4 + 8 + 12, "fp32": 4 + 4 + 0 + 4 + 8 + 12}
-#: What a forward pass keeps for the backward pass, in numbers a token and layer: of the width,
-#: of the feed-forward width, and of the context in each head (the weights of attention).
-_KEPT_WIDTHS, _KEPT_FEED_FORWARDS, _KEPT_SCORES = 16, 4, 1
-#: Copies of the logits of the targets that are scored at once: model's format, float32, gradient.
-_CHUNKS = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,28 +57,15 @@ class Shape:
         return math.ceil(least / _FEED_FORWARD_MULTIPLE) * _FEED_FORWARD_MULTIPLE
 
     @property
-    def parameters(self) -> int:
-        """Of the whole model, without making it."""
-        keys = self.width // self.heads * self.kv_heads
-        attention = 2 * self.width * (self.width + keys)
-        block = attention + 3 * self.width * self.feed_forward + 2 * self.width
-        return self.vocabulary * self.width + self.layers * block + self.width
-
-
-@dataclass(frozen=True, slots=True)
-class Estimate:
-    """Memory that training takes, in bytes; activations are estimated from above."""
-
-    parameters: int
-    state_bytes: int
-    activation_bytes: int
+    def anatomy(self) -> Anatomy:
+        head_dim = self.width // self.heads
+        sizes = (self.layers, self.width, self.heads, self.kv_heads, head_dim, self.feed_forward)
+        return Anatomy(*sizes, self.vocabulary)
 
     @property
-    def total_bytes(self) -> int:
-        return self.state_bytes + self.activation_bytes
-
-    def as_dict(self) -> dict[str, int]:
-        return {**asdict(self), "total_bytes": self.total_bytes}
+    def parameters(self) -> int:
+        """Of the whole model, without making it."""
+        return self.anatomy.parameters
 
 
 def shape_of(params: PretrainSettings, vocabulary: int) -> Shape:
@@ -93,32 +75,41 @@ def shape_of(params: PretrainSettings, vocabulary: int) -> Shape:
     )
 
 
-def estimate(shape: Shape, precision: str, micro_batch_size: int) -> Estimate:
-    """Parameters and memory of training ``shape``; nothing is allocated."""
-    number = 2 if precision == "bf16" else 4
-    scores = _KEPT_SCORES * shape.heads * min(shape.context, PLAIN_KEYS)
-    kept = _KEPT_WIDTHS * shape.width + _KEPT_FEED_FORWARDS * shape.feed_forward + scores
-    a_token = number * (shape.layers * kept + 2 * shape.width)
-    tokens = micro_batch_size * shape.context
-    chunk = min(CHUNK_BYTES, 4 * shape.vocabulary * tokens)
-    head = 4 * shape.vocabulary * shape.width  # its gradient, made with the losses
-    return Estimate(
-        shape.parameters,
-        _BYTES[precision] * shape.parameters,
-        a_token * tokens + _CHUNKS * chunk + head,
+def estimate(
+    shape: Shape, precision: str, micro_batch_size: int, parallel: ParallelSettings | None = None
+) -> Estimate:
+    """Memory of training ``shape`` on one of the processes of ``parallel``."""
+    parallel = parallel or ParallelSettings()
+    load = Load(
+        shape.context,
+        micro_batch_size,
+        micro_batches=2 * parallel.pipeline,  # more are not held by any but gpipe
+        precision=precision,
+        recomputes=parallel.activation_checkpointing,
+        sequence=parallel.sequence,
+        schedule=parallel.schedule,
+        chunks=parallel.chunks,
     )
+    return memory.estimate(shape.anatomy, load, Plan.of(parallel, "pretrain"))
 
 
-def check_memory(shape: Shape, precision: str, micro_batch_size: int, free_bytes: int) -> Estimate:
-    """The estimate; raises `BadInput` that says what would fit when ``free_bytes`` do not do."""
-    wanted = estimate(shape, precision, micro_batch_size)
+def check_memory(
+    shape: Shape,
+    precision: str,
+    micro_batch_size: int,
+    free_bytes: int,
+    parallel: ParallelSettings | None = None,
+) -> Estimate:
+    """The estimate; raises `BadInput` that says what would fit when ``free_bytes``, of one process,
+    do not do."""
+    wanted = estimate(shape, precision, micro_batch_size, parallel)
     if wanted.total_bytes <= free_bytes:
         return wanted
     fitting = next(
         (
             said
             for said, smaller, rows in _smaller(shape, micro_batch_size)
-            if estimate(smaller, precision, rows).total_bytes <= free_bytes
+            if estimate(smaller, precision, rows, parallel).total_bytes <= free_bytes
         ),
         "",
     )

@@ -140,6 +140,15 @@ class Alone(Single):
         return Single()
 
 
+at_meetings: list[Callable[[], None]] = []
+"""What is called whenever this process comes to where all of a group wait for each other."""
+
+
+def _meet() -> None:
+    for each in at_meetings:
+        each()
+
+
 class Linked:
     """A group over torch.distributed; gloo on CPUs."""
 
@@ -153,6 +162,7 @@ class Linked:
         self.size = len(self._ranks)
 
     def gather(self, mine: T) -> list[T]:
+        _meet()
         found: list[Any] = [None] * self.size
         self._distributed.all_gather_object(found, mine, group=self._group)
         return found
@@ -163,6 +173,7 @@ class Linked:
         return found or []
 
     def from_first(self, mine: T) -> T:
+        _meet()
         box: list[Any] = [mine]
         self._distributed.broadcast_object_list(box, src=self._ranks[0], group=self._group)
         found: T = box[0]
@@ -172,6 +183,7 @@ class Linked:
         """In one message: many small ones would each wait for all ranks."""
         if not tensors:
             return
+        _meet()
         whole = torch.cat([tensor.reshape(-1) for tensor in tensors])
         self._distributed.all_reduce(whole, group=self._group)
         parts = whole.split([tensor.numel() for tensor in tensors])
