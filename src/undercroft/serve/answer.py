@@ -35,9 +35,12 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 Parse = Callable[[bytes, SamplingSettings], Ask]
+Keep = Callable[[RequestRow, Reply], None]
 
 
-async def answer(gateway: Gateway, exchange: Exchange, parse: Parse) -> None:
+async def answer(
+    gateway: Gateway, exchange: Exchange, parse: Parse, keep: Keep | None = None
+) -> None:
     """parse -> identify -> admit -> [screen input | cache | retrieve] -> route -> generate, or
     abstain -> screen output -> settle -> record -> the last byte."""
     ask = parse(await exchange.body(gateway.max_body_bytes), gateway.route.sampling)
@@ -52,7 +55,9 @@ async def answer(gateway: Gateway, exchange: Exchange, parse: Parse) -> None:
         row = _begin(ask, who, route, arm)
         await gateway.ready_to_seal(row.subject)
         reply = Reply(exchange, ask, row)
-        settled = _settled_and_recorded(gateway, exchange, ask, reply=reply, row=row, grant=grant)
+        settled = _settled_and_recorded(
+            gateway, exchange, ask, reply=reply, row=row, grant=grant, keep=keep
+        )
         with gateway.rollout.observed(place, row), settled:
             async with exchange.cancelled_on_hang_up(), asyncio.timeout(time_limit):
                 key = key_of(ask, route.ref, arm.model, route.index, screens.VERSION)
@@ -72,13 +77,13 @@ async def answer(gateway: Gateway, exchange: Exchange, parse: Parse) -> None:
                             pieces = _screen_output(gateway, written, cited, row)
                     row.passages = [rows.passage_row(passage) for passage in passages or ()]
                     flight.land(await reply.deliver(pieces, passages))
-        await reply.conclude(passages)
+        await reply.conclude()
     gateway.rollout.shadow(ask, place)
 
 
 def _begin(ask: Ask, who: Principal, route: Route, arm: Arm) -> RequestRow:
     return RequestRow(
-        id=rows.new_answer_id(),
+        id=ask.id or rows.new_answer_id(),
         at=rows.now(),
         key=who.id,
         subject=ask.user or who.id,
@@ -117,9 +122,17 @@ async def _replayed(known: Answer) -> AsyncGenerator[Piece, None]:
 
 @contextmanager
 def _settled_and_recorded(
-    gateway: Gateway, exchange: Exchange, ask: Ask, *, reply: Reply, row: RequestRow, grant: Grant
+    gateway: Gateway,
+    exchange: Exchange,
+    ask: Ask,
+    *,
+    reply: Reply,
+    row: RequestRow,
+    grant: Grant,
+    keep: Keep | None,
 ) -> Iterator[None]:
-    """However the block ends, settle what it cost and record what was asked and answered.
+    """However the block ends, settle what it cost and record what was asked and answered; a whole
+    answer is also given to ``keep``.
 
     Nothing in here waits, so no cancellation can come between; and it is done before the last byte
     goes out, so what a client has seen whole is never lost.
@@ -138,4 +151,6 @@ def _settled_and_recorded(
         row.total_ms = (time.perf_counter() - exchange.began) * 1000
         row.question_sealed = gateway.seal(row, "question", ask.transcript.encode())
         row.answer_sealed = gateway.seal(row, "answer", reply.text.encode())
+        if keep is not None and row.status == "ok":
+            keep(row, reply)
         gateway.record(row)

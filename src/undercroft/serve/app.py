@@ -21,20 +21,29 @@ from undercroft.serve.failures import (
 )
 from undercroft.serve.feedback import rate
 from undercroft.serve.gateway import Gateway
+from undercroft.serve.moderations import moderate
+from undercroft.serve.responses import endpoints as responses
 
 log = logging.getLogger(__name__)
 
 Endpoint = Callable[[Gateway, Exchange], Awaitable[None]]
 
-ENDPOINTS: dict[str, tuple[str, Endpoint]] = {
-    "/v1/chat/completions": ("POST", partial(answer, parse=asks.parse_chat)),
-    "/v1/completions": ("POST", partial(answer, parse=asks.parse_completion)),
-    "/v1/embeddings": ("POST", embed),
-    "/v1/feedback": ("POST", rate),
-    "/v1/models": ("GET", state.models),
-    "/health": ("GET", state.health),
-    "/metrics": ("GET", state.metrics),
+ENDPOINTS: dict[str, dict[str, Endpoint]] = {
+    "/v1/chat/completions": {"POST": partial(answer, parse=asks.parse_chat)},
+    "/v1/completions": {"POST": partial(answer, parse=asks.parse_completion)},
+    "/v1/responses": {"POST": responses.create},
+    "/v1/responses/{id}": {"GET": responses.read, "DELETE": responses.delete},
+    "/v1/responses/{id}/cancel": {"POST": responses.cancel},
+    "/v1/responses/{id}/input_items": {"GET": responses.items},
+    "/v1/embeddings": {"POST": embed},
+    "/v1/moderations": {"POST": moderate},
+    "/v1/feedback": {"POST": rate},
+    "/v1/models": {"GET": state.models},
+    "/v1/models/{id}": {"GET": state.model},
+    "/health": {"GET": state.health},
+    "/metrics": {"GET": state.metrics},
 }
+_NAMING = {path: path.partition("{id}")[::2] for path in ENDPOINTS if "{id}" in path}
 
 
 class App:
@@ -73,18 +82,27 @@ class App:
 
 def find(exchange: Exchange) -> Endpoint:
     """What answers this path and method. Raises `HttpError` 404 or 405."""
-    path = exchange.path
-    if path.startswith("/v1/models/"):
-        found: tuple[str, Endpoint] | None = ("GET", state.model)
-    else:
-        found = ENDPOINTS.get(path)
-    if found is None:
-        near = nearest(path, ENDPOINTS)
+    methods = ENDPOINTS.get(exchange.path) or _named(exchange)
+    if methods is None:
+        near = nearest(exchange.path, ENDPOINTS)
         raise HttpError(
-            404, "unknown_path", f"There is nothing at {path}.",
+            404, "unknown_path", f"There is nothing at {exchange.path[:200]}.",
             f"The nearest is {near}." if near else "",
         )  # fmt: skip
-    method, endpoint = found
-    if exchange.method != method:
-        raise HttpError(405, "method_not_allowed", f"{path} takes {method} only.")
+    endpoint = methods.get(exchange.method)
+    if endpoint is None:
+        allowed = " or ".join(methods)
+        raise HttpError(405, "method_not_allowed", f"{exchange.path[:200]} takes {allowed} only.")
     return endpoint
+
+
+def _named(exchange: Exchange) -> dict[str, Endpoint] | None:
+    """The endpoints of a path that names one thing; its name goes into ``exchange``."""
+    for path, (before, after) in _NAMING.items():
+        if not exchange.path.startswith(before) or not exchange.path.endswith(after):
+            continue
+        name = exchange.path[len(before) : len(exchange.path) - len(after)]
+        if name and "/" not in name:
+            exchange.named = name
+            return ENDPOINTS[path]
+    return None

@@ -39,7 +39,8 @@ class Ask(msgspec.Struct, frozen=True, kw_only=True):
     take it: how tokens are drawn, tools, the form of the answer.
 
     ``store`` is the client's consent to learning from the exchange, as in the OpenAI API. ``n`` is
-    how many answers are wanted and ``media`` what the messages hold besides text.
+    how many answers are wanted and ``media`` what the messages hold besides text. One with an
+    ``echo`` is answered by a response object that repeats it, under the ``id``.
     """
 
     kind: Kind
@@ -58,6 +59,8 @@ class Ask(msgspec.Struct, frozen=True, kw_only=True):
     user: str
     store: bool
     lane: Lane
+    id: str = ""
+    echo: dict[str, Any] | None = None
 
     @property
     def text(self) -> str:
@@ -112,14 +115,14 @@ def parse_chat(body: bytes, defaults: SamplingSettings) -> Ask:
         raise unsupported("functions", "Give them as tools.")
     if said.audio or (said.modalities or ["text"]) != ["text"]:
         raise unsupported("audio" if said.audio else "modalities", "Answers are text here.")
-    sampling = _sampling(said)
+    sampling = sampling_of(said)
     if said.tools:
         sampling |= tool_fields(said.tools, said.tool_choice, said.parallel_tool_calls)
     if said.response_format is not None and said.response_format.type != "text":
         sampling["response_format"] = _format(said.response_format)
     if said.logprobs:
         sampling["logprobs"] = True
-        sampling["top_logprobs"] = _within("top_logprobs", said.top_logprobs, MAX_TOP_LOGPROBS)
+        sampling["top_logprobs"] = within("top_logprobs", said.top_logprobs, MAX_TOP_LOGPROBS)
     if said.reasoning_effort is not None:
         sampling["reasoning_effort"] = said.reasoning_effort
     return ask_of(
@@ -140,7 +143,7 @@ def parse_completion(body: bytes, defaults: SamplingSettings) -> Ask:
     if len(prompts) != 1 or not prompts[0]:
         raise invalid("prompt", "Give exactly one prompt that is not empty.")
     return ask_of(
-        said, "completion", _sampling(said), said.max_tokens, defaults, prompt=prompts[0],
+        said, "completion", sampling_of(said), said.max_tokens, defaults, prompt=prompts[0],
         retrieve=False,
     )  # fmt: skip
 
@@ -243,7 +246,8 @@ def _format(wanted: ResponseFormat) -> dict[str, Any]:
     return whole
 
 
-def _sampling(said: Generation) -> dict[str, Any]:
+def sampling_of(said: Generation) -> dict[str, Any]:
+    """How the client wants tokens drawn. Raises `HttpError` 400 for a value out of its range."""
     for name, (low, high) in _RANGES.items():
         value = getattr(said, name)
         if value is not None and not low <= value <= high:
@@ -262,7 +266,8 @@ def _stops(stop: str | list[str]) -> list[str]:
     return stops
 
 
-def _within(name: str, value: int | None, most: int) -> int:
+def within(name: str, value: int | None, most: int) -> int:
+    """``value``, or 0. Raises `HttpError` 400 unless it is between 0 and ``most``."""
     if value is not None and not 0 <= value <= most:
         raise invalid(name, f"{value} is not between 0 and {most}.")
     return value or 0

@@ -22,6 +22,7 @@ Send = Callable[[AsgiMessage], Awaitable[None]]
 Failed = Callable[[UndercroftError], bytes]
 Headers = Iterable[tuple[bytes, bytes]]
 
+_READ_TIMEOUT = b"x-stainless-read-timeout"
 _JSON = (b"content-type", b"application/json")
 _SSE = (
     (b"content-type", b"text/event-stream; charset=utf-8"),
@@ -35,7 +36,7 @@ class Exchange:
 
     __slots__ = (
         "_body", "_receive", "_send", "began", "extra", "failed", "gone", "headers", "method",
-        "path", "request_id", "started",
+        "named", "path", "request_id", "started",
     )  # fmt: skip
 
     def __init__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -47,10 +48,19 @@ class Exchange:
         self.started = False  # the status line has been sent
         self.gone = False  # the client has hung up
         self.extra: list[tuple[bytes, bytes]] = []  # headers that steps of the path add
+        self.named = ""  # what the path names, where it names one thing
         self.failed: Failed = error_event  # how an error is told in a stream
         self._body: bytes | None = None
         self._receive = receive
         self._send = send
+
+    def for_another(self, receive: Receive, send: Send) -> Exchange:
+        """The same request from another client: one with patience."""
+        headers = [(name, value) for name, value in self.headers.items() if name != _READ_TIMEOUT]
+        scope = {"method": self.method, "path": self.path, "headers": headers}
+        other = Exchange(scope, receive, send)
+        other._body = self._body
+        return other
 
     def header(self, name: bytes) -> str:
         return self.headers.get(name, b"").decode("latin-1")
@@ -59,7 +69,7 @@ class Exchange:
         """Seconds that the client waits for a first byte, at most ``timeout_s``; the official
         client says in ``x-stainless-read-timeout`` how long it waits for any."""
         try:
-            theirs = float(self.header(b"x-stainless-read-timeout"))
+            theirs = float(self.header(_READ_TIMEOUT))
         except ValueError:
             return timeout_s
         return min(timeout_s, theirs) if theirs > 0 else timeout_s

@@ -7,6 +7,7 @@ import hashlib
 import time
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
+from typing import TYPE_CHECKING
 
 import aiohttp
 
@@ -20,6 +21,7 @@ from undercroft.serve.exchange import Exchange
 from undercroft.serve.failures import HttpError
 from undercroft.serve.metrics import Metrics
 from undercroft.serve.recorder import Recorder
+from undercroft.serve.responses.shelf import Shelf
 from undercroft.serve.rollout import Rollout
 from undercroft.serve.route import Route
 from undercroft.serve.router import Router
@@ -27,6 +29,9 @@ from undercroft.serve.rows import FeedbackRow, RequestRow
 from undercroft.serve.warming import load_screens, warm
 from undercroft.settings import Settings
 from undercroft.trust import allowed
+
+if TYPE_CHECKING:
+    from undercroft.serve.responses.endpoints import Unattended
 
 SEARCH_THREADS = 4
 KEY_BELIEVED_S = 1.0  # a revoked key is refused after this and the key table's own second
@@ -55,6 +60,8 @@ class Gateway:
             forget=self.cache.forget,
         )
         self.rollout = Rollout(self)
+        self.shelf = Shelf(project.state / "responses", self.vault, serve.responses_days)
+        self.unattended: dict[str, Unattended] = {}  # responses being written, by id
         self.search_threads = ThreadPoolExecutor(SEARCH_THREADS, thread_name_prefix="search")
         self.started_at = time.time()
         self._sealed_for: set[str] = set()
@@ -77,6 +84,7 @@ class Gateway:
                 asyncio.to_thread(self.recorder.spent_today),
                 self.router.start(),
                 asyncio.to_thread(load_screens, self.settings.serve.screen_output),
+                asyncio.to_thread(self.shelf.prune),
             )
             self.budgets.restore(spent)
         except BaseException:
@@ -87,6 +95,7 @@ class Gateway:
 
     async def stop(self, grace_s: float) -> None:
         """Let answers finish for ``grace_s``, stop the engines, move every record to the lake."""
+        await asyncio.gather(*(each.cancel() for each in self.unattended.values()))
         await self.rollout.stop()
         await self.router.stop(grace_s)
         await self.recorder.stop()

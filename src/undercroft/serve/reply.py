@@ -15,6 +15,7 @@ from undercroft.serve.cache import Answer
 from undercroft.serve.exchange import Exchange
 from undercroft.serve.frames import Completion, Envelope, Source
 from undercroft.serve.pieces import Piece, Usage
+from undercroft.serve.responses.envelope import Response
 from undercroft.serve.rows import RequestRow
 
 
@@ -29,7 +30,12 @@ class Reply:
         self._exchange = exchange
         self._ask = ask
         self._row = row
-        self._envelope: Envelope = Completion(row.id, ask.model, ask.kind)
+        self._envelope: Envelope = (
+            Completion(row.id, ask.model, ask.kind)
+            if ask.echo is None
+            else Response(row.id, ask.model, ask.echo)
+        )
+        self._passages: Sequence[Passage] | None = None
         self._is_begun = False
         self.choices = [Piece(index=index) for index in range(ask.n)]
 
@@ -69,6 +75,7 @@ class Reply:
         self, pieces: AsyncGenerator[Piece, None], passages: tuple[Passage, ...] | None
     ) -> Answer:
         """Take every piece, sending it on at once when the client wants a stream."""
+        self._passages = passages
         async with aclosing(pieces) as flow:
             async for piece in flow:
                 self.choices[piece.index].take(piece)
@@ -78,21 +85,25 @@ class Reply:
             raise EngineFailed("The engine ended without saying why.")
         return Answer(tuple(self.choices), passages)
 
-    async def conclude(self, passages: Sequence[Passage] | None) -> None:
-        """The last bytes; after them the client has the whole answer and its ``passages``."""
-        shown: list[Source] | None = None
-        if passages is not None:
-            shown = grounding.sources(passages, self.text)
+    def body(self) -> bytes:
+        """The whole answer as one JSON object."""
+        return self._envelope.body(self.choices, self.usage, self._sources())
+
+    async def conclude(self) -> None:
+        """The last bytes; after them the client has the whole answer and its sources."""
         if not self._ask.stream:
             self._say_headers()
-            body = self._envelope.body(self.choices, self.usage, shown)
-            await self._exchange.reply(200, body, [(b"content-type", b"application/json")])
+            json_ = [(b"content-type", b"application/json")]
+            await self._exchange.reply(200, self.body(), json_)
             return
         if not self._exchange.started:  # an empty answer is an answer
-            await self._begin_stream(b"")
+            await self._begin_stream()
         usage = self.usage if self._ask.include_usage else None
-        ending = self._envelope.ending(self.choices, usage, shown)
+        ending = self._envelope.ending(self.choices, usage, self._sources())
         await self._exchange.frame(ending, last=True)
+
+    def _sources(self) -> list[Source] | None:
+        return None if self._passages is None else grounding.sources(self._passages, self.text)
 
     async def _show(self, piece: Piece) -> None:
         if not self._is_begun:
@@ -103,12 +114,13 @@ class Reply:
         if self._exchange.started:
             await self._exchange.frame(self._envelope.piece(piece))
         else:
-            await self._begin_stream(self._envelope.piece(piece))
+            await self._begin_stream(piece)
 
-    async def _begin_stream(self, first: bytes) -> None:
+    async def _begin_stream(self, first: Piece | None = None) -> None:
         self._say_headers()
         await self._exchange.start_stream(self._envelope.failed)
-        await self._exchange.frame(self._envelope.opening(self._ask.n) + first)
+        opening = self._envelope.opening(self._ask.n)
+        await self._exchange.frame(opening + self._envelope.piece(first) if first else opening)
 
     def _say_headers(self) -> None:
         row = self._row

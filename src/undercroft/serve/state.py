@@ -26,8 +26,7 @@ async def models(gateway: Gateway, exchange: Exchange) -> None:
 async def model(gateway: Gateway, exchange: Exchange) -> None:
     """``GET /v1/models/NAME``."""
     await gateway.identify(exchange, "chat")
-    name = exchange.path.removeprefix("/v1/models/")
-    names = gateway.router.models
+    name, names = exchange.named, gateway.router.models
     if name not in names:
         raise NotFound(f"There is no model {name!r}.", name, names, "See GET /v1/models.")
     await exchange.reply_json(200, _model(gateway, name))

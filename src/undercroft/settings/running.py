@@ -70,6 +70,9 @@ class ServeSettings(Section):
     screen_output: list[str] = Field(
         default_factory=lambda: ["pii", "secret"], description="kinds of finding masked in answers"
     )
+    responses_days: float = Field(
+        30.0, gt=0, description="how long responses are kept that clients may read again"
+    )
     daily_tokens: int = Field(1_000_000, ge=0, description="token budget per key and day; 0: none")
 
 

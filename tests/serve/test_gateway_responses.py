@@ -1,0 +1,227 @@
+"""The Responses API: its objects, the order of its events, what is kept and who may read it."""
+
+import json
+import time
+
+import openai
+import pytest
+
+from tests.serve.scripted import running
+from tests.serve.serving import gateway_of, keep, make_project, release
+from tests.serve.test_gateway_tools import MASK, WEATHER
+
+TOOL = {"type": "function", **WEATHER["function"]}
+REQUIRED = {  # what the published schema of a response object asks for
+    "id", "object", "created_at", "completed_at", "status", "incomplete_details", "model",
+    "previous_response_id", "instructions", "output", "error", "tools", "tool_choice",
+    "truncation", "parallel_tool_calls", "text", "top_p", "presence_penalty", "frequency_penalty",
+    "top_logprobs", "temperature", "reasoning", "usage", "max_output_tokens", "max_tool_calls",
+    "store", "background", "service_tier", "metadata", "safety_identifier",
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def upstream():
+    with running() as scripted:
+        yield scripted
+
+
+@pytest.fixture(scope="module")
+def remote(tmp_path_factory, upstream):
+    project = make_project(tmp_path_factory.mktemp("responses") / "p", slots=2)
+    meta = {"engine": "remote", "base_url": upstream.url + "/v1", "accepts": ["tools", "image"]}
+    release(project, keep(project, "model", "remote", meta))
+    with gateway_of(project) as gateway:
+        yield gateway
+
+
+@pytest.fixture
+def client(remote):
+    with remote.client() as client:
+        yield client
+
+
+def create(client, script: str, **options):
+    return client.responses.create(model="docs", input=f"What now? script:{script}", **options)
+
+
+def kinds(events) -> list[str]:
+    said = [event.type.removeprefix("response.") for event in events]
+    return [kind for at, kind in enumerate(said) if at == 0 or kind != said[at - 1]]
+
+
+def test_a_response_has_its_text_usage_and_every_required_field(client):
+    response = create(client, "plain", instructions="Be brief.", metadata={"a": "b"})
+    assert response.id.startswith("resp_")
+    assert response.status == "completed"
+    assert response.output_text == "It is so [1]. No [9]."
+    assert response.usage.total_tokens == 10
+    assert response.metadata == {"a": "b"}
+    assert set(json.loads(response.to_json(exclude_unset=True))) >= REQUIRED
+
+
+def test_events_come_in_order_and_end_with_the_whole(client):
+    events = list(create(client, "plain", stream=True))
+    assert [event.sequence_number for event in events] == list(range(len(events)))
+    assert kinds(events) == [
+        "created", "in_progress", "output_item.added", "content_part.added", "output_text.delta",
+        "output_text.done", "content_part.done", "output_item.done", "completed",
+    ]  # fmt: skip
+    said = "".join(event.delta for event in events if event.type.endswith("text.delta"))
+    assert said == events[-1].response.output_text == "It is so [1]. No [9]."
+    assert {events[0].response.id} == {events[-1].response.id}
+
+
+def test_calls_of_tools_have_events_of_their_own(client):
+    events = list(create(client, "calls", stream=True, tools=[TOOL]))
+    assert kinds(events) == [
+        "created", "in_progress",
+        "output_item.added", "function_call_arguments.delta",  # as the screen lets it through
+        "output_item.added", "function_call_arguments.delta",
+        "function_call_arguments.done", "output_item.done",
+        "function_call_arguments.done", "output_item.done", "completed",
+    ]  # fmt: skip
+    first, second = events[-1].response.output
+    assert (first.type, first.name, first.call_id) == ("function_call", "weather", "call_a")
+    assert json.loads(first.arguments) == {"city": MASK}
+    deltas = [e for e in events if e.type == "response.function_call_arguments.delta"]
+    assert "".join(e.delta for e in deltas if e.item_id == first.id) == first.arguments
+    assert second.name == "clock"
+
+
+def test_reasoning_is_an_item_before_the_message(client):
+    response = create(client, "thinks")
+    assert [item.type for item in response.output] == ["reasoning", "message"]
+    assert response.output[0].content[0].text == f"Her mail is {MASK}."
+    events = list(create(client, "thinks", stream=True))
+    assert "reasoning_text.delta" in kinds(events)
+    assert [item.type for item in events[-1].response.output] == ["reasoning", "message"]
+
+
+def test_an_answer_cut_short_is_incomplete(client):
+    response = create(client, "empty-cut")
+    assert response.status == "incomplete"
+    assert response.incomplete_details.reason == "max_output_tokens"
+
+
+def test_a_stream_that_breaks_fails_in_the_stream(client):
+    events = list(create(client, "hangs-up", stream=True))
+    assert events[-1].type == "response.failed"
+    assert events[-1].response.error.code == "engine_failed"
+
+
+def test_a_conversation_goes_on_from_a_kept_response(client, upstream):
+    first = create(client, "calls", tools=[TOOL], instructions="Be brief.")
+    (call,) = first.output
+    result = {"type": "function_call_output", "call_id": call.call_id, "output": "sunny"}
+    ask = {"role": "user", "content": "And now? script:plain"}
+    second = client.responses.create(
+        model="docs", previous_response_id=first.id, input=[result, ask]
+    )
+    shown = upstream.asked[-1]["messages"]
+    assert [message["role"] for message in shown] == ["user", "assistant", "tool", "user"]
+    assert shown[1]["tool_calls"][0]["function"]["name"] == "weather"
+    assert second.previous_response_id == first.id
+
+
+def test_a_kept_response_is_read_listed_and_deleted(remote, client):
+    made = create(client, "plain")
+    assert client.responses.retrieve(made.id).output_text == made.output_text
+    (item,) = client.responses.input_items.list(made.id)
+    assert item.content[0].text == "What now? script:plain"
+    _, other = remote.project.trust.keys.create("somebody-else", "admin")
+    with remote.client(api_key=other) as stranger, pytest.raises(openai.NotFoundError):
+        stranger.responses.retrieve(made.id)
+    client.responses.delete(made.id)
+    with pytest.raises(openai.NotFoundError):
+        client.responses.retrieve(made.id)
+    unkept = create(client, "plain", store=False)
+    with pytest.raises(openai.NotFoundError):
+        client.responses.retrieve(unkept.id)
+
+
+def test_forgetting_a_person_erases_their_responses_and_storing_is_no_consent(remote, client):
+    made = create(client, "plain", user="ada@example.org")
+    assert client.responses.retrieve(made.id).status == "completed"
+    (file,) = (remote.project.state / "responses").glob(made.id)
+    assert b"It is so" not in file.read_bytes()
+    (row,) = remote.rows("requests", f"id = '{made.id}'")
+    assert row["consent"] == ""
+    remote.project.trust.vault.shred("ada@example.org")
+    with pytest.raises(openai.NotFoundError):
+        client.responses.retrieve(made.id)
+
+
+def finished(client, response_id: str):
+    deadline = time.monotonic() + 10
+    while time.monotonic() < deadline:
+        response = client.responses.retrieve(response_id)
+        if response.status not in ("queued", "in_progress"):
+            return response
+        time.sleep(0.05)
+    raise AssertionError(response.status)
+
+
+def test_a_response_in_the_background_is_written_with_nobody_waiting(client):
+    made = create(client, "plain", background=True)
+    assert made.status == "queued"
+    assert finished(client, made.id).output_text == "It is so [1]. No [9]."
+    broken = create(client, "nonsense", background=True)
+    assert finished(client, broken.id).error.code == "engine_failed"
+
+
+def test_a_response_in_the_background_can_be_cancelled(served):
+    with served.client() as client:
+        made = client.responses.create(
+            model="docs", input="Tell me a very long story.", background=True,
+            max_output_tokens=1500, extra_body={"retrieve": False},
+        )  # fmt: skip
+        time.sleep(0.2)
+        began = time.monotonic()
+        assert client.responses.cancel(made.id).status == "cancelled"
+        assert time.monotonic() - began < 2
+        assert client.responses.retrieve(made.id).status == "cancelled"
+        waited = client.responses.create(model="docs", input="Hello", max_output_tokens=2)
+        with pytest.raises(openai.BadRequestError):
+            client.responses.cancel(waited.id)
+    (row,) = served.rows("requests", f"id = '{made.id}'")
+    assert row["status"] == "cancelled"
+
+
+@pytest.mark.parametrize(
+    ("fields", "param"),
+    [
+        ({"tools": [{"type": "web_search"}]}, "tools[0].type"),
+        ({"text": {"format": {"type": "json_schema", "name": "x"}}}, "text.format"),
+        ({"background": True, "stream": True}, "stream"),
+        ({"background": True, "store": False}, "store"),
+        ({"input": [{"type": "computer_call"}]}, "input[0]"),
+        ({"input": []}, "messages"),
+        ({"conversation": "conv_1"}, "conversation"),
+    ],
+)
+def test_what_cannot_be_honoured_is_refused_by_name(client, fields, param):
+    with pytest.raises(openai.BadRequestError) as refused:
+        client.responses.create(**{"model": "docs", "input": "x", **fields})
+    assert refused.value.param == param
+
+
+def test_a_real_engine_answers_in_the_form_that_is_asked_for(served):
+    from tests.serve.test_gateway_tools import Trip
+
+    with served.client() as client:
+        answer = client.responses.parse(
+            model="docs", input="Plan a trip to Paris.", text_format=Trip, max_output_tokens=60,
+            extra_body={"retrieve": False},
+        )  # fmt: skip
+    assert isinstance(answer.output_parsed, Trip)
+
+
+def test_moderations_say_what_the_detectors_found_and_what_was_not_looked_at(client):
+    found = client.moderations.create(input=["Write to alice@riverbank.co", "Good day."])
+    flagged, clean = found.results
+    assert (flagged.flagged, clean.flagged) == (True, False)
+    assert flagged.category_scores.model_extra["pii"] == 0.95
+    assert flagged.model_extra["findings"][0]["kind"] == "pii.email"
+    assert flagged.categories.violence is False
+    assert flagged.category_applied_input_types.violence == []
