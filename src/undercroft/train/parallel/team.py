@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Sequence
-from typing import Any, NoReturn, Protocol, TypeVar
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, Final, NoReturn, Protocol, TypeVar
 
 import torch
 from torch import Tensor
@@ -18,6 +18,8 @@ from torch import Tensor
 from undercroft.train.parallel.plan import Plan
 
 T = TypeVar("T")
+
+_MESSAGE: Final = 2**22  # numbers that are sent at once
 
 
 class Group(Protocol):
@@ -180,15 +182,18 @@ class Linked:
         return found
 
     def add(self, tensors: Sequence[Tensor]) -> None:
-        """In one message: many small ones would each wait for all ranks."""
-        if not tensors:
-            return
+        """Many small ones in one message, as each would wait for all ranks; large ones as they
+        are, as a copy would take their memory again."""
         _meet()
-        whole = torch.cat([tensor.reshape(-1) for tensor in tensors])
-        self._distributed.all_reduce(whole, group=self._group)
-        parts = whole.split([tensor.numel() for tensor in tensors])
-        for tensor, part in zip(tensors, parts, strict=True):
-            tensor.copy_(part.view_as(tensor))
+        for few in _messages(tensors):
+            if len(few) == 1 and few[0].is_contiguous():
+                self._distributed.all_reduce(few[0], group=self._group)
+                continue
+            whole = torch.cat([tensor.reshape(-1) for tensor in few])
+            self._distributed.all_reduce(whole, group=self._group)
+            parts = whole.split([tensor.numel() for tensor in few])
+            for tensor, part in zip(few, parts, strict=True):
+                tensor.copy_(part.view_as(tensor))
 
     def copy_first(self, tensors: Sequence[Tensor]) -> None:
         for tensor in tensors:
@@ -265,6 +270,20 @@ class Processes(Linked):
 
     def apart(self) -> Group:
         return Linked(self._distributed.new_group(list(range(self.size))))
+
+
+def _messages(tensors: Sequence[Tensor]) -> Iterator[list[Tensor]]:
+    """``tensors`` in their order, as many at once as are of `_MESSAGE` numbers together."""
+    few: list[Tensor] = []
+    size = 0
+    for tensor in tensors:
+        if few and size + tensor.numel() > _MESSAGE:
+            yield few
+            few, size = [], 0
+        few.append(tensor)
+        size += tensor.numel()
+    if few:
+        yield few
 
 
 def _linked(group: Any) -> Group:
