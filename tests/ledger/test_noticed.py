@@ -77,12 +77,14 @@ def test_a_mark_that_was_told_twice_is_there_once() -> None:
 def test_all_that_two_runs_measured_is_compared(project: Project) -> None:
     one = begun(project)
     project.ledger.finish_run(one, [], Footprint())
-    other = project.ledger.begin_run("train", "other", {"seed": 2}, []).id
+    params = {"seed": 2, "parallel": {"processes": 3}}
+    other = project.ledger.begin_run("train", "other", params, []).id
     log(project, other, [("metric", {"step": 1, "pair_accuracy": 0.9, "passes_s": 0.5})])
     found = dict(compare.rows([compare.side(project.ledger, name) for name in (one, other)]))
     assert found["pair_accuracy at the end"] == ["0.5", "0.9 (+80.0% better)"]
     assert found["passes_s at the end"] == ["1", "0.5 (-50.0% better)"]
     assert found["heldout_loss at the end"] == ["3", "-"]
+    assert found["parallel.processes"] == ["", "3"]
     assert list(found).index("loss at the end") < list(found).index("pair_accuracy at the end")
     assert "tokens at the end" not in found
 

@@ -6,6 +6,7 @@ import math
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
@@ -14,6 +15,7 @@ from undercroft.errors import BadInput, Cancelled
 from undercroft.train.heldout import Heldout, Patience, apart
 from undercroft.train.parallel.team import Alone
 from undercroft.train.points import Point
+from undercroft.train.samples.packing import Corpus, pack
 from undercroft.train.state.checkpoint import Store
 
 HELD = SAMPLES[:9]
@@ -46,6 +48,17 @@ def test_samples_of_one_origin_are_on_one_side() -> None:
     assert apart(samples, 0, 7, lambda sample: sample[0]) == (samples, ())
     with pytest.raises(BadInput, match="one source"):
         apart(samples, 0.1, 7, lambda sample: "same")
+
+
+def test_documents_that_are_held_out_are_in_no_row_that_is_trained_on() -> None:
+    lengths = np.array([5, 40, 3, 17, 90, 8])
+    offsets = np.concatenate([[0], np.cumsum(lengths)])
+    corpus = Corpus(list("abcdef"), np.arange(offsets[-1], dtype=np.uint32), offsets)
+    kept, held = apart(range(6), 0.4, 1, lambda document: document)
+    rows = [pack(corpus, 16, 2, 3, part) for part in (kept, held)]
+    read = [{span.document for sample in part for row in sample for span in row} for part in rows]
+    assert read == [{"abcdef"[at] for at in part} for part in (kept, held)]
+    assert [part.num_documents for part in rows] == [len(kept), len(held)] == [4, 2]
 
 
 def test_patience_counts_what_was_not_the_best() -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -161,8 +161,9 @@ def rows(sides: Sequence[Side]) -> list[tuple[str, list[str]]]:
 
 def settings(sides: Sequence[Side]) -> list[tuple[str, list[str]]]:
     """Every setting of any of the runs, by name, as text."""
-    names = sorted({name for each in sides for name in each.run.params})
-    return [(name, [_said(each.run.params.get(name, "")) for each in sides]) for name in names]
+    found = [dict(_flat(each.run.params)) for each in sides]
+    names = sorted({name for each in found for name in each})
+    return [(name, [_said(each.get(name, "")) for each in found]) for name in names]
 
 
 def as_dict(each: Side) -> dict[str, Any]:
@@ -185,6 +186,15 @@ def as_dict(each: Side) -> dict[str, Any]:
             for name, curve in each.curves.items()
         },
     }
+
+
+def _flat(params: Mapping[str, Any], within: str = "") -> Iterator[tuple[str, Any]]:
+    """``parallel.processes`` and the like for settings that have settings."""
+    for name, value in params.items():
+        if isinstance(value, Mapping) and value:
+            yield from _flat(value, f"{within}{name}.")
+        else:
+            yield within + name, value
 
 
 def _inputs(sides: Sequence[Side]) -> list[tuple[str, list[str]]]:
