@@ -27,12 +27,17 @@ STEPS = 24
 
 
 class Slow(Squares):
-    """Takes a while, so that there is time to kill; ends a process when they are ``too_many``."""
+    """Takes a while, so that there is time to kill; ends a process when they are ``too_many``.
 
-    def __init__(self, slow_s: float, too_many: int) -> None:
+    The second rank hangs at its tenth batch, unless the file ``hung`` says that it did before.
+    """
+
+    def __init__(self, slow_s: float, too_many: int, hung: Path | None) -> None:
         super().__init__()
         self._slow_s = slow_s
         self._too_many = too_many
+        self._hung = hung
+        self._batches = 0
 
     def terms(self, model: nn.Module, batch: Any) -> Any:
         from torch import distributed
@@ -40,13 +45,18 @@ class Slow(Squares):
         time.sleep(self._slow_s)
         if self._too_many and distributed.get_world_size() >= self._too_many:
             os._exit(77)
+        self._batches += 1
+        is_second = self._batches == 10 and distributed.get_rank() == 1
+        if is_second and self._hung and not self._hung.exists():
+            self._hung.touch()
+            time.sleep(1000)
         return super().terms(model, batch)
 
 
-def built(site: Site, *, slow_s: float, too_many: int, fails: str) -> Parts:
+def built(site: Site, *, slow_s: float, too_many: int, hung: Path | None, fails: str) -> Parts:
     if fails:
         raise BadInput(fails, "It always does.", "Do nothing.")
-    return Parts(model(), None, Slow(slow_s, too_many), SAMPLES)
+    return Parts(model(), None, Slow(slow_s, too_many, hung), SAMPLES)
 
 
 @dataclass
@@ -78,6 +88,7 @@ def watch(
     *,
     slow_s: float = 0.0,
     too_many: int = 0,
+    hung: Path | None = None,
     fails: str = "",
     timeout_s: float = 30.0,
     restarts: int = 5,
@@ -88,7 +99,7 @@ def watch(
     ``at_step`` is told of each step, with the pids of the ranks that took it.
     """
     run = opened(root)
-    build = partial(built, slow_s=slow_s, too_many=too_many, fails=fails)
+    build = partial(built, slow_s=slow_s, too_many=too_many, hung=hung, fails=fails)
     params = settings(max_steps=STEPS, parallel={"processes": processes}, checkpoint_steps=4)
     job = replace(Job.of(run, build, params, "digest", "train"), imports=())
     seen = Seen()

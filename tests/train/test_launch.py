@@ -73,12 +73,22 @@ def test_a_rank_that_is_stopped_is_found_and_replaced(
     undisturbed: Seen, hosts: Here, tmp_path: Path
 ) -> None:
     at = At(10, 1, signal.SIGSTOP)
-    seen = watch(tmp_path, hosts, 2, slow_s=0.01, timeout_s=1.5, at_step=at)
+    seen = watch(tmp_path, hosts, 2, slow_s=0.01, timeout_s=3.0, at_step=at)
     (lost,) = seen.of("rank_lost")
     assert lost["ranks"] == [1]
     assert lost["why"].startswith("stopped")
     log = (tmp_path / ".undercroft" / "logs" / "ranks.log").read_text()
     assert "gather" in log  # where the other one waits for it
+    assert seen.losses == undisturbed.losses
+
+
+def test_a_rank_that_hangs_is_found_and_replaced(
+    undisturbed: Seen, hosts: Here, tmp_path: Path
+) -> None:
+    seen = watch(tmp_path, hosts, 2, hung=tmp_path / "hung", timeout_s=3.0)
+    (lost,) = seen.of("rank_lost")
+    assert lost["ranks"] == [1]
+    assert lost["why"].startswith("hung")
     assert seen.losses == undisturbed.losses
 
 

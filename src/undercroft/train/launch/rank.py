@@ -81,7 +81,7 @@ def _train(job: Job, seat: Seat) -> NoReturn:
     from torch import distributed
 
     from undercroft.train.parallel.plan import Plan
-    from undercroft.train.parallel.team import leave, team
+    from undercroft.train.parallel.team import at_meetings, leave, team
 
     torch.set_num_threads(seat.threads)
     heart = Heart(seat.pulse, orphaned=lambda: os._exit(1))
@@ -93,6 +93,7 @@ def _train(job: Job, seat: Seat) -> NoReturn:
     crew = team(Plan.of(parallel, job.section))
     run = job.run(parts, site.event, params=params, team=crew, beat=heart.beat)
     heart.beat(run.schedule.step)
+    at_meetings.append(heart.beat)  # whoever hangs has come to fewer of them
     run.train(gauged(run, site.report, job.meter, job.state) if seat.rank == 0 else site.report)
     run.keep()
     distributed.barrier()
