@@ -14,7 +14,6 @@ from torch import Tensor, nn
 from undercroft.errors import BadConfig
 from undercroft.train.drawing import Draw, Drawer
 from undercroft.train.models.attention import by_document
-from undercroft.train.models.blocks import by_hand
 from undercroft.train.objectives.branches import hidden_states
 from undercroft.train.objectives.objective import Batch, Objective, Terms
 from undercroft.train.parallel.pipeline import Deferred, Pipeline
@@ -81,7 +80,7 @@ class Passes(Generic[S]):
         if not self._recomputes:
             yield
             return
-        with by_document(self._model), by_hand(self._model):
+        with by_document(self._model):
             yield
 
     def look(self, batch: Batch) -> Terms | None:

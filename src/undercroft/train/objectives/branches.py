@@ -16,7 +16,6 @@ import torch
 from torch import Tensor
 
 from undercroft.train.models.attention import NO_PARENT, Layout, by_document
-from undercroft.train.models.blocks import by_hand
 from undercroft.train.objectives.objective import Batch
 from undercroft.train.objectives.token_loss import token_losses
 
@@ -83,7 +82,7 @@ def pack(branches: Sequence[Branch], ids: Sequence[str]) -> Batch:
 def hidden_states(model: Any, batch: Batch) -> Tensor:
     """The last layer's output for each of the T tokens of ``batch`` (T, D)."""
     tensors = batch.tensors
-    with by_document(model), by_hand(model):
+    with by_document(model):
         hidden_1td: Tensor = model.model(
             input_ids=tensors["tokens_t"][None],
             position_ids=tensors["positions_t"][None],
