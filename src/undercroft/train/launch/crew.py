@@ -12,7 +12,7 @@ import shutil
 import signal
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from undercroft.train.loop import Report
 
 POLL_S = 0.1
+_KEEP_S = 0.5
 _SHRINK_AFTER = 2  # attempts that came to no new checkpoint
 _SETTLE_S = 1.0  # ranks that lose one of them notice in this time, and say so
 
@@ -106,15 +107,19 @@ class Crew:
         self._log.parent.mkdir(exist_ok=True)
         self._told = Told(self._folder / "told.jsonl")
         self._plan = Plan.of(job.params.parallel, job.section)
+        self._keep: Callable[[], None] = lambda: None
+        self._kept = 0.0
         self._futile = 0
         self._reached = self._newest()
 
-    def train(self, report: Report) -> None:
+    def train(self, report: Report, keep: Callable[[], None] = lambda: None) -> None:
         """Return when the ranks have come to the end of the schedule and left a checkpoint of it.
 
-        Raises what a rank raised that starting again does not mend, and `StageFailed` when starting
-        again did not mend the rest.
+        ``keep`` has what was reported kept for good; what was not, a watcher that comes after this
+        one is told again. Raises what a rank raised that starting again does not mend, and
+        `StageFailed` when starting again did not mend the rest.
         """
+        self._keep = keep
         packed = pickle.dumps(self._job)
         most = self._plan.size
         while True:
@@ -123,7 +128,7 @@ class Crew:
                 loss = self._watched(attempt, packed, report)
             finally:
                 attempt.kill()
-            self._relay(attempt, report)
+            self._relay(attempt, report, at_last=True)
             if loss is None:
                 shutil.rmtree(attempt.folder, ignore_errors=True)
                 return
@@ -191,8 +196,8 @@ class Crew:
         steps = [path.name.removeprefix("checkpoint-") for path in found]
         return max((int(step) for step in steps if step.isdecimal()), default=0)
 
-    def _relay(self, attempt: Attempt, report: Report) -> None:
-        """Hand on what the first rank told."""
+    def _relay(self, attempt: Attempt, report: Report, *, at_last: bool = False) -> None:
+        """Hand on what the first rank told, and now and then, or ``at_last``, have it kept."""
         from undercroft.train.points import Point
         from undercroft.train.schedule import Schedule
 
@@ -205,7 +210,10 @@ class Crew:
                 self._run.event(line["event"], **line["detail"])
             elif "progress" in line:
                 self._run.progress(*line["progress"])
-        self._told.done()
+        if at_last or time.monotonic() - self._kept >= _KEEP_S:
+            self._keep()
+            self._told.done()
+            self._kept = time.monotonic()
 
     def _loss(self, attempt: Attempt) -> Loss:
         """Whose end came first, once the others had time to say that they only lost it."""

@@ -58,7 +58,7 @@ class _Training:
     def train(self, report: Report, before_save: Callable[[], None]) -> Tally:
         """To the end of the schedule."""
         if self._job.params.parallel.processes > 1:
-            self._by_ranks(report)
+            self._by_ranks(report, before_save)
             self._build()
         if self._training.schedule.steps_left:
             report = gauged(self._training, report, self._job.meter, self._job.state)
@@ -75,7 +75,7 @@ class _Training:
             params = params.model_copy(update={"parallel": ParallelSettings()})
         self._training = job.run(self.parts, site.event, params=params)
 
-    def _by_ranks(self, report: Report) -> None:
+    def _by_ranks(self, report: Report, keep: Callable[[], None]) -> None:
         from undercroft.train.launch.crew import Crew
 
         cluster = self._run.project.settings.cluster
@@ -87,7 +87,7 @@ class _Training:
 
         hosts = self._hosts()
         try:
-            Crew(self._run, self._job, hosts, cluster).train(noted)
+            Crew(self._run, self._job, hosts, cluster).train(noted, keep)
         finally:
             hosts.close()
         losses = self._run.project.ledger.events(self._run.id, "rank_lost")
