@@ -28,6 +28,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "show": ("undercroft.cli.artifacts", "Show an artifact, a document or an answer."),
     "data": ("undercroft.cli.data", "Versions of a dataset: history, diff, export, proof."),
     "suite": ("undercroft.cli.suite", "Register evaluation suites that no dataset may hold."),
+    "plan": ("undercroft.cli.plan", "Lay a model over devices, and say what memory it takes."),
     "pretrain": ("undercroft.cli.pretrain", "A model and tokenizer from random weights."),
     "align": ("undercroft.cli.align", "Train a model to prefer what was chosen."),
     "distil": ("undercroft.cli.distil", "Train a model to say what another would say."),

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from undercroft.settings.parallel import ParallelSettings
+from undercroft.settings.parallel import ParallelSettings, Precision
 from undercroft.settings.section import Section
 
 
@@ -27,11 +27,17 @@ class LoopSettings(Section):
     minutes: float = Field(2.0, gt=0, description="wall-clock budget of training; more is better")
     batch_size: int = Field(8, gt=0, description="examples per optimizer step")
     micro_batch_size: int = Field(4, gt=0, description="examples per forward pass")
-    learning_rate: float = Field(1e-4, gt=0, description="peak learning rate (AdamW)")
+    learning_rate: float = Field(1e-4, gt=0, description="peak learning rate")
     warmup_fraction: float = Field(
         0.1, ge=0, lt=1, description="share of the steps the rate rises in"
     )
     weight_decay: float = Field(0.0, ge=0, description="decoupled weight decay")
+    optimizer: Literal["", "adamw", "muon"] = Field(
+        "adamw",
+        description="what steps the weights; muon makes each step of a block's matrix orthogonal, "
+        "which learns from random weights in fewer steps; empty: muon where every process holds "
+        "whole matrices, else adamw",
+    )
     max_grad_norm: float = Field(1.0, gt=0, description="gradients are clipped to this norm")
     max_steps: int = Field(0, ge=0, description="stop after this many steps; 0: the minutes decide")
     checkpoint_seconds: float = Field(
@@ -78,7 +84,7 @@ class LoopSettings(Section):
         description="steps between looks at the distribution of weights, gradients, updates and "
         "activations of every block; fewer where they would take over 1 % of the time; 0: none",
     )
-    precision: Literal["bf16", "fp32"] = Field(
+    precision: Precision = Field(
         "bf16", description="number format of weights and activations"
     )
     seed: int = Field(20, description="seed of order and initialisation")
@@ -121,8 +127,14 @@ class PretrainSettings(HoldSettings):
     )
     batch_size: int = Field(32, gt=0, description="sequences per optimizer step")
     micro_batch_size: int = Field(8, gt=0, description="sequences per forward pass")
-    learning_rate: float = Field(1e-3, gt=0, description="peak learning rate (AdamW)")
+    learning_rate: float = Field(1e-3, gt=0, description="peak learning rate")
     weight_decay: float = Field(0.1, ge=0, description="decoupled weight decay")
+    optimizer: Literal["", "adamw", "muon"] = Field(
+        "",
+        description="what steps the weights; muon makes each step of a block's matrix orthogonal, "
+        "which learns in fewer steps; empty: muon where every process holds whole matrices, else "
+        "adamw",
+    )
 
 
 class TuneSettings(HoldSettings):
@@ -131,7 +143,7 @@ class TuneSettings(HoldSettings):
     beside: dict[str, Annotated[float, Field(gt=0, lt=1)]] = Field(
         default_factory=dict,
         description="what else is trained on, and its share of the loss, such as "
-        "{\"dataset:docs\" = 0.2, \"examples:old\" = 0.1}: documents as text, examples as chats",
+        '{"dataset:docs" = 0.2, "examples:old" = 0.1}: documents as text, examples as chats',
     )
     max_tokens: int = Field(1024, ge=64, description="longer examples are left out")
     lora_rank: int = Field(
@@ -188,7 +200,7 @@ class LessonSettings(Section):
     )
     max_tokens: int = Field(1024, ge=64, description="longer examples are left out")
     micro_batch_size: int = Field(4, gt=0, description="examples per forward pass")
-    precision: Literal["bf16", "fp32"] = Field(
+    precision: Precision = Field(
         "bf16", description="number format of weights and activations"
     )
     unanswerable: float = Field(

@@ -2,11 +2,25 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Any, Final, Literal
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 
 from undercroft.settings.section import Section
+
+NO_FP8: Final = (
+    "fp8 needs matrix units of 8 bits, as NVIDIA's Hopper and Ada or AMD's MI300 and later have "
+    "them, and no processor has: take bf16"
+)
+
+
+def _is_had(precision: Any) -> Any:
+    if precision == "fp8":
+        raise ValueError(NO_FP8)
+    return precision
+
+
+Precision = Annotated[Literal["bf16", "fp32"], BeforeValidator(_is_had)]
 
 
 class ParallelSettings(Section):

@@ -73,11 +73,13 @@ class _Game:
     done: list[list[Action]] = field(init=False)
     _ends: dict[tuple[Kind, int, int], int] = field(init=False, default_factory=dict)
     _free_at: list[int] = field(init=False)
+    _counts: list[Counter[Kind]] = field(init=False)
     _turns: list[tuple[int, int]] = field(init=False)
     _extra: int = 0  # room that was found to be missing: the last turn is a short one
 
     def __post_init__(self) -> None:
         self.done = [[] for _ in range(self.ranks)]
+        self._counts = [Counter() for _ in range(self.ranks)]
         self._free_at = [0] * self.ranks
         every = product(range(self.chunks), range(self.micros))
         self._turns = sorted(every, key=lambda turn: (turn[1] // self.ranks, *turn))
@@ -103,6 +105,7 @@ class _Game:
         cost = _cost(action.kind, self.schedule == "zero_bubble")
         self._free_at[rank] = self.now + cost
         self.done[rank].append(action)
+        self._counts[rank][action.kind] += 1
         stage = action.chunk * self.ranks + rank
         self._ends[action.kind, stage, action.micro] = self._free_at[rank]
         return True
@@ -110,7 +113,7 @@ class _Game:
     def _next(self, rank: int) -> Iterator[Action]:
         """The next of each kind. Stages take turns, with as many micro-batches as there are ranks:
         so many are on their way from one stage of a rank to its next."""
-        counts = Counter(each.kind for each in self.done[rank])
+        counts = self._counts[rank]
         kinds: tuple[Kind, ...] = ("forward", "backward")
         for kind in (*kinds, "weights") if self.schedule == "zero_bubble" else kinds:
             if counts[kind] < len(self._turns):
@@ -135,8 +138,8 @@ class _Game:
 
     def _held(self, rank: int) -> int:
         """Micro-batches that went forward and not yet back, of all stages of ``rank``."""
-        kinds = [each.kind for each in self.done[rank]]
-        return kinds.count("forward") - kinds.count("backward")
+        counts = self._counts[rank]
+        return counts["forward"] - counts["backward"]
 
     def _room(self, rank: int) -> int:
         """How many of those there may be at once: what fills the pipeline, and no more."""
@@ -151,6 +154,5 @@ class _Game:
         """Forward while there is room, then back; weights last, unless many of them wait."""
         if action.kind != "weights":
             return 0 if action.kind == "forward" else 1
-        kinds = [each.kind for each in self.done[rank]]
-        waiting = kinds.count("backward") - kinds.count("weights")
+        waiting = self._counts[rank]["backward"] - self._counts[rank]["weights"]
         return -1 if waiting > self.ranks else 2

@@ -1,0 +1,121 @@
+"""``undercroft plan``."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from undercroft.cli.main import print_json
+
+if TYPE_CHECKING:
+    from undercroft.train.planning import Advice, Candidate
+
+_GB = 10**9
+_MOST_OTHERS = 8
+
+
+@click.command(epilog="Example:  undercroft plan 8B --devices 8 --memory 80 --context 8192")
+@click.argument("model", metavar="MODEL")
+@click.option("--devices", default=1, show_default=True, type=click.IntRange(1), help="In all.")
+@click.option(
+    "--memory", type=click.FloatRange(0, min_open=True), help="GB of each; else what is free here."
+)
+@click.option(
+    "--per-node", default=8, show_default=True, type=click.IntRange(1), help="Devices of a node."
+)
+@click.option(
+    "--context",
+    default=4096,
+    show_default=True,
+    type=click.IntRange(1),
+    help="Tokens of a sequence.",
+)
+@click.option(
+    "--batch", default=0, type=click.IntRange(0), help="Sequences a step; 0: eight for a device."
+)
+@click.option(
+    "--micro-batch", default=1, show_default=True, type=click.IntRange(1), help="Of them at once."
+)
+@click.option(
+    "--precision", default="bf16", show_default=True, type=click.Choice(["bf16", "fp32", "fp8"]),
+    help="Number format of weights and activations.",
+)  # fmt: skip
+@click.option("--tflops", type=float, help="That a device sustains; else about an H100's.")
+@click.option("--json", "as_json", is_flag=True, help="Print as JSON.")
+def plan(
+    model: str,
+    devices: int,
+    memory: float | None,
+    per_node: int,
+    context: int,
+    batch: int,
+    micro_batch: int,
+    precision: str,
+    tflops: float | None,
+    as_json: bool,
+) -> None:
+    """Choose how to lay MODEL over devices for training, and say what memory that takes.
+
+    MODEL is a size (135M, 1B, 3B, 8B, 70B, 405B), a model's folder, or its config.json. Of all
+    layouts that fit the fastest is chosen, or the simplest of those that are about as fast; times
+    are rough, and for choosing only. Nothing is allocated.
+    """
+    from undercroft.train.models.anatomy import anatomy
+    from undercroft.train.planning import Machine, Wanted, advise
+
+    if memory is None:
+        from undercroft.train.room import free_memory
+
+        memory = free_memory() / _GB
+    wanted = Wanted(anatomy(model), context, batch or 8 * devices, micro_batch, precision)
+    speeds = {} if tflops is None else {"flops_per_s": tflops * 1e12}
+    advice = advise(wanted, Machine(devices, int(memory * _GB), per_node, **speeds))
+    if as_json:
+        print_json(as_dict(advice))
+        return
+    _show(advice)
+
+
+def as_dict(advice: Advice) -> dict[str, Any]:
+    """The JSON form of an advice."""
+    return {
+        **_as_dict(advice.chosen),
+        "settings": advice.chosen.settings(),
+        "why": list(advice.reasons),
+        "considered": [{**_as_dict(each), "why_not": why} for each, why in advice.others],
+    }
+
+
+def _as_dict(candidate: Candidate) -> dict[str, Any]:
+    return {
+        "plan": asdict(candidate.plan),
+        "schedule": candidate.load.schedule if candidate.plan.pipeline > 1 else None,
+        "activation_checkpointing": candidate.load.recomputes,
+        "micro_batches": candidate.load.micro_batches,
+        "idle": round(candidate.idle, 4),
+        "memory": candidate.memory.as_dict(),
+    }
+
+
+def _show(advice: Advice) -> None:
+    from undercroft.train.planning import said
+
+    chosen = advice.chosen
+    memory = chosen.memory
+    click.echo(f"{memory.parameters:,} parameters: {chosen.kind}")
+    for reason in advice.reasons:
+        click.echo(f"  {reason}")
+    click.echo(f"{said(memory.total_bytes)} on the device that takes most, of which")
+    for name in ("weights", "gradients", "masters", "moments", "checkpoint", "activations",
+                 "logits"):  # fmt: skip
+        click.echo(f"  {name:12} {said(getattr(memory, name)):>12}")
+    click.echo("Write under [pretrain.parallel], [train.parallel] or [align.parallel]:")
+    for name, value in chosen.settings().items():
+        shown = f'"{value}"' if isinstance(value, str) else str(value).lower()
+        click.echo(f"  {name} = {shown}")
+    if advice.others:
+        click.echo("Considered:")
+    for each, why in advice.others[:_MOST_OTHERS]:
+        click.echo(f"  {each.kind}: {why}")
