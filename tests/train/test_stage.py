@@ -11,13 +11,19 @@ from tests.corpus import write_topics
 from undercroft.annotate.stage import examples
 from undercroft.collect.stage import collect
 from undercroft.curate.stage import curate
-from undercroft.errors import Cancelled
+from undercroft.errors import BadInput, Cancelled
 from undercroft.lake import read_dataset
 from undercroft.project import Project
 from undercroft.records import Artifact
-from undercroft.settings import ModelSettings, TrainSettings
+from undercroft.settings import (
+    ClusterSettings,
+    ModelSettings,
+    ParallelSettings,
+    TrainSettings,
+)
 from undercroft.stage import execute
 from undercroft.train.reading import seen
+from undercroft.train.room import demand_room
 from undercroft.train.stage import base, train
 
 PARAMS = TrainSettings(max_steps=3, batch_size=2, max_tokens=4096, checkpoint_seconds=0.01)
@@ -101,6 +107,16 @@ def test_a_cancelled_training_goes_on_where_it_stopped(
     assert project.ledger.events(model.run_id, "resumed")
     assert model.meta["steps"] == 6
     assert not plan.workdir(project).exists()
+
+
+def test_more_copies_than_there_is_memory_for_are_refused_before_the_start(tiny: Path) -> None:
+    params = PARAMS.model_copy(update={"parallel": ParallelSettings(processes=4)})
+    with pytest.raises(BadInput, match="4 processes that train") as error:
+        demand_room(tiny, params, "train", ClusterSettings(), free_bytes=2_000_000)
+    assert "train.parallel.processes to 2 or less" in error.value.do
+    demand_room(tiny, params, "train", ClusterSettings(engine="ray"), free_bytes=2_000_000)
+    adapters = params.model_copy(update={"lora_rank": 4})
+    demand_room(tiny, adapters, "train", ClusterSettings(), free_bytes=2_000_000)
 
 
 class _StopAfter:

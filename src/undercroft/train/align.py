@@ -27,6 +27,7 @@ from undercroft.train.material import Material, Reading, Source, sources_beside,
 from undercroft.train.models import folders
 from undercroft.train.reading import of_samples
 from undercroft.train.recording import keep_record
+from undercroft.train.room import demand_room
 from undercroft.train.samples.mixture import content_of
 from undercroft.train.soundness import MOST_PROMPTS, Soundness, demand_sound, listen
 from undercroft.train.stage import ADAPTER
@@ -81,6 +82,7 @@ def align(
         beside=sources_beside(run, beside, parent, params),
         folder=run.workdir,
     )
+    demand_room(parent, params, "align", run.project.settings.cluster)
     digest = _config_digest(params, model, preferences, *beside.values())
     done = trained(run, Job.of(run, build, params, digest, "align"))
     parts = done.parts

@@ -23,13 +23,12 @@ from undercroft.train.objectives.objective import objective
 from undercroft.train.parallel.plan import Plan
 from undercroft.train.reading import of_samples
 from undercroft.train.recording import keep_record
+from undercroft.train.room import free_memory
 from undercroft.train.samples import corpus, tokenizing
 from undercroft.train.samples.packing import Packed, pack
 
 if TYPE_CHECKING:
     from undercroft.train.launch.training import Trained
-
-_CGROUP = Path("/sys/fs/cgroup")
 
 
 def foresee(
@@ -56,19 +55,6 @@ def foresee(
             f"So much is left for each of {many} processes. {error.why}",
             f"{error.do} Or set pretrain.parallel.processes to fewer.",
         ) from None
-
-
-def free_memory() -> int:
-    """Bytes that a new process may take: what the machine has free, or what its group may have."""
-    import psutil
-
-    free = int(psutil.virtual_memory().available)
-    try:
-        most = (_CGROUP / "memory.max").read_text().strip()
-        used = int((_CGROUP / "memory.current").read_text())
-    except (OSError, ValueError):
-        return free
-    return min(free, int(most) - used) if most.isdigit() else free
 
 
 @stage("pretrain", version=1, params=PretrainSettings)

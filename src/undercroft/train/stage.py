@@ -28,6 +28,7 @@ from undercroft.train.models import folders
 from undercroft.train.objectives.objective import objective
 from undercroft.train.reading import of_samples, write_left_out
 from undercroft.train.recording import keep_record
+from undercroft.train.room import demand_room
 from undercroft.train.samples.data import packs
 
 ADAPTER = "adapter"
@@ -104,6 +105,7 @@ def train(
     )
     found = source.examples
     inputs = (examples, base, earlier, *beside.values())
+    demand_room(run.project.path(base), params, "train", run.project.settings.cluster)
     digest = _config_digest(params, run.project.title, *inputs)
     done = trained(run, Job.of(run, build, params, digest, "train"))
     out = run.workdir / "model"
