@@ -146,6 +146,9 @@ def test_a_step_that_is_not_finite_is_dropped_and_recorded(
     assert len(tally.losses) == 7
     assert events[0]["kind"] == "skipped_step"
     assert events[0]["examples"]
+    assert events[0]["documents"] == list(
+        dict.fromkeys(f"d{str(name).split('-')[0]}" for name in events[0]["examples"])
+    )
     assert all(torch.isfinite(weight).all() for weight in run.model.parameters())
 
 
