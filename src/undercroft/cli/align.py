@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from undercroft.cli.artifacts import as_dict
+from undercroft.cli.artifacts import as_dict, by_ranks
 from undercroft.cli.main import State, print_json
 
 if TYPE_CHECKING:
@@ -152,4 +152,5 @@ def _print(pairs: Artifact, parent: Artifact, made: Artifact) -> None:
         f"  {meta['steps']:,} steps, {meta['examples']:,} pairs read, loss "
         f"{meta['first_loss']:.3f} → {meta['last_loss']:.3f}"
     )
+    click.echo(by_ranks(meta), nl=False)
     click.echo(f"  every step: undercroft runs {made.run_id}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import click
@@ -41,6 +42,17 @@ def as_dict(artifact: Artifact) -> dict[str, Any]:
         "run": artifact.run_id,
         "meta": dict(artifact.meta),
     }
+
+
+def by_ranks(meta: Mapping[str, Any]) -> str:
+    """A line on the processes that trained a model, if they were several."""
+    if "processes" not in meta:
+        return ""
+    again = f", started again {meta['restarts']} times" if meta["restarts"] else ""
+    return (
+        f"  by {meta['processes']} processes{again}; "
+        f"{meta['goodput']:.0%} of the time went into steps that count\n"
+    )
 
 
 def size(size_bytes: int) -> str:

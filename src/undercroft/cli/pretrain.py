@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from undercroft.cli.artifacts import as_dict, size
+from undercroft.cli.artifacts import as_dict, by_ranks, size
 from undercroft.cli.curve import curve
 from undercroft.cli.main import State, print_json
 from undercroft.errors import BadInput
@@ -122,6 +122,7 @@ def _print_model(project: Project, model: Artifact) -> None:
         f"({meta['epochs']:.2f} times through {meta['documents']:,} documents), "
         f"{meta['tokens_per_s']:,.0f} tokens/s"
     )
+    click.echo(by_ranks(meta), nl=False)
     losses = [detail["loss"] for _, _, detail in project.ledger.events(model.run_id, "metric")]
     click.echo(f"  loss {meta['first_loss']:.3f} → {meta['last_loss']:.3f}  {curve(losses)}")
     click.echo(f"  every step: undercroft runs {model.run_id}")
