@@ -130,7 +130,7 @@ def test_the_console_shows_every_metric_marks_and_strips_and_reads_long_runs_les
     page = views.one(project, run_id)
     titles = {curve.title: curve.is_cost for curve in page.curves}
     assert titles["Pair accuracy"] is False
-    assert titles["Passes"] is True
+    assert titles["Forward and backward"] is True
     html = "".join(run_page.render(page))
     assert "rolled back to step 2" in html
     assert "doc-0, doc-1" in html

@@ -79,17 +79,22 @@ def picture(lines: Sequence[Line], title: str, unit: str = "", marks: Sequence[M
 def stacked(parts: Mapping[str, Curve], title: str, unit: str) -> str:
     """Curves of the same steps on top of one another, the first one at the bottom."""
     steps = next(iter(parts.values())).steps
-    smooth = [smoothed(curve.values, statistics.fmean) for curve in parts.values()]
+    every = max(1, len(steps) // _MOST_POINTS)
+    means = [
+        [statistics.fmean(curve.values[at : at + every]) for at in range(0, len(steps), every)]
+        for curve in parts.values()
+    ]
+    steps = steps[::every]
+    smooth = [smoothed(values, statistics.fmean) for values in means]
     tops = [[0.0] * len(steps)]
     for values in smooth:
         tops.append([a + b for a, b in zip(tops[-1], values, strict=True)])
     scale = ticks(0.0, max(tops[-1]) or 1.0)
     frame = _Frame(steps[0], steps[-1], scale[0], scale[-1])
-    every = max(1, len(steps) // _MOST_POINTS)
     areas: list[str] = []
     for number, (below, above) in enumerate(pairwise(tops)):
-        there = _points(frame, steps[::every], above[::every])
-        back = _points(frame, steps[::every][::-1], below[::every][::-1])
+        there = _points(frame, steps, above)
+        back = _points(frame, steps[::-1], below[::-1])
         areas.append(f'<polygon points="{there} {back}" fill="{colour(number)}" opacity=".75"/>')
     return svg(_HEIGHT, title, "".join(areas) + _axes(frame, scale, unit))
 
@@ -176,9 +181,10 @@ def _line(frame: _Frame, line: Line) -> str:
             f'stroke-dasharray="6 4"/>{dots}'
         )
     drawn: list[str] = []
-    for found, opacity in ((curve.values, 0.25), (smoothed(curve.values), 1.0)):
-        every = max(1, len(found) // _MOST_POINTS)
-        points = _points(frame, curve.steps[::every], found[::every])
+    every = max(1, len(curve.values) // _MOST_POINTS)
+    some = curve.values[::every]
+    for found, opacity in ((some, 0.25), (smoothed(some), 1.0)):
+        points = _points(frame, curve.steps[::every], found)
         drawn.append(
             f'<polyline points="{points}" fill="none" stroke="{ink}" stroke-width="1.6" '
             f'stroke-opacity="{opacity}" stroke-linejoin="round"/>'

@@ -28,6 +28,12 @@ TITLES = {
     "energy_j": ("Energy of a step", "J"),
     "memory_mb": ("Memory", "MB"),
     "device_mb": ("Device memory", "MB"),
+    "draw_s": ("Drawing samples", "s"),
+    "passes_s": ("Forward and backward", "s"),
+    "update_s": ("Update", "s"),
+    "checkpoint_s": ("Checkpoints", "s"),
+    "heldout_s": ("Measuring what is held out", "s"),
+    "observe_s": ("Looks inside the model", "s"),
 }
 COSTS = frozenset({"tokens_per_s", "mfu", "energy_j", "memory_mb", "device_mb"})
 
@@ -153,7 +159,7 @@ def titled(metric: str) -> tuple[str, str]:
     if metric in TITLES:
         return TITLES[metric]
     words, unit = (metric[:-2], "s") if metric.endswith("_s") else (metric, "")
-    return words.replace("_", " ").capitalize(), unit
+    return words.replace("heldout", "held-out").replace("_", " ").capitalize(), unit
 
 
 def with_progress(project: Project, run: Run) -> RunRow:
