@@ -37,6 +37,8 @@ class Distillation:
     the one that the lessons were made at.
     """
 
+    is_one_pass = True
+
     def __init__(self, inner: Objective[Any], lessons: Lessons, share: float) -> None:
         self._inner = inner
         self._lessons = lessons

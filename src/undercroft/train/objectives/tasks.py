@@ -33,6 +33,7 @@ class Tasks:
         self._goals = dict(goals)
         self._names = tuple(self._goals)
         self._scales = dict(scales or {})
+        self.is_one_pass = all(getattr(goal, "is_one_pass", False) for goal in goals.values())
 
     def collate(self, sample: Sample[Any], /) -> Batch | None:
         batch = self._goals[sample.task].collate(sample.content)
