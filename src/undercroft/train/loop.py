@@ -88,7 +88,7 @@ class Run(Generic[S]):
         self._event: Event = event if self._is_first else _tell_nobody
         kept = model.state_dict()
         self._buffers = {name: each for name, each in model.named_buffers() if name in kept}
-        self._optimizer = MasterAdamW(model, params.weight_decay, self._team)
+        self._optimizer = MasterAdamW(model, params.weight_decay, self._team, params.optimizer)
         self._sampler = Sampler(len(samples), params.seed)
         self._drawer = Drawer(objective, samples, self._sampler, self._team.data)
         self._passes = Passes(model, objective, self._drawer, self._team)

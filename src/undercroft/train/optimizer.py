@@ -1,4 +1,4 @@
-"""AdamW over full-precision masters of weights that the model itself may hold in bf16.
+"""AdamW, or Muon, over full-precision masters of weights that the model itself may hold in bf16.
 
 A bf16 number has 8 significant bits, so that an update of less than about 1/256 of a weight
 rounds to nothing; at fine-tuning rates that is most of them. The masters keep what rounding would
@@ -15,13 +15,14 @@ from zlib import crc32
 import torch
 from torch import Tensor, nn
 
+from undercroft.train.muon import is_matrix_of_a_block, muon, wants_muon
 from undercroft.train.parallel.placement import Part, arranged, is_spread, own
 from undercroft.train.parallel.team import Alone, Group, Team, share
 
 BETAS = (0.9, 0.95)
 EPSILON = 1e-8
 _STEP = "step"  # of Adam; one number a weight
-_MOMENTS = ("exp_avg", "exp_avg_sq")
+_MOMENTS = ("exp_avg", "exp_avg_sq", "momentum_buffer")
 
 
 class Saved(Protocol):
@@ -75,9 +76,16 @@ class MasterAdamW:
     In a ``team`` all ranks step by the sum of all their gradients. A rank has masters and moments
     of what it holds (`placement`); of matrices that it holds whole though others are spread, such
     as embeddings, those of its share of the rows (ZeRO, Rajbhandari et al. 2020, stage 1).
+    Where ``optimizer`` asks for it, matrices of blocks are stepped by Muon instead (`muon`).
     """
 
-    def __init__(self, model: nn.Module, weight_decay: float, team: Team | None = None) -> None:
+    def __init__(
+        self,
+        model: nn.Module,
+        weight_decay: float,
+        team: Team | None = None,
+        optimizer: str = "adamw",
+    ) -> None:
         self._team = team or Alone()
         self._layout = arranged(model, self._team)
         trained = {name: each for name, each in model.named_parameters() if each.requires_grad}
@@ -86,9 +94,13 @@ class MasterAdamW:
         )
         self._all = [self._stepped(name, weight) for name, weight in trained.items()]
         self._write_back()
-        decayed = [each.master for each in self._all if each.weight.ndim > 1]
+        by_muon = wants_muon(optimizer, self._team)
+        matrices = [each for each in self._all if each.weight.ndim > 1]
+        for_muon = [e for e in matrices if by_muon and is_matrix_of_a_block(e.name, e.weight)]
+        orthogonal = [each.master for each in for_muon]
+        decayed = [each.master for each in matrices if each not in for_muon]
         plain = [each.master for each in self._all if each.weight.ndim <= 1]
-        self._adam = torch.optim.AdamW(
+        adam = torch.optim.AdamW(
             [
                 {"params": decayed, "weight_decay": weight_decay},
                 {"params": plain, "weight_decay": 0.0},
@@ -97,6 +109,15 @@ class MasterAdamW:
             eps=EPSILON,
             fused=True,
         )
+        self._steppers: list[torch.optim.Optimizer] = [adam]
+        if orthogonal:
+            self._steppers.append(muon(orthogonal, weight_decay))
+        self._stepper_of = {
+            master: stepper
+            for stepper in self._steppers
+            for group in stepper.param_groups
+            for master in group["params"]
+        }
 
     def _stepped(self, name: str, weight: nn.Parameter) -> _Stepped:
         by_rows = self._team.shard.size > 1 and weight.ndim > 1 and not is_spread(weight)
@@ -170,9 +191,10 @@ class MasterAdamW:
 
     def step(self, rate: float) -> None:
         """One update at learning rate ``rate``, written back to the weights."""
-        for group in self._adam.param_groups:
-            group["lr"] = rate
-        self._adam.step()
+        for stepper in self._steppers:
+            for group in stepper.param_groups:
+                group["lr"] = rate
+            stepper.step()
         self._write_back()
         self.discard()
 
@@ -196,7 +218,8 @@ class MasterAdamW:
         for each in self._all:
             if not each.is_written:
                 continue
-            entry = {"master": each.master.detach(), **self._adam.state.get(each.master, {})}
+            moments = self._stepper_of[each.master].state.get(each.master, {})
+            entry = {"master": each.master.detach(), **moments}
             for key, value in entry.items():
                 found[f"{key}.{each.name}"] = (value, Part((), ()) if key == _STEP else each.part)
         return found
@@ -207,15 +230,17 @@ class MasterAdamW:
             at, size = each.part.at, each.master.shape
             with torch.no_grad():
                 each.master.copy_(saved.part(f"master.{each.name}", at, size))
-            self._adam.state.pop(each.master, None)
+            state = self._stepper_of[each.master].state
+            state.pop(each.master, None)
             entry: dict[str, Any] = {
                 key: saved.part(f"{key}.{each.name}", at, size)
                 for key in _MOMENTS
                 if f"{key}.{each.name}" in saved
             }
-            if entry:
+            if f"{_STEP}.{each.name}" in saved:
                 entry[_STEP] = saved.part(f"{_STEP}.{each.name}", (), ())
-                self._adam.state[each.master] = entry
+            if entry:
+                state[each.master] = entry
         self._write_back()
 
 
