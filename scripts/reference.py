@@ -1,6 +1,6 @@
-"""Write ``docs/reference/``: the command line and the settings, from the code itself.
+"""Write ``docs/reference/``: commands, settings and versions of the API, from the code itself.
 
-python -m scripts.reference            write both pages
+python -m scripts.reference            write the pages
 python -m scripts.reference --check    exit with 1 when a page is not what the code says
 """
 
@@ -13,6 +13,7 @@ import click
 
 from undercroft.cli.main import COMMANDS, group
 from undercroft.config import describe
+from undercroft.serve import versions
 
 FOLDER = Path(__file__).resolve().parent.parent / "docs" / "reference"
 
@@ -75,7 +76,11 @@ def settings() -> str:
     return "\n".join(lines) + "\n"
 
 
-PAGES = {"command-line.md": command_line, "settings.md": settings}
+PAGES = {
+    "command-line.md": command_line,
+    "settings.md": settings,
+    "api-versions.md": versions.page,
+}
 
 
 def main() -> None:

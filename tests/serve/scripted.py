@@ -69,6 +69,18 @@ class Scripted:
             choice["logprobs"] = logprobs(PIECES[name])
         return web.json_response({"choices": [choice], "usage": USAGE})
 
+    async def complete(self, request: web.Request) -> web.StreamResponse:
+        """A plain completion: one word."""
+        body = await request.json()
+        self.asked.append(body)
+        choice = {"index": 0, "text": "So", "finish_reason": "stop"}
+        if not body.get("stream"):
+            return web.json_response({"choices": [choice], "usage": USAGE})
+        response = web.StreamResponse(headers={"content-type": "text/event-stream"})
+        await response.prepare(request)
+        await response.write(event(choice) + b"data: [DONE]\n\n")
+        return response
+
     async def _stream(self, request: web.Request, name: str) -> web.StreamResponse:
         response = web.StreamResponse(headers={"content-type": "text/event-stream"})
         await response.prepare(request)
@@ -134,6 +146,7 @@ def running() -> Iterator[Scripted]:
     async def start() -> web.AppRunner:
         app = web.Application()
         app.router.add_post("/v1/chat/completions", scripted.chat)
+        app.router.add_post("/v1/completions", scripted.complete)
         runner = web.AppRunner(app, shutdown_timeout=0.1)
         await runner.setup()
         await web.TCPSite(runner, "127.0.0.1", 0).start()

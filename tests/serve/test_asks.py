@@ -64,7 +64,7 @@ def test_text_parts_are_joined_and_others_refused():
     assert chat(messages=[{"role": "user", "content": parts}]).question == "Hello"
     video = [{"type": "video", "text": "x"}]
     error = refused_chat(messages=[{"role": "user", "content": video}])
-    assert error.param == "messages[0].content"
+    assert error.param == "messages[0].content[0].type"
 
 
 def test_images_go_on_as_they_came_and_bombs_do_not():
@@ -176,7 +176,7 @@ def test_flex_requests_go_to_the_batch_lane():
         ({"logprobs": True, "top_logprobs": 21}, "top_logprobs"),
         ({"stop": ["a", ""]}, "stop"),
         ({"seed": 2**70}, "seed"),
-        ({"response_format": {"type": "yaml"}}, "response_format"),
+        ({"response_format": {"type": "yaml"}}, "response_format.type"),
         ({"response_format": {"type": "json_schema"}}, "response_format"),
         (
             {"messages": [*HELLO, {"role": "tool", "tool_call_id": "x", "content": "y"}]},

@@ -125,7 +125,7 @@ def test_a_question_that_is_too_long_is_cut_and_the_answer_says_so(client):
         model="docs", temperature=1,
         messages=[{"role": "user", "content": "Cheese? script:plain " + "really " * 500}],
     )  # fmt: skip
-    assert raw.headers["x-degraded"] == "question-cut"
+    assert raw.headers["x-undercroft-degraded"] == "question-cut"
 
 
 @pytest.mark.parametrize("stream", [False, True])
@@ -193,7 +193,7 @@ def test_an_erased_document_is_not_shown_again_and_its_answers_are_not_kept(grou
             temperature=0,
         )  # fmt: skip
         documents = [s["document"] for s in raw.parse().model_extra["sources"]]
-        return raw.headers.get("x-cache"), documents
+        return raw.headers.get("x-undercroft-cache"), documents
 
     assert CHEESE in cheese()[1]
     assert cheese()[0] == "hit"

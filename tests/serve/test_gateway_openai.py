@@ -109,8 +109,8 @@ def test_an_identical_question_is_answered_from_the_cache(served, client):
     raw = client.chat.completions.with_raw_response
     options = {"model": "docs", "messages": SAY, "max_tokens": 7, "seed": 99}
     first, second = raw.create(**options), raw.create(**options)
-    assert "x-cache" not in first.headers
-    assert second.headers["x-cache"] == "hit"
+    assert "x-undercroft-cache" not in first.headers
+    assert second.headers["x-undercroft-cache"] == "hit"
     assert first.parse().choices[0].message.content == second.parse().choices[0].message.content
     chunks = list(client.chat.completions.create(stream=True, **options))
     assert text_of(chunks) == first.parse().choices[0].message.content

@@ -113,7 +113,7 @@ def test_a_plain_attack_is_refused_and_a_suspicion_only_noted(served):
         chat(messages=[{"role": "user", "content": doubt}], max_tokens=1),
     )  # fmt: skip
     assert status == 200
-    assert "forged-turn" in sent["x-screen"]
+    assert "forged-turn" in sent["x-undercroft-screen"]
 
 
 def test_a_spent_budget_is_a_429_that_is_not_retried(served):

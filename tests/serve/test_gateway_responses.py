@@ -195,7 +195,7 @@ def test_a_response_in_the_background_can_be_cancelled(served):
         ({"text": {"format": {"type": "json_schema", "name": "x"}}}, "text.format"),
         ({"background": True, "stream": True}, "stream"),
         ({"background": True, "store": False}, "store"),
-        ({"input": [{"type": "computer_call"}]}, "input[0]"),
+        ({"input": [{"type": "computer_call"}]}, "input[0].type"),
         ({"input": []}, "messages"),
         ({"conversation": "conv_1"}, "conversation"),
     ],

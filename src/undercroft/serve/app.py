@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable
 from functools import partial
 
 from undercroft.errors import Cancelled, UndercroftError, nearest
-from undercroft.serve import asks, state
+from undercroft.serve import asks, openapi, state, versions
 from undercroft.serve.answer import answer
 from undercroft.serve.embeddings import embed
 from undercroft.serve.exchange import Exchange, Receive, Scope, Send
@@ -42,6 +42,7 @@ ENDPOINTS: dict[str, dict[str, Endpoint]] = {
     "/v1/models/{id}": {"GET": state.model},
     "/health": {"GET": state.health},
     "/metrics": {"GET": state.metrics},
+    "/openapi.json": {"GET": openapi.describe},
 }
 _NAMING = {path: path.partition("{id}")[::2] for path in ENDPOINTS if "{id}" in path}
 
@@ -57,6 +58,7 @@ class App:
             return
         exchange = Exchange(scope, receive, send)
         try:
+            exchange.version = versions.chosen(exchange.header(b"x-undercroft-version"))
             await find(exchange)(self._gateway, exchange)
         except asyncio.CancelledError:
             stopping = TooManyRequests("The gateway is stopping.", do="Try again shortly.")

@@ -11,7 +11,15 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import Meta
 
+MAX_CHOICES = 8  # answers to one request
+
+Role = Literal["system", "developer", "user", "assistant", "tool"]
 Effort = Literal["none", "minimal", "low", "medium", "high", "xhigh"]
+Tokens = Annotated[int, Meta(ge=1, le=2**31)]
+Temperature = Annotated[float, Meta(ge=0, le=2)]
+Share = Annotated[float, Meta(ge=0, le=1)]
+Penalty = Annotated[float, Meta(ge=-2, le=2)]
+TopLogprobs = Annotated[int, Meta(ge=0, le=20)]
 
 
 class ImageUrl(msgspec.Struct, omit_defaults=True):
@@ -25,7 +33,7 @@ class InputAudio(msgspec.Struct):
 
 
 class Part(msgspec.Struct, omit_defaults=True):
-    type: str
+    type: Literal["text", "image_url", "input_audio"]
     text: str | None = None
     image_url: ImageUrl | None = None
     input_audio: InputAudio | None = None
@@ -43,7 +51,7 @@ class ToolCall(msgspec.Struct):
 
 
 class Message(msgspec.Struct):
-    role: str
+    role: Role
     content: str | list[Part] | None = None
     name: str | None = None
     tool_calls: list[ToolCall] | None = None
@@ -59,7 +67,7 @@ class Function(msgspec.Struct, omit_defaults=True):
 
 class Tool(msgspec.Struct):
     function: Function
-    type: str
+    type: Literal["function"]
 
 
 class JsonSchema(msgspec.Struct, omit_defaults=True):
@@ -70,7 +78,7 @@ class JsonSchema(msgspec.Struct, omit_defaults=True):
 
 
 class ResponseFormat(msgspec.Struct, omit_defaults=True):
-    type: str
+    type: Literal["text", "json_object", "json_schema"]
     json_schema: JsonSchema | None = None
 
 
@@ -84,17 +92,17 @@ class Generation(msgspec.Struct):
     model: str
     stream: bool | None = False
     stream_options: StreamOptions | None = None
-    n: int | None = 1
-    max_tokens: int | None = None
-    temperature: float | None = None
-    top_p: float | None = None
-    top_k: int | None = None
-    min_p: float | None = None
-    seed: int | None = None
+    n: Annotated[int, Meta(ge=1, le=MAX_CHOICES)] | None = 1
+    max_tokens: Tokens | None = None
+    temperature: Temperature | None = None
+    top_p: Share | None = None
+    top_k: Annotated[int, Meta(ge=0, le=1_000_000)] | None = None
+    min_p: Share | None = None
+    seed: Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)] | None = None
     stop: str | list[str] | None = None
-    presence_penalty: float | None = None
-    frequency_penalty: float | None = None
-    repeat_penalty: float | None = None
+    presence_penalty: Penalty | None = None
+    frequency_penalty: Penalty | None = None
+    repeat_penalty: Annotated[float, Meta(ge=0, le=10)] | None = None
     logit_bias: dict[str, float] | None = None
     user: str | None = None
     store: bool | None = None
@@ -105,14 +113,14 @@ class ChatBody(Generation):
     """``POST /v1/chat/completions``. ``retrieve`` false keeps the documents out of it."""
 
     messages: list[Message] = []
-    max_completion_tokens: int | None = None
+    max_completion_tokens: Tokens | None = None
     response_format: ResponseFormat | None = None
     retrieve: bool | None = None
     tools: list[Tool] | None = None
     tool_choice: str | dict[str, Any] | None = None
     parallel_tool_calls: bool | None = None
     logprobs: bool | None = None
-    top_logprobs: int | None = None
+    top_logprobs: TopLogprobs | None = None
     reasoning_effort: Effort | None = None
     functions: Any = None
     audio: Any = None

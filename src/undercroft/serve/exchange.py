@@ -12,6 +12,7 @@ from typing import Any
 import msgspec
 
 from undercroft.errors import Cancelled, UndercroftError
+from undercroft.serve import versions
 from undercroft.serve.failures import HttpError
 from undercroft.serve.frames import error_event
 
@@ -36,7 +37,7 @@ class Exchange:
 
     __slots__ = (
         "_body", "_receive", "_send", "began", "extra", "failed", "gone", "headers", "method",
-        "named", "path", "request_id", "started",
+        "named", "path", "request_id", "started", "version",
     )  # fmt: skip
 
     def __init__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -49,6 +50,7 @@ class Exchange:
         self.gone = False  # the client has hung up
         self.extra: list[tuple[bytes, bytes]] = []  # headers that steps of the path add
         self.named = ""  # what the path names, where it names one thing
+        self.version = versions.NEWEST  # of the API, as the client wants it
         self.failed: Failed = error_event  # how an error is told in a stream
         self._body: bytes | None = None
         self._receive = receive
@@ -59,7 +61,7 @@ class Exchange:
         headers = [(name, value) for name, value in self.headers.items() if name != _READ_TIMEOUT]
         scope = {"method": self.method, "path": self.path, "headers": headers}
         other = Exchange(scope, receive, send)
-        other._body = self._body
+        other._body, other.version = self._body, self.version
         return other
 
     def header(self, name: bytes) -> str:
@@ -138,13 +140,8 @@ class Exchange:
     async def _start(self, status: int, headers: Headers) -> None:
         self.started = True
         own = (b"x-request-id", self.request_id.encode())
-        await self._send(
-            {
-                "type": "http.response.start",
-                "status": status,
-                "headers": [own, *headers, *self.extra],
-            }
-        )
+        said = self.version.adapt([own, *headers, *self.extra])
+        await self._send({"type": "http.response.start", "status": status, "headers": said})
 
 
 def _too_large(max_bytes: int) -> HttpError:

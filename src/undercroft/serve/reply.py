@@ -126,12 +126,12 @@ class Reply:
         row = self._row
         timing = f"queue;dur={row.queue_ms:.1f}, retrieve;dur={row.retrieve_ms:.1f}"
         headers = {
-            b"x-answer-id": row.id,
-            b"x-model": row.model,
-            b"x-route": row.route,
+            b"x-undercroft-answer-id": row.id,
+            b"x-undercroft-model": row.model,
+            b"x-undercroft-route": row.route,
             b"server-timing": timing,
-            b"x-cache": "hit" if row.cached else "",
-            b"x-degraded": row.degraded,
-            b"x-screen": ",".join(sorted({found.rule for found in row.findings})),
+            b"x-undercroft-cache": "hit" if row.cached else "",
+            b"x-undercroft-degraded": row.degraded,
+            b"x-undercroft-screen": ",".join(sorted({found.rule for found in row.findings})),
         }
         self._exchange.extra += [(name, value.encode()) for name, value in headers.items() if value]

@@ -12,7 +12,6 @@ from undercroft.serve import media as parts_
 from undercroft.serve.bodies import Message, Part, ToolCall
 from undercroft.serve.failures import invalid
 
-ROLES = ("system", "developer", "user", "assistant", "tool")
 _NAME = re.compile(r"[A-Za-z0-9_.-]{1,64}\Z")
 
 
@@ -36,8 +35,6 @@ def read(messages: Sequence[Message]) -> tuple[Turn, ...]:
     called: set[str] = set()
     for number, message in enumerate(messages):
         where = f"messages[{number}]"
-        if message.role not in ROLES:
-            raise invalid(f"{where}.role", f"{message.role!r} is not one of {', '.join(ROLES)}.")
         more: dict[str, Any] = {}
         if message.tool_calls:
             more["tool_calls"] = _calls(message, where)

@@ -18,8 +18,13 @@ from undercroft.serve.bodies import (
     InputAudio,
     Message,
     Part,
+    Role,
+    Share,
+    Temperature,
+    Tokens,
     Tool,
     ToolCall,
+    TopLogprobs,
 )
 from undercroft.serve.failures import invalid, unsupported
 from undercroft.settings import SamplingSettings
@@ -28,7 +33,7 @@ LOGPROBS = "message.output_text.logprobs"
 
 
 class ItemPart(msgspec.Struct):
-    type: str
+    type: Literal["input_text", "output_text", "text", "refusal", "input_image", "input_audio"]
     text: str | None = None
     image_url: str | None = None
     detail: str | None = None
@@ -39,8 +44,8 @@ class ItemPart(msgspec.Struct):
 class Item(msgspec.Struct):
     """A message, a call of a function, or what it gave back."""
 
-    type: str = "message"
-    role: str | None = None
+    type: Literal["message", "function_call", "function_call_output", "reasoning"] = "message"
+    role: Role | None = None
     content: str | list[ItemPart] | None = None
     call_id: str | None = None
     name: str | None = None
@@ -50,7 +55,7 @@ class Item(msgspec.Struct):
 
 
 class ItemTool(msgspec.Struct, omit_defaults=True):
-    type: str
+    type: Literal["function"]
     name: str = ""
     description: str | None = None
     parameters: dict[str, Any] | None = None
@@ -58,7 +63,7 @@ class ItemTool(msgspec.Struct, omit_defaults=True):
 
 
 class TextFormat(msgspec.Struct, omit_defaults=True):
-    type: str
+    type: Literal["text", "json_object", "json_schema"]
     name: str = "answer"
     schema: dict[str, Any] | None = None
     description: str | None = None
@@ -82,9 +87,9 @@ class ResponseBody(msgspec.Struct):
     input: str | list[Item] = ""
     instructions: str | None = None
     previous_response_id: str | None = None
-    max_output_tokens: int | None = None
-    temperature: float | None = None
-    top_p: float | None = None
+    max_output_tokens: Tokens | None = None
+    temperature: Temperature | None = None
+    top_p: Share | None = None
     stream: bool | None = False
     store: bool | None = True
     background: bool | None = False
@@ -94,7 +99,7 @@ class ResponseBody(msgspec.Struct):
     text: TextSettings | None = None
     reasoning: Reasoning | None = None
     include: list[str] | None = None
-    top_logprobs: int | None = None
+    top_logprobs: TopLogprobs | None = None
     metadata: dict[str, str] | None = None
     truncation: Literal["auto", "disabled"] | None = None
     service_tier: str | None = None
@@ -130,14 +135,17 @@ def ask_of(
     first = [Message("system", said.instructions)] if said.instructions else []
     sampling: dict[str, Any] = {}
     if said.tools:
-        tools = [_tool(number, tool) for number, tool in enumerate(said.tools)]
+        tools = [
+            Tool(Function(tool.name, tool.description, tool.parameters, tool.strict), tool.type)
+            for tool in said.tools
+        ]
         sampling |= asks.tool_fields(tools, _choice(said.tool_choice), said.parallel_tool_calls)
     wanted = said.text.format if said.text is not None else None
     if wanted is not None and wanted.type != "text":
         sampling["response_format"] = _format(wanted)
     if LOGPROBS in (said.include or ()):
         sampling["logprobs"] = True
-        sampling["top_logprobs"] = asks.within("top_logprobs", said.top_logprobs, 20)
+        sampling["top_logprobs"] = said.top_logprobs or 0
     if said.reasoning is not None and said.reasoning.effort is not None:
         sampling["reasoning_effort"] = said.reasoning.effort
     body = Generation(
@@ -161,7 +169,7 @@ def messages_of(items: str | list[Item]) -> list[Message]:
     for number, item in enumerate(items):
         where = f"input[{number}]"
         if item.type == "message":
-            messages.append(Message(item.role or "", _content(item.content, where)))
+            messages.append(Message(item.role or "user", _content(item.content, where)))
         elif item.type == "function_call":
             call = ToolCall(item.call_id or "", FunctionCall(item.name or "", item.arguments or ""))
             if messages and messages[-1].tool_calls:
@@ -171,8 +179,6 @@ def messages_of(items: str | list[Item]) -> list[Message]:
         elif item.type == "function_call_output":
             content = _content(item.output, where)
             messages.append(Message("tool", content, tool_call_id=item.call_id))
-        elif item.type != "reasoning":
-            raise invalid(where, f"Items of type {item.type!r} cannot be read here.")
     return messages
 
 
@@ -196,12 +202,6 @@ def _part(part: ItemPart, where: str) -> Part:
     raise invalid(where, f"Parts of type {part.type!r} cannot be read here.")
 
 
-def _tool(number: int, tool: ItemTool) -> Tool:
-    if tool.type != "function":
-        raise invalid(f"tools[{number}].type", "Only functions can be called here.")
-    return Tool(Function(tool.name, tool.description, tool.parameters, tool.strict), "function")
-
-
 def _choice(choice: str | dict[str, Any] | None) -> str | dict[str, Any] | None:
     if isinstance(choice, dict) and choice.get("type") == "function":
         return {"type": "function", "function": {"name": choice.get("name")}}
@@ -211,8 +211,8 @@ def _choice(choice: str | dict[str, Any] | None) -> str | dict[str, Any] | None:
 def _format(wanted: TextFormat) -> dict[str, Any]:
     if wanted.type == "json_object":
         return {"type": "json_object"}
-    if wanted.type != "json_schema" or wanted.schema is None:
-        raise invalid("text.format", "It is text, json_object, or json_schema with a schema.")
+    if wanted.schema is None:
+        raise invalid("text.format", "A json_schema has a schema.")
     schemas.check(wanted.schema, "text.format")
     inner: dict[str, Any] = msgspec.to_builtins(wanted)
     del inner["type"]
