@@ -58,6 +58,7 @@ def main() -> None:
     params = PretrainSettings(
         layers=5, width=384, heads=6, kv_heads=2, vocabulary=4096, context=256, batch_size=8,
         micro_batch_size=8, max_steps=options.steps, learning_rate=2e-3, checkpoint_seconds=1e6,
+        optimizer="adamw",  # as the peers
     )  # fmt: skip
     texts = pages()
     with tempfile.TemporaryDirectory() as name:
