@@ -26,7 +26,7 @@ from undercroft.train.points import Point, Tally
 
 _FILE: Final = "peak_flops.json"
 _SIDE: Final = 1024  # of the square matrices; smaller ones are slower a FLOP
-_FIRST_S: Final = 0.5
+_FIRST_S: Final = 0.15
 _AGAIN_S: Final = 0.05
 _JOULES_PER_WH: Final = 3600.0
 _STATM: Final = Path("/proc/self/statm")

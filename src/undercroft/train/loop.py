@@ -182,7 +182,7 @@ class Run(Generic[S]):
             self._event("best_weights_lost", detail)
             return
         self._take_up(found)
-        self.tally.dropped = sorted({*self.tally.dropped, *range(best + 1, last + 1)})
+        self.tally.drop(best + 1, last)
         self._event("best_weights_taken", detail)
 
     def save(self) -> None:
@@ -277,7 +277,7 @@ class Run(Generic[S]):
         started = time.monotonic()
         with self._clock.part("draw"):
             draw = self._drawer.draw(self._params.batch_size)
-            self._note(draw)
+            self.tally.note(draw, self._sampler.position)
         rate = self.schedule.rate()
         is_observed = self._observer.is_due(self.schedule.step + 1, self.schedule.elapsed_s)
         with self._clock.part("passes"), self._observer.activations(is_observed):
@@ -297,7 +297,7 @@ class Run(Generic[S]):
         with self._clock.part("update"):
             self._optimizer.step(rate)
             self._team.data.copy_first(list(self._buffers.values()))
-        self._count(draw, loss)
+        self.tally.count(draw, loss)
         observed = None
         if is_observed:
             with self._clock.part("observe"):
@@ -314,27 +314,13 @@ class Run(Generic[S]):
         step = self.schedule.step + 1
         return Point(step, loss, norm, rate, speed, *counts, self._clock.take(), dict(metrics))
 
-    def _note(self, draw: Draw) -> None:
-        """Where the sampler stands, and what was left out of the samples."""
-        self.tally.positions.append(self._sampler.position)
-        for each in draw.all:
-            if each.left_out:
-                self.tally.left_out += each.left_out
-                self.tally.partly[str(each.number)] = list(each.ids)
-
-    def _count(self, draw: Draw, loss: float) -> None:
-        self.tally.tokens += draw.tokens
-        self.tally.targets += draw.count
-        self.tally.examples += draw.examples
-        self.tally.losses.append(loss)
-
     def _drop(self, cause: Cause, draw: Draw, loss: float, norm: float) -> None:
         """Leave a bad step out, and do what else the guard asks for; each is an event."""
         self._optimizer.discard()
         self._observer.forget()
         step = self.schedule.step + 1
         self.tally.skipped += 1
-        self.tally.dropped.append(step)
+        self.tally.drop(step, step)
         detail = {
             "step": step, "cause": cause, "loss": str(loss), "grad_norm": str(norm),
             "examples": draw.ids, "documents": self._documents(draw),
@@ -374,7 +360,7 @@ class Run(Generic[S]):
         self._take_up(found)
         self._guard.rolled_back(found.step)
         self.tally.rollbacks += 1
-        self.tally.dropped = sorted({*self.tally.dropped, *range(found.step + 1, step + 1)})
+        self.tally.drop(found.step + 1, step)
         span = (found.state["sampler"], self._sampler.position)
         self._event("rolled_back", {**detail, "to_step": found.step, "skipped_positions": span})
         return True

@@ -6,7 +6,10 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
+
+if TYPE_CHECKING:
+    from undercroft.train.drawing import Draw
 
 Part = Literal["draw", "passes", "update", "checkpoint", "heldout", "observe"]
 
@@ -66,6 +69,25 @@ class Tally:
     stopped_early: int | None = None
     best_step: int | None = None
     heldout_loss: float | None = None
+
+    def note(self, draw: Draw, position: int) -> None:
+        """A step read ``draw``; the sampler is at ``position``."""
+        self.positions.append(position)
+        for each in draw.all:
+            if each.left_out:
+                self.left_out += each.left_out
+                self.partly[str(each.number)] = list(each.ids)
+
+    def count(self, draw: Draw, loss: float) -> None:
+        """The model learnt from ``draw``."""
+        self.tokens += draw.tokens
+        self.targets += draw.count
+        self.examples += draw.examples
+        self.losses.append(loss)
+
+    def drop(self, first: int, last: int) -> None:
+        """The steps from ``first`` to ``last`` are not in the weights, whatever they taught."""
+        self.dropped = sorted({*self.dropped, *range(first, last + 1)})
 
 
 class Clock:

@@ -7,6 +7,7 @@ from typing import Any
 
 from undercroft.records import Artifact
 from undercroft.settings import DistilSettings
+from undercroft.train.card import course
 
 
 def student_card(
@@ -50,7 +51,7 @@ one, at temperature {params.temperature:g}; {1 - params.share:g} from the answer
 | peak learning rate | {params.learning_rate:g} |
 | precision | {params.precision}, with float32 master weights |
 | loss, first and last tenth | {meta["first_loss"]:.3f}, {meta["last_loss"]:.3f} |
-| seed | {params.seed} |
+{course(meta)}| seed | {params.seed} |
 
 ## Limits
 
