@@ -5,7 +5,8 @@ python -m benchmarks.goodput [--seconds 240] [--every 60] [--rounds 2] [--kinds 
 Four processes pretrain a small Llama. Every minute one of them, drawn by chance, is killed
 (SIGKILL) or stopped (SIGSTOP). Ours finds and replaces it; the peer is ``torchrun --max-restarts``
 around the same loop and the same checkpoints, whose group gives up a rank after the same timeout.
-Goodput is the seconds of steps that were not lost again, over all seconds from the start.
+Goodput is the seconds of steps that were not lost again, over all seconds since the first step. A
+loss that falls when no rank is there, because all are starting, is left out.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -53,9 +55,10 @@ class Outcome:
     blows: list[tuple[float, str]] = field(default_factory=list[tuple[float, str]])
     steps: list[tuple[float, int, str, float]] = field(default_factory=list[Any])
     seconds: float = 0.0
+    before_s: float = 0.0
 
     def goodput(self) -> float:
-        return self.steps[-1][3] / self.seconds if self.steps else 0.0
+        return (self.steps[-1][3] - self.before_s) / self.seconds
 
     def recoveries(self, kind: str) -> list[float]:
         """Seconds from a blow until as many steps were taken as before it."""
@@ -71,8 +74,11 @@ class Outcome:
 class Striker:
     """Lets blows fall when it is time; ``pids`` says who is which rank now."""
 
-    def __init__(self, blows: Sequence[Blow], pids: Callable[[], Sequence[int]]) -> None:
+    def __init__(
+        self, blows: Sequence[Blow], most_s: float, pids: Callable[[], Sequence[int]]
+    ) -> None:
         self._left = list(blows)
+        self._most_s = most_s
         self._pids = pids
         self._began = time.monotonic()
         self.outcome = Outcome()
@@ -81,20 +87,26 @@ class Striker:
     def seconds(self) -> float:
         return time.monotonic() - self._began
 
+    def took(self, step: int, loss: str, useful_s: float) -> None:
+        """The first rank took a step; the clock begins with the first one."""
+        if not self.outcome.steps:
+            self._began = time.monotonic()
+            self.outcome.before_s = useful_s
+        self.outcome.steps.append((self.seconds, step, loss, useful_s))
+
     def look(self) -> None:
-        if not self._left or self.seconds < self._left[0].at_s:
+        """Let a blow fall if it is time."""
+        if not self.outcome.steps or not self._left or self.seconds < self._left[0].at_s:
             return
-        blow = self._left[0]
+        blow = self._left.pop(0)
         pids = self._pids()
-        if len(pids) != PROCESSES:
-            return  # nobody is there to be hit
-        self._left.pop(0)
-        try:
+        with suppress(ProcessLookupError, IndexError):  # nobody is there to be hit
             os.kill(pids[blow.rank], SIGNALS[blow.kind])
-        except ProcessLookupError:
-            self._left.insert(0, blow)
-            return
-        self.outcome.blows.append((self.seconds, blow.kind))
+            self.outcome.blows.append((self.seconds, blow.kind))
+
+    @property
+    def is_over(self) -> bool:
+        return bool(self.outcome.steps) and self.seconds >= self._most_s
 
 
 def ours(folder: Path, blows: Sequence[Blow], options: argparse.Namespace) -> Outcome:
@@ -105,19 +117,18 @@ def ours(folder: Path, blows: Sequence[Blow], options: argparse.Namespace) -> Ou
     own = Path(tempfile.mkdtemp(prefix="ours-", dir=folder))
     project = Project.open(own)
     run_id = project.ledger.begin_run("pretrain", "goodput", {}, []).id
-    striker = Striker(blows, lambda: _pids_told(project, run_id))
+    striker = Striker(blows, options.seconds, lambda: _pids_told(project, run_id))
 
     class Watched(StageRun):
         """A run that is looked at every time that it is asked whether to stop."""
 
         def check(self) -> None:
             striker.look()
-            if striker.seconds >= options.seconds:
+            if striker.is_over:
                 raise Cancelled("The time is over.")
 
     def report(point: Any, schedule: Any) -> None:
-        step, loss, useful = json.loads(point_line(point, schedule))
-        striker.outcome.steps.append((striker.seconds, step, loss, useful))
+        striker.took(*json.loads(point_line(point, schedule)))
 
     hosts = Here(own / "ranks.log")
     cluster = ClusterSettings(rank_timeout_s=options.timeout)
@@ -149,14 +160,14 @@ def torchrun(folder: Path, blows: Sequence[Blow], options: argparse.Namespace) -
         "-m", "benchmarks.goodput_ranks", str(own), str(options.timeout),
     ]  # fmt: skip
     environ = os.environ | {"OMP_NUM_THREADS": "1", "GLOO_SOCKET_IFNAME": "lo"}
-    striker = Striker(blows, lambda: _pids_written(own))
+    striker = Striker(blows, options.seconds, lambda: _pids_written(own))
     with (own / "log").open("wb") as log:
         agent = subprocess.Popen(
             command, stdout=log, stderr=log, env=environ, start_new_session=True
         )
         points = own / "points"
         read = 0
-        while striker.seconds < options.seconds and agent.poll() is None:
+        while not striker.is_over and agent.poll() is None:
             time.sleep(POLL_S)
             striker.look()
             if not points.exists():
@@ -165,8 +176,7 @@ def torchrun(folder: Path, blows: Sequence[Blow], options: argparse.Namespace) -
                 file.seek(read)
                 for line in file:
                     read += len(line)
-                    step, loss, useful = json.loads(line)
-                    striker.outcome.steps.append((striker.seconds, step, loss, useful))
+                    striker.took(*json.loads(line))
         striker.outcome.seconds = striker.seconds
         _end(agent, own)
     return striker.outcome
@@ -182,10 +192,8 @@ def _end(agent: subprocess.Popen[bytes], own: Path) -> None:
     agent.kill()
     agent.wait()
     for pid in _pids_written(own):
-        try:
+        with suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)
-        except ProcessLookupError:
-            continue
 
 
 def drawn(options: argparse.Namespace, round_number: int) -> list[Blow]:

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from tests.train.launching import STEPS, Seen, watch
-from undercroft.errors import BadInput, StageFailed
+from undercroft.errors import BadInput, Cancelled, StageFailed
 from undercroft.train.launch.host import Here
 from undercroft.train.launch.signs import Pulse, Teller, Told
 from undercroft.train.launch.vigil import Hung, Vigil
@@ -74,7 +74,7 @@ def test_a_rank_that_is_stopped_is_found_and_replaced(
 ) -> None:
     at = At(10, 1, signal.SIGSTOP)
     seen = watch(tmp_path, hosts, 2, slow_s=0.01, timeout_s=3.0, at_step=at)
-    (lost,) = seen.of("rank_lost")
+    lost = seen.of("rank_lost")[0]
     assert lost["ranks"] == [1]
     assert lost["why"].startswith("stopped")
     log = (tmp_path / ".undercroft" / "logs" / "ranks.log").read_text()
@@ -86,7 +86,7 @@ def test_a_rank_that_hangs_is_found_and_replaced(
     undisturbed: Seen, hosts: Here, tmp_path: Path
 ) -> None:
     seen = watch(tmp_path, hosts, 2, hung=tmp_path / "hung", timeout_s=3.0)
-    (lost,) = seen.of("rank_lost")
+    lost = seen.of("rank_lost")[0]
     assert lost["ranks"] == [1]
     assert lost["why"].startswith("hung")
     assert seen.losses == undisturbed.losses
@@ -106,6 +106,25 @@ def test_restarts_that_lead_nowhere_come_to_an_end(hosts: Here, tmp_path: Path) 
         watch(tmp_path, hosts, 2, too_many=1, restarts=2)
     assert "exit code 77" in error.value.why
     assert "ranks.log" in error.value.do
+
+
+def test_a_run_that_is_cancelled_leaves_no_rank_and_goes_on_later(
+    undisturbed: Seen, hosts: Here, tmp_path: Path
+) -> None:
+    running: list[int] = []
+
+    def stop(step: int, pids: list[int]) -> None:
+        if step == 10:
+            running.extend(pids)
+            raise Cancelled("Stopped on request.")
+
+    with pytest.raises(Cancelled):
+        watch(tmp_path, hosts, 2, slow_s=0.01, at_step=stop)
+    assert running
+    assert not any(map(is_alive, running))
+    again = watch(tmp_path, hosts, 2)
+    assert again.of("resumed")[0]["step"] >= 4
+    assert again.tally.losses == undisturbed.tally.losses
 
 
 def test_what_is_wrong_with_the_input_is_said_as_by_one_process(

@@ -172,7 +172,7 @@ def test_two_processes_make_the_model_that_one_makes(project: Project, dataset: 
     expected, found = (load_file(project.path(m) / "model.safetensors") for m in (one, two))
     assert found.keys() == expected.keys()
     for name, weight in found.items():  # kept in bf16
-        torch.testing.assert_close(weight, expected[name], rtol=2**-7, atol=1e-5)
+        torch.testing.assert_close(weight, expected[name], rtol=2**-7, atol=1e-4)
     assert (two.meta["processes"], two.meta["restarts"]) == (2, 0)
     assert 0 < two.meta["goodput"] < 1
     points = project.ledger.events(two.run_id, "metric")
@@ -203,7 +203,7 @@ def test_the_command_tells_the_size_before_anything_is_made(command: Callable[..
     assert "parameters" in command("pretrain", *small)
     with pytest.raises(BadInput, match="would fit"):
         command("pretrain", "--layers", "900", "--width", "8192", "--estimate")
-    with pytest.raises(BadInput, match="each of 90000 copies"):
+    with pytest.raises(BadInput, match="each of 90000 processes"):
         command("pretrain", "--processes", "90000", "--estimate")
     with pytest.raises(BadConfig, match=r"pretrain\.layers cannot be 0"):
         command("pretrain", "--layers", "0")
