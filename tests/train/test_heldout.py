@@ -13,6 +13,7 @@ import torch
 from tests.train.small import SAMPLES, Squares, digest, model, settings, start
 from undercroft.errors import BadInput, Cancelled
 from undercroft.train.heldout import Heldout, Patience, apart
+from undercroft.train.objectives.penalties import Penalised, Quadratic
 from undercroft.train.parallel.team import Alone
 from undercroft.train.points import Point
 from undercroft.train.samples.packing import Corpus, pack
@@ -85,6 +86,14 @@ def test_measuring_leaves_no_trace() -> None:
     with torch.no_grad():
         total = sum(float(goal.terms(net, batch).loss_sum) for batch in batches)
     assert measured == {"heldout_loss": pytest.approx(total / sum(b.count for b in batches))}
+
+
+def test_what_is_held_out_is_measured_without_penalties() -> None:
+    net, goal = model(), Squares()
+    anchor = {name: torch.zeros_like(each) for name, each in net.named_parameters()}
+    held = Penalised(goal, [Quadratic(1e3, anchor)])
+    found = [Heldout(net, each, HELD, Alone()).measure()["heldout_loss"] for each in (goal, held)]
+    assert found[0] == found[1]
 
 
 def test_a_run_stops_when_it_no_longer_gets_better_and_takes_the_best_weights(

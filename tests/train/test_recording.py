@@ -20,6 +20,7 @@ from undercroft.settings import MeterSettings
 from undercroft.stage import StageRun
 from undercroft.train.card import course
 from undercroft.train.gauges import Gauges, Work, peak_flops, work_of
+from undercroft.train.models.quantised import FourBitLinear
 from undercroft.train.points import Point, Tally
 from undercroft.train.recording import Recorder, facts_of
 from undercroft.train.tracking import Untracked
@@ -103,6 +104,12 @@ def test_work_is_six_flops_a_weight_and_token_and_less_for_what_is_frozen() -> N
     assert work_of(model).per_token == 4 * 3 * block
     assert Work(10, 3, 2).flops(tokens=40, targets=8, examples=4) == 40 * (10 + 2 * 10) + 8 * 3
     assert work_of(nn.Linear(5, 7)) == Work(6 * 35, 0, 0)
+
+
+def test_weights_in_four_bits_work_as_much_as_others() -> None:
+    pytest.importorskip("bitsandbytes")
+    layer = nn.Linear(64, 128, bias=False)
+    assert work_of(FourBitLinear(layer.weight, None)) == Work(4 * 64 * 128, 0, 0)
 
 
 def test_gauges_read_memory_energy_and_utilisation(tmp_path: Path) -> None:

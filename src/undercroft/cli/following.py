@@ -96,9 +96,10 @@ def _screen(run: Run, progress: Progress | None, events: Sequence[Happened]) -> 
     parts: list[Any] = [Text(f"{run.stage} {run.id}: {run.status}", style="bold")]
     if progress is not None:
         since = (progress.updated_at - run.started_at).total_seconds()
+        far = Table.grid(padding=(0, 2))
         bar = ProgressBar(progress.total, progress.done, width=40)
-        words = f"{amount(progress)}  {pace(progress, since)}"
-        parts += [bar, Text(words, style="dim")]
+        far.add_row(bar, Text(f"{amount(progress)}  {pace(progress, since)}", style="dim"))
+        parts.append(far)
     table = Table(box=None, pad_edge=False)
     for name in ("metric", "first", "last", "mean of the last tenth"):
         table.add_column(name, justify="left" if name == "metric" else "right")

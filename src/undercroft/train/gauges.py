@@ -22,6 +22,7 @@ from torch import nn
 
 from undercroft.meter import EnergyCounter, estimate_wh
 from undercroft.settings import MeterSettings
+from undercroft.train.models.quantised import FourBitLinear
 from undercroft.train.points import Point, Tally
 
 _FILE: Final = "peak_flops.json"
@@ -59,6 +60,9 @@ def work_of(model: nn.Module) -> Work:
             per_target += flops
         elif weight.ndim > 1 and id(weight) not in looked_up:
             per_token += flops
+    for module in model.modules():
+        if isinstance(module, FourBitLinear):  # which has no weight among the parameters
+            per_token += 4 * module.in_features * module.out_features
     return Work(per_token, per_target, _per_pair(model))
 
 

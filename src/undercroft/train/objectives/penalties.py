@@ -36,7 +36,10 @@ class Penalty(Protocol):
 
 
 class Penalised(Generic[S]):
-    """``objective`` with ``penalties`` added to its loss; each is reported as a metric too."""
+    """``objective`` with ``penalties`` added to its loss; each is reported as a metric too.
+
+    In evaluation mode it is the objective's loss alone: what is held out is not penalised.
+    """
 
     def __init__(self, objective: Objective[Any], penalties: Sequence[Penalty]) -> None:
         self._objective = objective
@@ -49,7 +52,7 @@ class Penalised(Generic[S]):
         found = self._objective.terms(model, batch)
         loss = found.loss_sum
         metrics = dict(found.metrics)
-        for penalty in self._penalties:
+        for penalty in self._penalties if model.training else ():
             cost = penalty(model, batch)
             loss = loss + cost * found.count
             metrics[penalty.name] = (float(cost.detach()) * found.count, found.count)
