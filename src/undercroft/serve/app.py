@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from functools import partial
 
 from undercroft.errors import Cancelled, UndercroftError, nearest
@@ -65,7 +66,8 @@ class App:
             await self._refuse(exchange, stopping)
             raise
         except Exception as error:
-            await self._refuse(exchange, as_undercroft(error), error)
+            with suppress(Cancelled):  # nobody is there to be told
+                await self._refuse(exchange, as_undercroft(error), error)
 
     async def _refuse(
         self, exchange: Exchange, failure: UndercroftError, cause: Exception | None = None
@@ -77,7 +79,7 @@ class App:
             log.error("%s %s failed", exchange.request_id, exchange.path, exc_info=cause)
         self._gateway.refused(failure)
         if exchange.started:
-            await exchange.frame(exchange.failed(failure), last=True)
+            await exchange.last_frame(exchange.failed(failure))
         else:
             await exchange.reply_json(failure.http_status, body_of(failure), retry_headers(failure))
 

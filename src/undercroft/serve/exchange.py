@@ -23,6 +23,9 @@ Send = Callable[[AsgiMessage], Awaitable[None]]
 Failed = Callable[[UndercroftError], bytes]
 Headers = Iterable[tuple[bytes, bytes]]
 
+BODY_WITHIN_S = 30.0  # a body that did not come in one piece
+READ_WITHIN_S = 10.0  # the end of an answer, while all before it waits to be read
+
 _READ_TIMEOUT = b"x-stainless-read-timeout"
 _JSON = (b"content-type", b"application/json")
 _SSE = (
@@ -77,24 +80,37 @@ class Exchange:
         return min(timeout_s, theirs) if theirs > 0 else timeout_s
 
     async def body(self, max_bytes: int) -> bytes:
-        """The whole body. Raises `HttpError` 413 above ``max_bytes``, `Cancelled` on a hang-up."""
+        """The whole body. Raises `HttpError` 413 above ``max_bytes``, 408 when it takes too long,
+        `Cancelled` on a hang-up."""
         if self._body is not None:
             return self._body
         announced = self.header(b"content-length")
         if announced.isdigit() and int(announced) > max_bytes:
             raise _too_large(max_bytes)
-        chunks = bytearray()
-        while True:
-            message = await self._receive()
-            if message["type"] == "http.disconnect":
-                self.gone = True
-                raise Cancelled("The client hung up.")
-            chunks += message.get("body", b"")
-            if len(chunks) > max_bytes:
-                raise _too_large(max_bytes)
-            if not message.get("more_body", False):
-                self._body = bytes(chunks)
-                return self._body
+        chunks, more = await self._chunk()
+        if more:
+            chunks = bytearray(chunks)
+            try:
+                async with asyncio.timeout(BODY_WITHIN_S):
+                    while more and len(chunks) <= max_bytes:
+                        chunk, more = await self._chunk()
+                        chunks += chunk
+            except TimeoutError:
+                raise HttpError(
+                    408, "request_timeout", f"The body did not come within {BODY_WITHIN_S:g} s."
+                ) from None
+        if len(chunks) > max_bytes:
+            raise _too_large(max_bytes)
+        self._body = bytes(chunks)
+        return self._body
+
+    async def _chunk(self) -> tuple[bytes | bytearray, bool]:
+        """Some of the body, and whether there is more. Raises `Cancelled` on a hang-up."""
+        message = await self._receive()
+        if message["type"] == "http.disconnect":
+            self.gone = True
+            raise Cancelled("The client hung up.")
+        return message.get("body", b""), message.get("more_body", False)
 
     @asynccontextmanager
     async def cancelled_on_hang_up(self) -> AsyncIterator[None]:
@@ -133,9 +149,19 @@ class Exchange:
         self.failed = failed
         await self._start(200, _SSE)
 
-    async def frame(self, data: bytes, last: bool = False) -> None:
+    async def frame(self, data: bytes) -> None:
         """Send one piece of a stream; waits when the client reads too slowly."""
-        await self._send({"type": "http.response.body", "body": data, "more_body": not last})
+        await self._send({"type": "http.response.body", "body": data, "more_body": True})
+
+    async def last_frame(self, data: bytes) -> None:
+        """Send the end of a stream. Raises `Cancelled` when the client does not read what it was
+        sent before."""
+        try:
+            async with asyncio.timeout(READ_WITHIN_S):
+                await self._send({"type": "http.response.body", "body": data})
+        except TimeoutError:
+            self.gone = True
+            raise Cancelled("The client stopped reading.") from None
 
     async def _start(self, status: int, headers: Headers) -> None:
         self.started = True

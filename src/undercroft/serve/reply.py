@@ -100,7 +100,7 @@ class Reply:
             await self._begin_stream()
         usage = self.usage if self._ask.include_usage else None
         ending = self._envelope.ending(self.choices, usage, self._sources())
-        await self._exchange.frame(ending, last=True)
+        await self._exchange.last_frame(ending)
 
     def _sources(self) -> list[Source] | None:
         return None if self._passages is None else grounding.sources(self._passages, self.text)

@@ -15,6 +15,7 @@ from undercroft.jobs import only_one
 from undercroft.processes import GATEWAY, announce
 from undercroft.project import Project
 from undercroft.serve.app import App
+from undercroft.serve.connections import PatientProtocol
 from undercroft.serve.gateway import Gateway
 
 DRAIN_S = 7.0  # whoever started us gives 10 s before it kills
@@ -100,7 +101,7 @@ def _settle_memory() -> None:
 def _config(gateway: Gateway) -> uvicorn.Config:
     return uvicorn.Config(
         App(gateway),
-        http="httptools",
+        http=PatientProtocol,
         ws="none",
         lifespan="off",
         log_level="warning",

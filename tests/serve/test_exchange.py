@@ -1,0 +1,96 @@
+"""Clients that are slow: to send, to go on, to read."""
+
+import asyncio
+
+import pytest
+import uvicorn
+from uvicorn.server import ServerState
+
+from undercroft.errors import Cancelled
+from undercroft.serve import connections, exchange
+from undercroft.serve.exchange import Exchange
+from undercroft.serve.failures import HttpError
+
+SCOPE = {"method": "POST", "path": "/", "headers": []}
+
+
+async def never(*_):
+    await asyncio.Event().wait()
+
+
+async def test_a_body_that_stops_in_the_middle_is_given_up(monkeypatch):
+    monkeypatch.setattr(exchange, "BODY_WITHIN_S", 0.02)
+    parts = [{"type": "http.request", "body": b"{", "more_body": True}]
+
+    async def receive():
+        return parts.pop() if parts else await never()
+
+    with pytest.raises(HttpError) as refused:
+        await Exchange(SCOPE, receive, never).body(1000)
+    assert refused.value.http_status == 408
+
+
+async def test_a_body_is_read_once_and_known_after(monkeypatch):
+    parts = [
+        {"type": "http.request", "body": b"cd"},
+        {"type": "http.request", "body": b"ab", "more_body": True},
+    ]
+
+    async def receive():
+        return parts.pop()
+
+    asked = Exchange(SCOPE, receive, never)
+    assert await asked.body(4) == await asked.body(4) == b"abcd"
+    assert await asked.for_another(never, never).body(4) == b"abcd"
+
+
+async def test_a_client_that_never_reads_does_not_hold_the_end_up(monkeypatch):
+    monkeypatch.setattr(exchange, "READ_WITHIN_S", 0.02)
+    asked = Exchange(SCOPE, never, never)
+    with pytest.raises(Cancelled):
+        await asked.last_frame(b"end")
+    assert asked.gone
+
+
+@pytest.mark.parametrize("sent", [b"", b"GET / HTTP/1.1\r\nhost: x\r\n", b"GET / HTTP"])
+async def test_a_head_that_never_ends_closes_the_connection(monkeypatch, sent):
+    monkeypatch.setattr(connections, "HEAD_WITHIN_S", 0.05)
+    async with asyncio.timeout(5):
+        assert await received(sent) == b""
+
+
+async def test_endless_headers_are_refused():
+    said = await received(b"GET / HTTP/1.1\r\n" + b"a: b\r\n" * 100_000)
+    assert said[:12] in (b"HTTP/1.1 400", b"")  # it may hang up before that is read
+
+
+async def test_a_request_that_is_whole_is_answered_however_often(monkeypatch):
+    monkeypatch.setattr(connections, "HEAD_WITHIN_S", 0.2)
+    whole = b"GET / HTTP/1.1\r\nhost: x\r\n\r\n"
+    said = await received(whole, whole, b"GET / HTTP/1.1\r\nconnection: close\r\n\r\n")
+    assert said.count(b"200 OK") == 3
+
+
+async def received(*sent: bytes) -> bytes:
+    """All that a server says to what is ``sent`` to it, a moment apart."""
+
+    async def answer(scope, receive, send):
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": b"."})
+
+    config, state = uvicorn.Config(answer, log_level="critical"), ServerState()
+    server = await asyncio.get_running_loop().create_server(
+        lambda: connections.PatientProtocol(config, state, {}), "127.0.0.1", 0
+    )
+    async with server:
+        reader, writer = await asyncio.open_connection(*server.sockets[0].getsockname())
+        try:
+            for each in sent:
+                writer.write(each)
+                await writer.drain()
+                await asyncio.sleep(0.01)
+            return await reader.read()
+        except ConnectionResetError:
+            return b""
+        finally:
+            writer.close()
