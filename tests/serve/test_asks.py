@@ -111,6 +111,7 @@ def test_calls_of_tools_and_their_results_are_turns():
         {"type": "string", "pattern": "^(a?){1000}b$"},
         {"type": "string", "pattern": "^((a+)+)+$"},
         {"type": "string", "pattern": "a" * 300},
+        {"type": "string", "pattern": "a?" * 40},
         {"$dynamicRef": "#x"},
         {"allOf": [{"enum": list(range(200))} for _ in range(20)]},
     ],
