@@ -47,6 +47,7 @@ def measured(case: dict[str, Any], steps: int) -> dict[str, int]:
         layers=case["layers"], width=case["width"], heads=8, kv_heads=4, vocabulary=8192,
         context=case["context"], micro_batch_size=case["micro"], batch_size=case["micro"],
         precision=case["precision"], max_steps=steps, checkpoint_steps=2, observe_steps=0,
+        optimizer="adamw",
         spike_threshold=0, parallel=parallel,
     )  # fmt: skip
     shape = scratch.shape_of(params, params.vocabulary)
