@@ -103,14 +103,16 @@ def test_a_stopped_student_goes_on_to_the_same_model(
         def is_set(self) -> bool:
             return any(project.state.glob("work/student-*/checkpoints/checkpoint-*"))
 
-    params = PARAMS.model_copy(update={"max_steps": 12, "kl_to_base": 0.1, "l2_to_base": 0.1})
-    plan = student.plan(project, params, lessons=told(project, made), **made)
+    held = {"kl_to_base": 0.1, "l2_to_base": 0.1, "beside": {"examples:few": 0.3}}
+    params = PARAMS.model_copy(update={"max_steps": 12, **held})
+    inputs = {**made, "lessons": told(project, made), "examples:few": made["source"]}
+    plan = student.plan(project, params, **inputs)
     with pytest.raises(Cancelled):
         execute(project, plan, stop=AtACheckpoint())  # type: ignore[arg-type]
     (resumed,) = execute(project, plan)
     assert project.ledger.events(resumed.run_id, "resumed")
     params = params.model_copy(update={"checkpoint_seconds": 1e6})
-    (straight,) = student(project, params, lessons=told(project, made), **made)
+    (straight,) = student(project, params, **inputs)
     assert losses(project, resumed) == losses(project, straight)
 
 

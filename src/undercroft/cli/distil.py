@@ -76,6 +76,7 @@ def _carried_out(
     from undercroft.cli.live import watcher_for
     from undercroft.jobs import Queued, carry_out
     from undercroft.train.distil import lessons, student
+    from undercroft.train.material import artifacts_beside
 
     asked = {name: inputs[name] for name in ("teacher", "source")}
     runner = Queued()
@@ -90,7 +91,8 @@ def _carried_out(
             )
 
             def plan() -> Plan:
-                return student.plan(project, params, lessons=told, **inputs)
+                beside = artifacts_beside(project, params, "distil")
+                return student.plan(project, params, lessons=told, **inputs, **beside)
 
             (made,) = carry_out(project, plan, runner, watcher, step=student.name)
             return told, made

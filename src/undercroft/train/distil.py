@@ -22,7 +22,15 @@ from undercroft.settings import DistilSettings, LessonSettings
 from undercroft.stage import Made, StageRun, stage
 from undercroft.train.heldout import apart
 from undercroft.train.launch.job import Job, Parts, Site
-from undercroft.train.material import Material, Reading, Source, material, sourced
+from undercroft.train.material import (
+    Material,
+    Reading,
+    Source,
+    material,
+    sourced,
+    sources_beside,
+    together,
+)
 from undercroft.train.models import folders
 from undercroft.train.reading import of_samples, write_left_out
 from undercroft.train.recording import keep_record
@@ -106,11 +114,13 @@ def student(
     teacher: Artifact,
     lessons: Artifact,
     source: Artifact,
+    **beside: Artifact,
 ) -> Made:
     """Train ``base`` on what ``teacher`` said in ``lessons`` about ``source``; goes on after a
     crash.
 
-    Raises `BadInput` for a teacher with another tokenizer.
+    ``beside`` is what else is trained on, by the names that ``params.beside`` gives it. Raises
+    `BadInput` for a teacher with another tokenizer.
     """
     from undercroft.train.launch.training import trained
     from undercroft.train.models import lora
@@ -125,9 +135,11 @@ def student(
         base=path,
         source=sourced(run, source, path, params, unanswerable=params.unanswerable),
         lessons=run.project.path(lessons),
+        beside=sources_beside(run, beside, path, params),
     )
-    parts = [params.model_dump(mode="json"), run.project.title, base.digest, lessons.digest]
-    digest = hashlib.sha256(json.dumps([*parts, source.digest], sort_keys=True).encode())
+    inputs = [each.digest for each in (base, lessons, source, *beside.values())]
+    parts = [params.model_dump(mode="json"), run.project.title, inputs]
+    digest = hashlib.sha256(json.dumps(parts, sort_keys=True).encode())
     done = trained(run, Job.of(run, build, params, digest.hexdigest(), "distil"))
     out = run.workdir / "model"
     shutil.rmtree(out, ignore_errors=True)
@@ -138,7 +150,14 @@ def student(
 
 
 def built(
-    site: Site, *, params: DistilSettings, title: str, base: Path, source: Source, lessons: Path
+    site: Site,
+    *,
+    params: DistilSettings,
+    title: str,
+    base: Path,
+    source: Source,
+    lessons: Path,
+    beside: Sequence[Source],
 ) -> Parts:
     """The student in the folder ``base``, and how it learns ``lessons`` about ``source``."""
     from undercroft.train import keeping
@@ -158,11 +177,10 @@ def built(
         )
     shown = material(source, replace(how, max_tokens=told.facts["max_tokens"]))
     kept, heldout = apart(shown.samples, params.heldout, params.seed, _origin)
-    goal = keeping.penalised(
-        Distillation(shown.goal, told, params.share),
-        keeping.to_base(params, model, base),
-    )
-    return Parts(model, tokenizer, goal, kept, heldout, adapters)
+    main = Material(Distillation(shown.goal, told, params.share), kept, heldout)
+    whole = together(main, source.task, beside, how)
+    goal = keeping.penalised(whole.goal, keeping.to_base(params, model, base))
+    return Parts(model, tokenizer, goal, whole.samples, whole.heldout, adapters)
 
 
 def _origin(sample: Sequence[Any]) -> str:
