@@ -78,6 +78,14 @@ def test_every_task_has_its_share_of_the_weight_however_long_its_samples_are(
     assert list(again.samples) == list(whole.samples)
 
 
+def test_two_versions_of_the_same_data_are_two_tasks(tiny: Path, examples: list[Example]) -> None:
+    how = reading(tiny)
+    goal = objective("sft", how.tokenizer, how.title, how.max_tokens)
+    earlier = [Source("docs", tuple(examples[at : at + 2]), share=0.2) for at in (6, 8)]
+    whole = together(of(goal, examples[:6]), "docs", earlier, how)
+    assert {sample.task for sample in whole.samples} == {"docs", "docs-2", "docs-3"}
+
+
 def test_a_step_reports_each_tasks_loss_and_share(tiny: Path, examples: list[Example]) -> None:
     how = reading(tiny)
     model, _ = folders.load(tiny, "fp32")

@@ -7,8 +7,9 @@ a `Material` is made of it where the model is, with its tokenizer.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain, count
 from pathlib import Path
 from random import Random
 from typing import TYPE_CHECKING, Any, Final
@@ -168,10 +169,12 @@ def together(main: Material, task: str, beside: Sequence[Source], how: Reading) 
 
     if not beside:
         return main
-    parts = {task: main, **{source.task: material(source, how) for source in beside}}
+    parts = {task: main}
+    for source in beside:
+        parts[_new_name(source.task, parts)] = material(source, how)
     left = 1 - sum(source.share for source in beside)
     dues = [source.share / left * len(main.samples) for source in beside]
-    sizes = [len(parts[source.task].samples) for source in beside]
+    sizes = [len(each.samples) for each in list(parts.values())[1:]]
     whole = max(size / due for size, due in zip(sizes, dues, strict=True))
     rounds = min(math.ceil(whole), _MOST_ROUNDS)
     samples: Mixture[Any] = mixed(
@@ -183,6 +186,12 @@ def together(main: Material, task: str, beside: Sequence[Source], how: Reading) 
     scales = {name: targets[task] / count for name, count in targets.items()}
     goal = Tasks({name: each.goal for name, each in parts.items()}, scales)
     return Material(goal, samples, OfTask(task, main.heldout))
+
+
+def _new_name(task: str, taken: Collection[str]) -> str:
+    """``task``, or with a number behind it where another version of the same data is there."""
+    names = chain([task], (f"{task}-{number}" for number in count(2)))
+    return next(name for name in names if name not in taken)
 
 
 def _targets(found: Material, task: str, seed: int) -> float:
