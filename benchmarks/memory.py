@@ -31,7 +31,6 @@ CASES: list[dict[str, Any]] = [
 def measured(case: dict[str, Any], steps: int) -> dict[str, int]:
     """Run in a process of its own: bytes estimated, and bytes taken at most."""
     import psutil
-    import torch
 
     from benchmarks.checkpoint import random_samples
     from undercroft.settings import ParallelSettings, PretrainSettings
@@ -41,7 +40,6 @@ def measured(case: dict[str, Any], steps: int) -> dict[str, int]:
     from undercroft.train.objectives.next_token import NextToken
     from undercroft.train.parallel.team import Alone
 
-    torch.set_num_threads(2)
     parallel = ParallelSettings(activation_checkpointing=case.get("again", False))
     params = PretrainSettings(
         layers=case["layers"], width=case["width"], heads=8, kv_heads=4, vocabulary=8192,
@@ -58,7 +56,7 @@ def measured(case: dict[str, Any], steps: int) -> dict[str, int]:
     model = scratch.build(shape, params.precision, 20, {})
     crew = Alone()
     spread(model, crew, parallel)
-    with tempfile.TemporaryDirectory(dir=Path.cwd()) as folder:
+    with tempfile.TemporaryDirectory() as folder:
         run = Run(
             model, NextToken(), samples, params, folder=Path(folder), config_digest="benchmark",
             event=lambda kind, detail: None, section="pretrain", team=crew,

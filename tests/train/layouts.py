@@ -32,6 +32,7 @@ from undercroft.train.objectives.next_token import NextToken
 from undercroft.train.objectives.sft import SupervisedFineTuning
 from undercroft.train.parallel.plan import Plan
 from undercroft.train.parallel.team import Alone, Team, leave, team
+from undercroft.train.points import Point
 from undercroft.train.samples.data import packs
 from undercroft.train.samples.packing import pack
 
@@ -121,8 +122,9 @@ ALL = [f"{layout}/{goal}" for goal in GOALS for layout in LAYOUTS if is_possible
 
 def train(
     tokenizer: Any, name: str, crew: Team, folder: Path, stop: int = STEPS, steps: int = STEPS
-) -> list[tuple[float, float]]:
-    """Loss and gradient norm of the steps to ``stop``, of ``steps``, of the run in ``folder``."""
+) -> list[tuple[float, ...]]:
+    """Loss and gradient norm of the steps to ``stop``, of ``steps``, of the run in ``folder``; and
+    of the last of every `STEPS` the loss on some samples that are read without training."""
     layout, _, goal = name.partition("/")
     settings = ParallelSettings(**LAYOUTS[layout])
     objective, samples, adapters = GOALS[goal](tokenizer)
@@ -136,8 +138,13 @@ def train(
     params = LoopSettings(
         max_steps=steps, batch_size=6, micro_batch_size=2, learning_rate=3e-3, precision="fp32",
         spike_threshold=0, parallel=settings, checkpoint_steps=1, observe_steps=0,
+        heldout_steps=STEPS,
     )  # fmt: skip
-    points: list[tuple[float, float]] = []
+    points: list[tuple[float, ...]] = []
+
+    def note(point: Point, _: object) -> None:
+        heldout = [point.metrics[name] for name in ("heldout_loss",) if name in point.metrics]
+        points.append((point.loss, point.grad_norm, *heldout))
 
     def beat(step: int) -> None:
         if step > stop:
@@ -145,10 +152,10 @@ def train(
 
     run = Run(
         model, objective, samples, params, folder=folder, config_digest="c",
-        event=lambda kind, detail: None, team=crew, beat=beat,
+        event=lambda kind, detail: None, team=crew, beat=beat, heldout=samples[:3],
     )  # fmt: skip
     with suppress(Cancelled):
-        run.train(lambda point, schedule: points.append((point.loss, point.grad_norm)))
+        run.train(note)
     return points
 
 
