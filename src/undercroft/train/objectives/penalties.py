@@ -17,11 +17,12 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.nn import functional
 
-from undercroft.errors import BadInput
+from undercroft.errors import BadConfig, BadInput
 from undercroft.train.models.lora import adapters_off
 from undercroft.train.objectives.branches import target_states
 from undercroft.train.objectives.chunked import summed
 from undercroft.train.objectives.objective import Batch, Objective, Terms
+from undercroft.train.parallel.placement import is_spread
 
 S = TypeVar("S")
 
@@ -76,7 +77,8 @@ class Quadratic:
     name: str = "quadratic_penalty"
 
     def __call__(self, model: nn.Module, batch: Batch) -> Tensor:  # noqa: ARG002
-        """Raises `BadInput` for a model that has none of the weights."""
+        """Raises `BadInput` for a model that has none of the weights, and `BadConfig` for one that
+        has parts of them."""
         total = torch.tensor(self.offset)
         known = 0
         for name, weight in model.named_parameters():
@@ -84,6 +86,12 @@ class Quadratic:
             if anchor is None or not weight.requires_grad:
                 continue
             known += 1
+            if is_spread(weight) or weight.shape != anchor.shape:
+                raise BadConfig(
+                    "What holds a model to what it knew needs whole weights.",
+                    f"Of {name} each process holds a part.",
+                    "Set parallel.shard and parallel.tensor to 1, or ewc and l2_to_base to 0.",
+                )
             moved = weight.float() - anchor
             pull = moved if self.importance is None else moved * self.importance[name]
             total = total + (pull * moved).sum()
