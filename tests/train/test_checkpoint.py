@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import random
@@ -20,6 +21,7 @@ import torch
 
 from tests.train.small import Squares, digest, settings, start
 from undercroft.errors import Cancelled, StageFailed
+from undercroft.train.parallel.placement import Part
 from undercroft.train.state.checkpoint import Checkpoint, Store
 from undercroft.train.state.saving import Writer
 
@@ -264,3 +266,109 @@ def test_a_manifest_says_what_a_checkpoint_is(tmp_path: Path, events: Events) ->
     manifest = json.loads((tmp_path / "checkpoint-3" / "manifest.json").read_text())
     assert manifest["config_digest"] == "c"
     assert sorted(manifest["sha256"]) == ["state.json", "tensors.safetensors"]
+
+
+class Thread:
+    """Ranks that are threads of this process, and meet at a barrier."""
+
+    def __init__(self, rank: int, table: list[Any], barrier: threading.Barrier) -> None:
+        self.rank, self.size = rank, len(table)
+        self._table, self._barrier = table, barrier
+
+    def gather(self, mine: Any) -> list[Any]:
+        self._table[self.rank] = mine
+        self._barrier.wait()
+        found = list(self._table)
+        self._barrier.wait()
+        return found
+
+    def from_first(self, mine: Any) -> Any:
+        return self.gather(mine)[0]
+
+
+class Full(Store):
+    """On a disk without room."""
+
+    def _fill(self, making: Path, checkpoint: Checkpoint) -> Any:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+
+def in_ranks(size: int, work: Any) -> list[Any]:
+    """What ``work`` gave or raised in each of so many ranks."""
+    table: list[Any] = [None] * size
+    barrier = threading.Barrier(size, timeout=20)
+    found: list[Any] = [None] * size
+
+    def run(rank: int) -> None:
+        try:
+            found[rank] = work(Thread(rank, table, barrier))
+        except OSError as error:
+            found[rank] = error
+
+    threads = [threading.Thread(target=run, args=(rank,)) for rank in range(size)]
+    for each in threads:
+        each.start()
+    for each in threads:
+        each.join()
+    return found
+
+
+def block(rank: int, size: int, step: int = 1) -> Checkpoint:
+    """The rows of one rank of a matrix of numbers that tell where they stand."""
+    whole = torch.arange(35.0).view(7, 5)
+    each = -(-7 // size)
+    rows = whole[rank * each : (rank + 1) * each]
+    return Checkpoint(step, {"w": rows}, {}, places={"w": Part((7, 5), (rank * each, 0))})
+
+
+def test_what_several_ranks_wrote_is_read_in_any_other_blocks(
+    tmp_path: Path, events: Events
+) -> None:
+    in_ranks(3, lambda group: Store(tmp_path, "c", 2, told(events), group).write(
+        block(group.rank, 3)))  # fmt: skip
+    files = [f"tensors-0000{rank}.safetensors" for rank in range(3)]
+    assert names(tmp_path / "checkpoint-1") == ["manifest.json", "state.json", *files]
+    found = store(tmp_path, events).read()
+    assert found is not None
+    whole = torch.arange(35.0).view(7, 5)
+    assert torch.equal(found.tensors["w"], whole)
+    for top, left, rows, columns in ((0, 0, 7, 5), (2, 1, 3, 2), (6, 4, 1, 1), (1, 0, 5, 5)):
+        part = found.tensors.part("w", (top, left), (rows, columns))
+        assert torch.equal(part, whole[top : top + rows, left : left + columns])
+
+
+def test_a_rank_that_cannot_write_costs_all_of_them_that_checkpoint_alone(
+    tmp_path: Path, events: Events
+) -> None:
+    def save(group: Thread, step: int, kinds: tuple[type[Store], ...]) -> None:
+        own = kinds[group.rank](tmp_path, "c", 2, told(events), group)
+        own.write(block(group.rank, 2, step))
+
+    assert in_ranks(2, lambda group: save(group, 1, (Store, Store))) == [None, None]
+    first, second = in_ranks(2, lambda group: save(group, 2, (Store, Full)))
+    assert "rank 1: " in str(first)
+    assert "No space left" in str(first)
+    assert second.errno == errno.ENOSPC
+    assert names(tmp_path) == ["checkpoint-1"]
+
+
+def test_ranks_find_the_same_damage_whoever_looks_at_it(tmp_path: Path, events: Events) -> None:
+    for step in (1, 2, 3):
+        in_ranks(2, lambda group, step=step: Store(tmp_path, "c", 9, told(events), group).write(
+            block(group.rank, 2, step)))  # fmt: skip
+    flip(tmp_path / "checkpoint-3" / "tensors-00001.safetensors", 99)
+    (tmp_path / "checkpoint-2" / "tensors-00000.safetensors").unlink()
+    found = in_ranks(2, lambda group: Store(tmp_path, "c", 9, told(events), group).read())
+    assert [each.step for each in found] == [1, 1]
+    assert [detail["checkpoint"] for _, detail in events] == ["checkpoint-3", "checkpoint-2"]
+
+
+def test_where_a_block_lies_is_verified_as_well(tmp_path: Path, events: Events) -> None:
+    in_ranks(2, lambda group: Store(tmp_path, "c", 9, told(events), group).write(
+        block(group.rank, 2)))  # fmt: skip
+    manifest = tmp_path / "checkpoint-1" / "manifest.json"
+    said = manifest.read_text()
+    manifest.write_text(said.replace("[[7, 5], [4, 0]]", "[[7, 5], [3, 0]]"))
+    assert manifest.read_text() != said
+    assert store(tmp_path, events).read() is None
+    assert events[0][1]["why"] == "manifest.json is missing or damaged"
