@@ -7,6 +7,7 @@ import select
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -87,12 +88,9 @@ class Machine:
         self._ask("speak")
 
     def kill(self) -> None:
-        if self._nursery is None:
-            return
-        try:
-            self._ask("kill")
-        except HostLost:
-            self.close()
+        if self._nursery is not None:
+            with suppress(HostLost):
+                self._ask("kill")
 
     def close(self) -> None:
         """End the nursery, and with it every rank."""
@@ -122,12 +120,13 @@ class Machine:
         self._reply(_READY_S)
 
     def _ask(self, *command: Any, timeout_s: float = _REPLY_S) -> Any:
-        assert self._nursery is not None
+        if self._nursery is None:
+            raise HostLost(f"nothing starts ranks on {self.name} any more")
         assert self._nursery.stdin is not None
         try:
             send(self._nursery.stdin.fileno(), command)
         except OSError:
-            raise HostLost(f"what starts ranks on {self.name} ended") from None
+            raise self._lost("ended") from None
         return self._reply(timeout_s)
 
     def _reply(self, timeout_s: float) -> Any:
@@ -135,14 +134,22 @@ class Machine:
         assert self._nursery.stdout is not None
         file = self._nursery.stdout.fileno()
         if not select.select([file], [], [], timeout_s)[0]:
-            raise HostLost(f"what starts ranks on {self.name} does not answer")
+            raise self._lost("does not answer")
         reply = receive(file)
         if reply is None:
-            raise HostLost(f"what starts ranks on {self.name} ended")
+            raise self._lost("ended")
         found, error = reply
         if error is not None:
             raise error
         return found
+
+    def _lost(self, how: str) -> HostLost:
+        """The error that says so, once the nursery is gone, and with it its ranks."""
+        assert self._nursery is not None
+        self._nursery.kill()
+        self._nursery.wait()
+        self._nursery = None
+        return HostLost(f"what starts ranks on {self.name} {how}")
 
 
 class Here:
