@@ -4,17 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from undercroft.errors import BadConfig
 from undercroft.train.parallel.orders import Action, order
 from undercroft.train.parallel.stages import Chunk
 from undercroft.train.parallel.team import Group
-
-_DEFERRED: Final = "_undercroft_deferred"
 
 Forward = Callable[[Chunk, int, Tensor | None], Tensor]
 """``(stage, micro-batch, what the stage before gave) -> what the next gets``; the last one's is a
@@ -123,9 +120,6 @@ class Deferred:
         self._current: list[tuple[Tensor, Tensor, Tensor]] = []
         for layer in model.modules():
             if type(layer) is nn.Linear and layer.weight.requires_grad and layer.bias is None:
-                if getattr(layer, _DEFERRED, False):
-                    raise BadConfig("This model's gradients are deferred already.")
-                setattr(layer, _DEFERRED, True)
                 layer.forward = self._forward_of(layer)
 
     def _forward_of(self, layer: nn.Linear) -> Callable[[Tensor], Tensor]:

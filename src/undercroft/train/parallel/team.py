@@ -32,10 +32,6 @@ class Group(Protocol):
         """What each gave, by rank."""
         ...
 
-    def to_first(self, mine: T) -> list[T]:
-        """What each gave, by rank; on other ranks than 0 nothing."""
-        ...
-
     def from_first(self, mine: T) -> T:
         """What rank 0 gave."""
         ...
@@ -105,9 +101,6 @@ class Single:
     def gather(self, mine: T) -> list[T]:
         return [mine]
 
-    def to_first(self, mine: T) -> list[T]:
-        return [mine]
-
     def from_first(self, mine: T) -> T:
         return mine
 
@@ -168,11 +161,6 @@ class Linked:
         found: list[Any] = [None] * self.size
         self._distributed.all_gather_object(found, mine, group=self._group)
         return found
-
-    def to_first(self, mine: T) -> list[T]:
-        found: list[Any] | None = [None] * self.size if self.rank == 0 else None
-        self._distributed.gather_object(mine, found, dst=self._ranks[0], group=self._group)
-        return found or []
 
     def from_first(self, mine: T) -> T:
         _meet()
