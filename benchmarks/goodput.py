@@ -155,8 +155,8 @@ def torchrun(folder: Path, blows: Sequence[Blow], options: argparse.Namespace) -
     """The same loop and checkpoints, started and restarted by torchrun."""
     own = Path(tempfile.mkdtemp(prefix="torchrun-", dir=folder))
     command = [
-        sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", str(PROCESSES),
-        "--max-restarts", "1000", "--master-addr", "127.0.0.1", "--master-port", "0",
+        sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node",
+        str(PROCESSES), "--max-restarts", "1000",
         "-m", "benchmarks.goodput_ranks", str(own), str(options.timeout),
     ]  # fmt: skip
     environ = os.environ | {"OMP_NUM_THREADS": "1", "GLOO_SOCKET_IFNAME": "lo"}
@@ -214,7 +214,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=240.0, help="of each run")
     parser.add_argument("--every", type=float, default=60.0, help="seconds between losses")
     parser.add_argument("--rounds", type=int, default=2)
-    parser.add_argument("--timeout", type=float, default=20.0, help="of a rank that hangs")
+    parser.add_argument("--timeout", type=float, default=30.0, help="of a rank that hangs")
     parser.add_argument("--kinds", default="kill,stop")
     parser.add_argument("--seed", type=int, default=20)
     options = parser.parse_args()
