@@ -261,7 +261,7 @@ def _word(attempt: Attempt, rank: int) -> BaseException:
     try:
         found: BaseException = pickle.loads((attempt.folder / f"word-{rank}").read_bytes())  # noqa: S301
     except Exception as error:
-        return StageFailed(f"Rank {rank} failed and left no word.", f"{error}")
+        return RuntimeError(f"it failed and left no word that can be read ({error})")
     return found
 
 

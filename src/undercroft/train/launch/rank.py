@@ -15,7 +15,6 @@ from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from undercroft.errors import StageFailed
 from undercroft.train.launch.job import Job, make_whole
 from undercroft.train.launch.signs import Heart, Teller
 from undercroft.train.recording import gauged
@@ -183,7 +182,7 @@ def _leave_word(seat: Seat, error: BaseException) -> None:
         said = pickle.dumps(error)
         pickle.loads(said)  # noqa: S301 - our own
     except Exception:
-        said = pickle.dumps(StageFailed(f"A rank failed: {type(error).__name__}: {error}"))
+        said = pickle.dumps(RuntimeError(f"{type(error).__name__}: {error}"))
     make_whole(seat.word, lambda half: _written(half, said))
 
 
