@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from undercroft.settings import LoopSettings
-    from undercroft.train.points import Tally
     from undercroft.train.objectives.objective import Objective
+    from undercroft.train.points import Tally
 
 
 def trained(
