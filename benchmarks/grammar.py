@@ -1,6 +1,6 @@
 """Time to a model from random weights that writes: our pretraining against a recipe of nanoGPT's.
 
-python -m benchmarks.grammar [--rounds 3] [--steps 400] [--iterations 2000]
+python -m benchmarks.grammar [--rounds 3] [--steps 480] [--iterations 2000]
 
 Both learn the documentation that every CPython carries, one group of documents in fifteen held out,
 with models of at most 0.81 million parameters. The peer is the whole recipe for a CPU
@@ -33,7 +33,7 @@ HELD_OUT = 15  # one group of documents in so many
 def main() -> None:
     parser = argparse.ArgumentParser(description="Time to a model that writes.")
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--steps", type=int, default=400, help="Of ours.")
+    parser.add_argument("--steps", type=int, default=480, help="Of ours.")
     parser.add_argument("--iterations", type=int, default=2000, help="Of the peer.")
     options = parser.parse_args()
     params = PretrainSettings(
