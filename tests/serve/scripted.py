@@ -55,7 +55,7 @@ class Scripted:
         body = await request.json()
         self.asked.append(body)
         said = body["messages"][-1]["content"].rpartition("script:")[2]
-        name = self.always or said.split()[0]
+        name = self.always or "".join(said.split()[:1])
         if name == "busy":
             error = {"error": {"message": "slow down"}}
             return web.json_response(error, status=429, headers={"retry-after": "3"})

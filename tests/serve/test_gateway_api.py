@@ -20,6 +20,7 @@ from undercroft.serve import app, objects, openapi, versions
 from undercroft.serve.failures import HttpError
 
 EXAMPLES = 12  # for each operation
+SAID = {"messages": [{"role": "user", "content": "Wye?"}], "input": "Wye?", "prompt": "Wye?"}
 
 
 @pytest.fixture(scope="module")
@@ -63,6 +64,8 @@ def test_no_request_that_fits_the_description_or_nearly_does_breaks_it(remote, a
     )  # fmt: skip
     @given(case=st.one_of(ways))
     def send(case):
+        if isinstance(case.body, dict):  # what is never right by chance would hide all behind it
+            case.body.update({name: SAID[name] for name in SAID if name in case.body})
         reply = case.call(base_url=remote.root, headers=headers, timeout=20)
         assert reply.status_code < 500 or path == "/health", reply.text
         if reply.status_code >= 400 and method != "HEAD":

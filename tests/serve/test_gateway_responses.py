@@ -6,8 +6,6 @@ import time
 import openai
 import pytest
 
-from tests.serve.scripted import running
-from tests.serve.serving import gateway_of, keep, make_project, release
 from tests.serve.test_gateway_tools import MASK, WEATHER
 
 TOOL = {"type": "function", **WEATHER["function"]}
@@ -20,19 +18,9 @@ REQUIRED = {  # what the published schema of a response object asks for
 }  # fmt: skip
 
 
-@pytest.fixture(scope="module")
-def upstream():
-    with running() as scripted:
-        yield scripted
-
-
-@pytest.fixture(scope="module")
-def remote(tmp_path_factory, upstream):
-    project = make_project(tmp_path_factory.mktemp("responses") / "p", slots=2)
-    meta = {"engine": "remote", "base_url": upstream.url + "/v1", "accepts": ["tools", "image"]}
-    release(project, keep(project, "model", "remote", meta))
-    with gateway_of(project) as gateway:
-        yield gateway
+@pytest.fixture
+def upstream(scripted):
+    return scripted
 
 
 @pytest.fixture
@@ -42,7 +30,9 @@ def client(remote):
 
 
 def create(client, script: str, **options):
-    return client.responses.create(model="docs", input=f"What now? script:{script}", **options)
+    return client.responses.create(
+        model="model:able", input=f"What then? script:{script}", **options
+    )
 
 
 def kinds(events) -> list[str]:
@@ -116,7 +106,7 @@ def test_a_conversation_goes_on_from_a_kept_response(client, upstream):
     result = {"type": "function_call_output", "call_id": call.call_id, "output": "sunny"}
     ask = {"role": "user", "content": "And now? script:plain"}
     second = client.responses.create(
-        model="docs", previous_response_id=first.id, input=[result, ask]
+        model="model:able", previous_response_id=first.id, input=[result, ask]
     )
     shown = upstream.asked[-1]["messages"]
     assert [message["role"] for message in shown] == ["user", "assistant", "tool", "user"]
@@ -128,7 +118,7 @@ def test_a_kept_response_is_read_listed_and_deleted(remote, client):
     made = create(client, "plain")
     assert client.responses.retrieve(made.id).output_text == made.output_text
     (item,) = client.responses.input_items.list(made.id)
-    assert item.content[0].text == "What now? script:plain"
+    assert item.content[0].text == "What then? script:plain"
     _, other = remote.project.trust.keys.create("somebody-else", "admin")
     with remote.client(api_key=other) as stranger, pytest.raises(openai.NotFoundError):
         stranger.responses.retrieve(made.id)

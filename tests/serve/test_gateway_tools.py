@@ -6,9 +6,6 @@ import openai
 import pydantic
 import pytest
 
-from tests.serve.scripted import running
-from tests.serve.serving import gateway_of, keep, make_project, release
-
 WEATHER = {
     "type": "function",
     "function": {
@@ -24,24 +21,9 @@ WEATHER = {
 MASK = "[EMAIL]"
 
 
-@pytest.fixture(scope="module")
-def upstream():
-    with running() as scripted:
-        yield scripted
-
-
-@pytest.fixture(scope="module")
-def remote(tmp_path_factory, upstream):
-    """A gateway in front of a scripted remote engine that takes tools and images, and one in the
-    same route that takes text alone."""
-    project = make_project(tmp_path_factory.mktemp("tools") / "p", slots=2)
-    base = {"engine": "remote", "base_url": upstream.url + "/v1", "model": "theirs"}
-    able = keep(project, "model", "able", {**base, "accepts": ["tools", "image"]})
-    plain = keep(project, "model", "plain", {**base, "accepts": []})
-    arms = [{"model": str(able.ref), "weight": 1}, {"model": str(plain.ref), "weight": 1}]
-    release(project, able, arms=arms)
-    with gateway_of(project) as gateway:
-        yield gateway
+@pytest.fixture
+def upstream(scripted):
+    return scripted
 
 
 @pytest.fixture

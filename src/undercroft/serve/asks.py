@@ -128,8 +128,6 @@ def parse_completion(body: bytes, defaults: SamplingSettings) -> Ask:
     if said.logprobs:
         raise unsupported("logprobs", "Chat completions have them.")
     prompts = [said.prompt] if isinstance(said.prompt, str) else said.prompt
-    if len(prompts) != 1 or not prompts[0]:
-        raise invalid("prompt", "Give exactly one prompt that is not empty.")
     return ask_of(
         said, "completion", sampling_of(said), said.max_tokens, defaults, prompt=prompts[0],
         retrieve=False,
@@ -199,7 +197,6 @@ def tool_fields(
     if len(tools) > MAX_TOOLS:
         raise invalid("tools", f"{len(tools)} tools are more than {MAX_TOOLS}.")
     for number, tool in enumerate(tools):
-        turns.check_name(tool.function.name, f"tools[{number}].function.name")
         if tool.function.parameters is not None:
             schemas.check(tool.function.parameters, f"tools[{number}].function.parameters")
     names = [tool.function.name for tool in tools]

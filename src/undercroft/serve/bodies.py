@@ -15,6 +15,8 @@ MAX_CHOICES = 8  # answers to one request
 
 Role = Literal["system", "developer", "user", "assistant", "tool"]
 Effort = Literal["none", "minimal", "low", "medium", "high", "xhigh"]
+Name = Annotated[str, Meta(pattern="^[A-Za-z0-9_.-]{1,64}$")]
+Text = Annotated[str, Meta(min_length=1)]
 Tokens = Annotated[int, Meta(ge=1, le=2**31)]
 Temperature = Annotated[float, Meta(ge=0, le=2)]
 Share = Annotated[float, Meta(ge=0, le=1)]
@@ -40,7 +42,7 @@ class Part(msgspec.Struct, omit_defaults=True):
 
 
 class FunctionCall(msgspec.Struct):
-    name: str
+    name: Name
     arguments: str = ""
 
 
@@ -59,7 +61,7 @@ class Message(msgspec.Struct):
 
 
 class Function(msgspec.Struct, omit_defaults=True):
-    name: str
+    name: Name
     description: str | None = None
     parameters: dict[str, Any] | None = None
     strict: bool | None = None
@@ -109,10 +111,10 @@ class Generation(msgspec.Struct):
     service_tier: str | None = None
 
 
-class ChatBody(Generation):
+class ChatBody(Generation, kw_only=True):
     """``POST /v1/chat/completions``. ``retrieve`` false keeps the documents out of it."""
 
-    messages: list[Message] = []
+    messages: Annotated[list[Message], Meta(min_length=1)]
     max_completion_tokens: Tokens | None = None
     response_format: ResponseFormat | None = None
     retrieve: bool | None = None
@@ -127,10 +129,10 @@ class ChatBody(Generation):
     modalities: list[str] | None = None
 
 
-class CompletionBody(Generation):
+class CompletionBody(Generation, kw_only=True):
     """``POST /v1/completions``: one prompt, no retrieval."""
 
-    prompt: str | list[str] = ""
+    prompt: Text | Annotated[list[Text], Meta(min_length=1, max_length=1)]
     logprobs: int | None = None
     best_of: int | None = None
     echo: bool | None = None

@@ -67,13 +67,18 @@ class Piece(msgspec.Struct):
     def take(self, piece: Piece) -> None:
         """Become what this and ``piece`` after it say together."""
         self.text += piece.text
-        self.finish_reason = piece.finish_reason or self.finish_reason
-        self.usage = piece.usage or self.usage
-        self.reasoning += piece.reasoning
+        if piece.finish_reason:
+            self.finish_reason = piece.finish_reason
+        if piece.usage is not None:
+            self.usage = piece.usage
+        if piece.reasoning:
+            self.reasoning += piece.reasoning
         if piece.tokens:
             self.tokens = [*(self.tokens or ()), *piece.tokens]
-        for part in piece.tools or ():
-            self.tools = self.tools or []
+        if not piece.tools:
+            return
+        self.tools = self.tools or []
+        for part in piece.tools:
             if part.index < len(self.tools):
                 self.tools[part.index].arguments += part.arguments
             else:

@@ -62,12 +62,18 @@ class OutputScreen:
     def __init__(self, kinds: Sequence[str], num_passages: int | None = None) -> None:
         self._kinds = tuple(kinds)
         self._num_passages = num_passages
-        self._filters: dict[tuple[int, Channel, int], list[Filter]] = {}
+        self._first = output_filters(self._kinds, num_passages)  # of what most answers are alone
+        self._filters: dict[tuple[int, Channel, int], list[Filter]] = {(0, "text", 0): self._first}
         self._logs: dict[int, TokenLog] = {}
 
     def shown(self, piece: Piece) -> Piece:
         """``piece`` as far as it can be shown by now."""
         index, ends = piece.index, piece.finish_reason is not None
+        if not (index or ends or self._logs or piece.tokens or piece.reasoning or piece.tools):
+            text = piece.text
+            for each in self._first:
+                text = each.feed(text) if text else text
+            return Piece(text, None, piece.usage)
         text = self._pass(index, "text", 0, piece.text, ends)
         screened = Piece(text, piece.finish_reason, piece.usage, index)
         if piece.tokens or index in self._logs:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -11,8 +10,6 @@ import msgspec
 from undercroft.serve import media as parts_
 from undercroft.serve.bodies import Message, Part, ToolCall
 from undercroft.serve.failures import invalid
-
-_NAME = re.compile(r"[A-Za-z0-9_.-]{1,64}\Z")
 
 
 class Turn(msgspec.Struct, frozen=True):
@@ -59,12 +56,6 @@ def media(turns: Sequence[Turn]) -> frozenset[str]:
     )
 
 
-def check_name(name: str, where: str) -> None:
-    """Raise `HttpError` 400 for a name that no function has."""
-    if not _NAME.match(name):
-        raise invalid(where, "A name is 1 to 64 letters, digits, dots, dashes and underscores.")
-
-
 def _turn(message: Message, more: dict[str, Any], where: str) -> Turn:
     if message.content is None or isinstance(message.content, str):
         return Turn(message.role, message.content or "", more)
@@ -88,7 +79,5 @@ def _calls(message: Message, where: str) -> list[dict[str, Any]]:
     if message.role != "assistant":
         raise invalid(f"{where}.tool_calls", "Only messages of the assistant call tools.")
     calls: Sequence[ToolCall] = message.tool_calls or ()
-    for number, call in enumerate(calls):
-        check_name(call.function.name, f"{where}.tool_calls[{number}].function.name")
     value: list[dict[str, Any]] = msgspec.to_builtins(calls)
     return value

@@ -146,9 +146,12 @@ class _Calls:
 
 def _piece(choice: _Choice, calls: _Calls) -> Piece:
     said = choice.delta or choice.message
-    piece = Piece((said.content or said.refusal if said is not None else choice.text) or "")
-    if said is not None:
-        piece.reasoning = said.reasoning_content or ""
+    if said is None:
+        piece = Piece(choice.text or "")
+    else:
+        piece = Piece(said.content or said.refusal or "")
+        if said.reasoning_content:
+            piece.reasoning = said.reasoning_content
         if said.tool_calls:
             piece.tools = calls.read(said.tool_calls) or None
     if choice.logprobs is not None:

@@ -17,6 +17,7 @@ from undercroft.serve.bodies import (
     ImageUrl,
     InputAudio,
     Message,
+    Name,
     Part,
     Role,
     Share,
@@ -48,7 +49,7 @@ class Item(msgspec.Struct):
     role: Role | None = None
     content: str | list[ItemPart] | None = None
     call_id: str | None = None
-    name: str | None = None
+    name: Name | None = None
     arguments: str | None = None
     output: str | list[ItemPart] | None = None
     status: str | None = None
@@ -56,7 +57,7 @@ class Item(msgspec.Struct):
 
 class ItemTool(msgspec.Struct, omit_defaults=True):
     type: Literal["function"]
-    name: str = ""
+    name: Name
     description: str | None = None
     parameters: dict[str, Any] | None = None
     strict: bool | None = None
