@@ -12,6 +12,7 @@ from tests.train.small import Squares, model
 from undercroft.errors import BadConfig
 from undercroft.settings import ParallelSettings
 from undercroft.train.arranging import spread
+from undercroft.train.gauges import remember, work_of
 from undercroft.train.models import scratch
 from undercroft.train.objectives.penalties import Quadratic
 from undercroft.train.objectives.preference import FrozenBase, Likelier, stored
@@ -92,11 +93,14 @@ def test_objectives_that_may_read_a_batch_twice_go_through_no_pipeline(
 def test_a_stage_keeps_its_blocks_under_their_own_names(llama: Any) -> None:
     whole = {name for name, _ in llama.named_parameters()}
     other = scratch.build(SHAPE, "fp32", 0, {})
+    work = work_of(llama)
+    remember(llama)
     first, last = (stages.cut(each, rank, 2, 1) for rank, each in enumerate((llama, other)))
     names = [{name for name, _ in each.named_parameters()} for each in (llama, other)]
     assert names[0] | names[1] == whole
     assert names[0] & names[1] == first[1] == last[1] == {"model.embed_tokens.weight"}
     assert [chunk.stage for chunk in (*first[0], *last[0])] == [0, 1]
+    assert work_of(llama) == work != work_of(other)
 
 
 def test_penalties_on_weights_want_them_whole() -> None:

@@ -11,6 +11,7 @@ from typing import Any
 
 from undercroft.errors import BadConfig
 from undercroft.settings import ParallelSettings
+from undercroft.train.gauges import remember
 from undercroft.train.models.attention import out_of_graphs
 from undercroft.train.parallel import sharding, stages, tensor
 from undercroft.train.parallel.pipeline import spans
@@ -26,6 +27,7 @@ def spread(model: Any, team: Team, settings: ParallelSettings) -> Arrangement:
     """
     plan = team.plan
     _check(model, team, settings)
+    remember(model)
     team.copy_first([weight.detach() for weight in model.parameters()])
     chunks: tuple[stages.Chunk, ...] = ()
     tied: set[str] = set()

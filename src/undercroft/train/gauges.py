@@ -26,6 +26,7 @@ from undercroft.train.models.quantised import FourBitLinear
 from undercroft.train.points import Point, Tally
 
 _FILE: Final = "peak_flops.json"
+_WORK: Final = "_undercroft_work"
 _SIDE: Final = 1024  # of the square matrices; smaller ones are slower a FLOP
 _FIRST_S: Final = 0.15
 _AGAIN_S: Final = 0.05
@@ -48,7 +49,13 @@ class Work:
 
 
 def work_of(model: nn.Module) -> Work:
-    """By the weights of ``model`` that multiply; its embeddings do if they are the head as well."""
+    """By the weights of ``model`` that multiply; its embeddings do if they are the head as well.
+
+    Of a model that is laid over processes, what it was before (`remember`).
+    """
+    kept: Work | None = getattr(model, _WORK, None)
+    if kept is not None:
+        return kept
     give_head = getattr(model, "get_output_embeddings", None)
     head = give_head() if give_head is not None else None
     head_weight = getattr(head, "weight", None)
@@ -64,6 +71,11 @@ def work_of(model: nn.Module) -> Work:
         if isinstance(module, FourBitLinear):  # which has no weight among the parameters
             per_token += 4 * module.in_features * module.out_features
     return Work(per_token, per_target, _per_pair(model))
+
+
+def remember(model: nn.Module) -> None:
+    """Keep what the work of ``model`` is, of which only a part will be left in this process."""
+    setattr(model, _WORK, work_of(model))
 
 
 def _per_pair(model: nn.Module) -> int:
