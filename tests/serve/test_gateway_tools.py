@@ -194,11 +194,16 @@ def test_a_real_engine_is_held_to_a_required_call_and_reads_its_result(served):
 
 
 def test_a_real_engines_tokens_make_up_its_text(served):
+    options = {
+        "model": "docs", "messages": [{"role": "user", "content": "Say it in French: good day."}],
+        "logprobs": True, "max_tokens": 12, "extra_body": {"retrieve": False},
+    }  # fmt: skip
     with served.client() as client:
-        choice = client.chat.completions.create(
-            model="docs", messages=[{"role": "user", "content": "Say it in French: good day."}],
-            logprobs=True, top_logprobs=2, max_tokens=12, extra_body={"retrieve": False},
-        ).choices[0]  # fmt: skip
+        choice = client.chat.completions.create(top_logprobs=2, **options).choices[0]
+        chunks = list(client.chat.completions.create(stream=True, **options))
+    streamed = [t.token for c in chunks if c.choices and c.choices[0].logprobs
+                for t in c.choices[0].logprobs.content]  # fmt: skip
+    assert streamed == [token.token for token in choice.logprobs.content]
     said = b"".join(bytes(token.bytes) for token in choice.logprobs.content)
     assert choice.message.content.encode().startswith(said)
     assert len(choice.logprobs.content[0].top_logprobs) == 2

@@ -145,6 +145,8 @@ def _call(
     if not said and not ask.retrieve and _needs_words(replica, asked, messages):
         messages, extra, names = tools.in_words(messages, asked)
         asked = {name: asked[name] for name in asked if name not in tools.FIELDS} | extra
+    if replica.local and "logprobs" in asked:  # llama.cpp gives none when it is to name none
+        asked = {**asked, "top_logprobs": max(1, asked["top_logprobs"])}
     drawn = arm.sampling
     payload = {
         **(sampling_params(drawn) if replica.local else {"temperature": drawn.temperature}),
