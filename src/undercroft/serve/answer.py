@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import AsyncGenerator, Callable, Iterator
+from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
 from contextlib import aclosing, contextmanager
 from typing import TYPE_CHECKING
 
@@ -73,8 +73,7 @@ async def answer(
                             written = generate(
                                 gateway, place.arms, ask, messages, row=row, patience_s=patience
                             )
-                            cited = None if passages is None or ask.structured else len(passages)
-                            pieces = _screen_output(gateway, written, cited, row)
+                            pieces = _screen_output(gateway, ask, written, passages, row)
                     row.passages = [rows.passage_row(passage) for passage in passages or ()]
                     flight.land(await reply.deliver(pieces, passages))
         await reply.conclude()
@@ -96,12 +95,14 @@ def _begin(ask: Ask, who: Principal, route: Route, arm: Arm) -> RequestRow:
 
 async def _screen_output(
     gateway: Gateway,
+    ask: Ask,
     pieces: AsyncGenerator[Piece, None],
-    num_passages: int | None,
+    passages: Sequence[Passage] | None,
     row: RequestRow,
 ) -> AsyncGenerator[Piece, None]:
     """``pieces`` as they may be shown; what was masked is noted in ``row``."""
-    screen = screens.OutputScreen(gateway.settings.serve.screen_output, num_passages)
+    cited = None if passages is None or ask.structured else len(passages)
+    screen = screens.OutputScreen(gateway.settings.serve.screen_output, cited, ask.structured)
     async with aclosing(screens.screened(pieces, screen)) as shown:
         async for piece in shown:
             yield piece

@@ -14,10 +14,11 @@ from typing import Literal, Protocol
 from undercroft.detect import StreamScreen, find, score
 from undercroft.records import Finding
 from undercroft.serve.citations import CitationFilter
+from undercroft.serve.escapes import JsonEscapes
 from undercroft.serve.failures import HttpError
 from undercroft.serve.pieces import Piece, TokenLog, ToolPiece
 
-VERSION = "2"  # part of every cache key: raise it when what passes changes
+VERSION = "3"  # part of every cache key: raise it when what passes changes
 REFUSED_FROM = 0.9  # injection score; below it findings are only recorded
 SCREENED_CHARS = 100_000  # of a request, from its end: what is asked comes last
 
@@ -57,12 +58,16 @@ Channel = Literal["text", "reasoning", "name", "arguments"]
 class OutputScreen:
     """What an answer passes before it is shown. Each of its answers' texts, reasonings, names of
     tools and their arguments is a text of its own, masked as it goes; what is held back comes with
-    the end. ``num_passages`` is None when nothing may be cited."""
+    the end. ``num_passages`` is None when nothing may be cited; ``is_json`` says that the texts are
+    JSON, as arguments always are."""
 
-    def __init__(self, kinds: Sequence[str], num_passages: int | None = None) -> None:
+    def __init__(
+        self, kinds: Sequence[str], num_passages: int | None = None, is_json: bool = False
+    ) -> None:
         self._kinds = tuple(kinds)
         self._num_passages = num_passages
-        self._first = output_filters(self._kinds, num_passages)  # of what most answers are alone
+        self._is_json = is_json
+        self._first = self._filters_of("text")  # of what most answers are alone
         self._filters: dict[tuple[int, Channel, int], list[Filter]] = {(0, "text", 0): self._first}
         self._logs: dict[int, TokenLog] = {}
 
@@ -101,15 +106,18 @@ class OutputScreen:
         key = (index, channel, number)
         filters = self._filters.get(key)
         if filters is None:
-            cites = channel == "text"
-            filters = self._filters[key] = output_filters(
-                self._kinds, self._num_passages if cites else None
-            )
+            filters = self._filters[key] = self._filters_of(channel)
         for each in filters:
             text = each.feed(text) if text else text
             if ends:
                 text += each.flush()
         return text
+
+    def _filters_of(self, channel: Channel) -> list[Filter]:
+        is_text = channel == "text"
+        filters = output_filters(self._kinds, self._num_passages if is_text else None)
+        is_json = channel == "arguments" or (is_text and self._is_json)
+        return [JsonEscapes(), *filters] if is_json else filters
 
     @property
     def findings(self) -> list[Finding]:

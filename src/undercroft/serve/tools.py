@@ -21,7 +21,7 @@ FIELDS = ("tools", "tool_choice", "parallel_tool_calls")
 _HEAD = re.compile(r'\s*\{\s*"name"\s*:\s*"([\w.-]{1,64})"\s*,\s*"arguments"\s*:\s*(?=\{)')
 _BEGINNING = '{"name":"'
 _LONGEST_HEAD = 200
-_TOKENS = re.compile(r'\\.|["{}]')
+_TOKENS = re.compile(r'\\.|["{}]', re.DOTALL)
 _ANY_OBJECT = {"type": "object"}
 
 
@@ -113,6 +113,7 @@ class CallReader:
         self._held: str | None = ""  # of a text that may still become a call
         self._depth = 0  # of braces in the arguments
         self._in_string = False
+        self._cut = ""
         self._is_call = False
         self._is_over = False
 
@@ -151,6 +152,10 @@ class CallReader:
         """What of ``text`` belongs to the arguments, which end with the brace that closes them."""
         if self._is_over:
             return ""
+        text = self._cut + text
+        num_backslashes = len(text) - len(text.rstrip("\\"))
+        self._cut = "\\" if num_backslashes % 2 else ""  # what it escapes is to come
+        text = text.removesuffix(self._cut)
         for found in _TOKENS.finditer(text):
             mark = found[0]
             if mark == '"':

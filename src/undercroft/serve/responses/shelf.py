@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -70,12 +69,6 @@ class Shelf:
         """Raises what `get` raises."""
         self.get(response_id, key)
         self._path(response_id).unlink(missing_ok=True)
-
-    def change(self, subject: str, key: str, response_id: str, new: Callable[[Any], Any]) -> None:
-        """Keep the response as ``new`` makes it."""
-        kept = self.get(response_id, key)
-        kept.response = new(kept.response)
-        self.put(subject, key, kept)
 
     def prune(self) -> None:
         """Remove what is too old."""
