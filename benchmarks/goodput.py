@@ -178,7 +178,7 @@ def torchrun(folder: Path, blows: Sequence[Blow], options: argparse.Namespace) -
                     read += len(line)
                     striker.took(*json.loads(line))
         striker.outcome.seconds = striker.seconds
-        _end(agent, own)
+        _end(agent)
     return striker.outcome
 
 
@@ -187,13 +187,18 @@ def _pids_written(own: Path) -> Sequence[int]:
     return [int(path.read_text() or 0) for path in found if path.exists()]
 
 
-def _end(agent: subprocess.Popen[bytes], own: Path) -> None:
+def _end(agent: subprocess.Popen[bytes]) -> None:
     """Kill torchrun and its ranks, even those that are stopped."""
+    import psutil
+
+    with suppress(psutil.NoSuchProcess):
+        own = psutil.Process(agent.pid)
+        own.suspend()  # or it would start ranks again
+        for each in own.children(recursive=True):
+            with suppress(psutil.NoSuchProcess):
+                each.kill()
     agent.kill()
     agent.wait()
-    for pid in _pids_written(own):
-        with suppress(ProcessLookupError):
-            os.kill(pid, signal.SIGKILL)
 
 
 def drawn(options: argparse.Namespace, round_number: int) -> list[Blow]:
