@@ -27,7 +27,7 @@ from undercroft.settings import TrainSettings
 from undercroft.train.models import folders
 
 CHATS_PER_STEP = 4
-RATE = 3e-3
+RATE = 1e-2
 MAX_TOKENS = 512
 TESTED = 16
 MOST_CHARS = 1600
