@@ -255,8 +255,12 @@ def test_what_was_read_at_which_step_is_known_of_every_document(
 
 
 def test_it_is_fine_tuned_like_any_model_and_both_readings_are_known(
-    project: Project, dataset: Artifact, model: Artifact
+    project: Project, dataset: Artifact
 ) -> None:
+    longer = {"context": 4096, "max_steps": 1}  # than any example
+    (model,) = pretrain(
+        project, project.settings.pretrain.model_copy(update=longer), dataset=dataset
+    )
     made, _ = examples(project, dataset=dataset)
     params = TrainSettings(max_steps=2, batch_size=2, max_tokens=4096)
     (tuned,) = train(project, params, examples=made, base=model)
