@@ -23,7 +23,7 @@ dev: .venv/.dev
 	@touch .venv/.installed $@
 
 test: lint
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile
 
 coverage: .venv/.dev
 	$(BIN)/python -m pytest --cov --cov-report=term
