@@ -76,10 +76,11 @@ def load(folder: Path, overrides: Mapping[str, Any] | None = None) -> Loaded:
         raise _bad_value(error, origin) from None
 
 
-def changed(section: str, settings: S, options: Mapping[str, Any]) -> S:
+def changed(section: str, settings: S, options: Mapping[str, Any], command: str = "") -> S:
     """``settings`` of ``section`` with the ``options`` that are not None, by key or table.key.
 
-    Raises `BadConfig` for a value that does not fit.
+    Raises `BadConfig` for a value that does not fit; ``command`` is what explains them, if it is
+    not called as the section.
     """
     values = settings.model_dump()
     for key, value in options.items():
@@ -92,8 +93,8 @@ def changed(section: str, settings: S, options: Mapping[str, Any]) -> S:
         key = ".".join(str(part) for part in first["loc"])
         raise BadConfig(
             f"{section}.{key} cannot be {first['input']!r}.",
-            f"{first['msg']}.",
-            f"See: undercroft {section} --help",
+            f"{first['msg'].removeprefix('Value error, ')}.",
+            f"See: undercroft {command or section} --help",
         ) from None
 
 

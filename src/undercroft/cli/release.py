@@ -51,7 +51,7 @@ def start(
         "steps": _shares(steps) if steps else None,
         "shadow_requests": shadow, "step_pairs": pairs, "step_minutes": minutes,
     }  # fmt: skip
-    settings = changed("rollout", project.settings.rollout, given)
+    settings = changed("rollout", project.settings.rollout, given, "release start")
     trial = rollout.start(project, route, _who(project), settings=settings)
     if as_json:
         print_json(rollout.status(project))
@@ -178,7 +178,7 @@ def start_test(state: State, route: str, share: float, as_json: bool) -> None:
 
     project = state.project()
     options = {"steps": [share], "shadow_requests": 0}
-    settings = changed("rollout", project.settings.rollout, options)
+    settings = changed("rollout", project.settings.rollout, options, "release abtest start")
     trial = rollout.start(project, route, _who(project), kind="abtest", settings=settings)
     if as_json:
         print_json(rollout.status(project))
