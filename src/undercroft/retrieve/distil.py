@@ -58,7 +58,7 @@ def distil(model: str, dimensions: int, out: Path, progress: Progress) -> None:
     spoken = np.array(
         [i for token, i in vocabulary if i not in silent and not token.startswith(_UNUSED)]
     )
-    rows = np.empty((len(spoken), transformer.config.hidden_size), np.float32)
+    rows = np.zeros((len(spoken), transformer.config.hidden_size), np.float32)
     frame = _frame(tokenizer)
     for start, batch in _batches(spoken):
         rows[start : start + len(batch)] = _outputs(transformer, frame, batch)
