@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-PAGES = 66
+PAGES = 110
 PAGE_BYTES = 2_500_000
-ROOM_BYTES = 80_000_000  # beyond what is loaded, and what a few pages take
+ROOM_BYTES = 130_000_000  # beyond what is loaded, and what a few pages take
 THREADS_BYTES = 80_000_000  # stacks of threads that may begin later; they hold no documents
 WORDS = [f"{a}{b}{c}" for a in "bcdfghklm" for b in "aeiou" for c in "nrstlkm"]
 
