@@ -14,6 +14,9 @@ from undercroft.cli.main import group
 from undercroft.errors import BadInput, Denied, NotFound
 from undercroft.project import Project
 from undercroft.release import rollout
+from undercroft.serve import rows
+from undercroft.serve.rollout import Seen, outcome_of
+from undercroft.serve.rows import FindingRow, RequestRow
 from undercroft.settings import RolloutSettings
 from undercroft.trials import trial as trials
 
@@ -211,7 +214,7 @@ def test_a_route_that_cannot_be_opened_is_rolled_back_and_says_why(project, clie
     assert ask(client)[1] == "route:docs@1"
 
 
-def test_approval_needs_another_admin(project) -> None:
+def test_approval_needs_another_admin(project, client) -> None:
     _, own = project.trust.keys.create("ada", "admin")
     _, other = project.trust.keys.create("bob", "admin")
     _, user = project.trust.keys.create("eve", "user")
@@ -223,3 +226,13 @@ def test_approval_needs_another_admin(project) -> None:
             rollout.promote(project, secret=secret)
     assert rollout.promote(project, secret=other).by == "bob"
     assert str(project.ledger.artifact("route:docs@live").ref) == "route:docs@2"
+    until(lambda: ask(client)[1] == NEW)
+    names = [model.id for model in client.models.list()]
+    assert {"model:new@1", "model:old@1"} <= set(names), "the old one is kept warm"
+
+
+def test_what_the_client_wrote_is_no_finding_of_the_answer() -> None:
+    row = RequestRow("a", rows.now(), "k", "s", NEW, "m", "chat", status="ok")
+    row.findings = [FindingRow("pii.email", 0, 9, 1.0, "email")]
+    assert outcome_of(row, Seen(input_findings=1)).has_finding is False
+    assert outcome_of(row, Seen()).has_finding is True

@@ -58,7 +58,7 @@ async def answer(
         settled = _settled_and_recorded(
             gateway, exchange, ask, reply=reply, row=row, grant=grant, keep=keep
         )
-        with gateway.rollout.observed(place, row), settled:
+        with gateway.rollout.observed(place, row) as seen, settled:
             async with exchange.cancelled_on_hang_up(), asyncio.timeout(time_limit):
                 key = key_of(ask, route.ref, arm.model, route.index, screens.VERSION)
                 async with gateway.cache.flight(key) as flight:
@@ -67,6 +67,7 @@ async def answer(
                         pieces = _replayed(flight.answer)
                     else:
                         passages, messages = await prepare(gateway, route, ask, row)
+                        seen.input_findings = len(row.findings)
                         if "retrieval" not in row.degraded and route.abstains(ask, passages):
                             pieces = _abstention(row)
                         else:

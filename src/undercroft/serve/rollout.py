@@ -57,6 +57,13 @@ class Place:
         return self.arms[0]
 
 
+@dataclass(slots=True)
+class Seen:
+    """What is not told of a request by its row: how many of its findings are the client's own."""
+
+    input_findings: int = 0
+
+
 class Rollout:
     """At most one trial at a time; without one, everybody gets the live route."""
 
@@ -126,17 +133,19 @@ class Rollout:
     @property
     def _canary(self) -> Route | None:
         trial = self.trial
-        is_open = trial is not None and trial.status in ("running", "held")
-        return self._router.others.get(trial.canary) if is_open and trial is not None else None
+        if trial is None or not trial.is_open:
+            return None
+        return self._router.others.get(trial.canary)
 
     @contextmanager
-    def observed(self, place: Place, row: RequestRow) -> Iterator[None]:
+    def observed(self, place: Place, row: RequestRow) -> Iterator[Seen]:
         """Count how the request in the block went."""
+        seen = Seen()
         try:
-            yield
+            yield seen
         finally:
             if place.part in (CANARY, CONTROL) and row.status not in ("cancelled", "blocked"):
-                self._count(place.part, place.unit, outcome_of(row))
+                self._count(place.part, place.unit, outcome_of(row, seen))
                 self._answers[row.id] = place
                 if len(self._answers) > RECENT_ANSWERS:
                     self._answers.popitem(last=False)
@@ -208,8 +217,10 @@ class Rollout:
             except UndercroftError as error:
                 await self._change("rolled back", f"It could not be opened: {error}")
                 return
-        elif found.status == "promoted" and found.told < found.version:
-            self._router.ahead = found.control
+        elif found.status == "promoted" and (
+            found.told < found.version or found.canary in self._router.others
+        ):
+            self._router.ahead = found.control if found.told < found.version else ""
             await self._router.swap(found.canary)
             self._spawn(self._bake(found.control))
         else:
@@ -323,12 +334,12 @@ class Rollout:
         task.add_done_callback(self._tasks.discard)
 
 
-def outcome_of(row: RequestRow) -> Outcome:
+def outcome_of(row: RequestRow, seen: Seen) -> Outcome:
     """What a trial counts of a finished request; a fallback's answer is the canary's failure."""
     if row.status in OWN_FAULTS or "fallback" in row.degraded:
         return Outcome(is_error=True)
     is_whole = row.finish_reason in ("stop", "tool_calls") and "abstained" not in row.degraded
     return Outcome(
-        False, bool(row.findings), not is_whole,
+        False, len(row.findings) > seen.input_findings, not is_whole,
         row.ttft_ms / 1000 if not row.cached else None, row.cost if not row.cached else None,
     )  # fmt: skip
