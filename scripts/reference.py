@@ -13,7 +13,7 @@ import click
 
 from undercroft.cli.main import COMMANDS, group
 from undercroft.config import describe
-from undercroft.serve import versions
+from undercroft.serve.wire import versions
 
 FOLDER = Path(__file__).resolve().parent.parent / "docs" / "reference"
 

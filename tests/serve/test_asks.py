@@ -6,15 +6,15 @@ import struct
 import msgspec
 import pytest
 
-from undercroft.serve import media
-from undercroft.serve.asks import (
+from undercroft.serve.wire import media
+from undercroft.serve.wire.asks import (
     parse_chat,
     parse_completion,
     parse_embedding,
     parse_feedback,
     parse_moderation,
 )
-from undercroft.serve.failures import HttpError
+from undercroft.serve.wire.failures import HttpError
 from undercroft.settings import SamplingSettings
 
 DEFAULTS = SamplingSettings()

@@ -6,9 +6,9 @@ import msgspec
 import pytest
 
 from undercroft.records import Principal
-from undercroft.serve.asks import parse_chat
-from undercroft.serve.budgets import Budgets, most_tokens
-from undercroft.serve.failures import OutOfTokens, retry_headers
+from undercroft.serve.admission.budgets import Budgets, most_tokens
+from undercroft.serve.wire.asks import parse_chat
+from undercroft.serve.wire.failures import OutOfTokens, retry_headers
 from undercroft.settings import SamplingSettings
 
 WHO = Principal("key-1", "ada", "user")

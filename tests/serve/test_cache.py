@@ -6,9 +6,9 @@ import msgspec
 import pytest
 
 from undercroft.records import Passage
-from undercroft.serve.asks import parse_chat
-from undercroft.serve.cache import Answer, Cache, key_of
-from undercroft.serve.pieces import Piece, Usage
+from undercroft.serve.caches.cache import Answer, Cache, key_of
+from undercroft.serve.wire.asks import parse_chat
+from undercroft.serve.wire.pieces import Piece, Usage
 from undercroft.settings import SamplingSettings
 
 

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from undercroft.retrieve.prompt import citations
-from undercroft.serve.citations import CitationFilter
+from undercroft.serve.guards.citations import CitationFilter
 
 TEXTS = st.text(alphabet="[]0123456789, abc.(", max_size=60)
 

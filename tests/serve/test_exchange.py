@@ -7,9 +7,9 @@ import uvicorn
 from uvicorn.server import ServerState
 
 from undercroft.errors import Cancelled
-from undercroft.serve import connections, exchange
-from undercroft.serve.exchange import Exchange
-from undercroft.serve.failures import HttpError
+from undercroft.serve.wire import connections, exchange
+from undercroft.serve.wire.exchange import Exchange
+from undercroft.serve.wire.failures import HttpError
 
 SCOPE = {"method": "POST", "path": "/", "headers": []}
 

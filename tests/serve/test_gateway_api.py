@@ -16,8 +16,10 @@ from schemathesis import GenerationMode
 
 from tests.serve.scripted import running
 from tests.serve.serving import gateway_of, keep, keep_index, make_project, release
-from undercroft.serve import app, objects, openapi, versions
-from undercroft.serve.failures import HttpError
+from undercroft.serve import app
+from undercroft.serve.endpoints import openapi
+from undercroft.serve.wire import objects, versions
+from undercroft.serve.wire.failures import HttpError
 
 EXAMPLES = 12  # for each operation
 SAID = {"messages": [{"role": "user", "content": "Wye?"}], "input": "Wye?", "prompt": "Wye?"}

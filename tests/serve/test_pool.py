@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from undercroft.errors import EngineFailed
-from undercroft.serve.failures import TooManyRequests
-from undercroft.serve.pool import Pool
-from undercroft.serve.scaling import Scaler
+from undercroft.serve.pools.pool import Pool
+from undercroft.serve.pools.scaling import Scaler
+from undercroft.serve.wire.failures import TooManyRequests
 
 
 @dataclass

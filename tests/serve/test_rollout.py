@@ -14,9 +14,9 @@ from undercroft.cli.main import group
 from undercroft.errors import BadInput, Denied, NotFound
 from undercroft.project import Project
 from undercroft.release import rollout
-from undercroft.serve import rows
-from undercroft.serve.rollout import Seen, outcome_of
-from undercroft.serve.rows import FindingRow, RequestRow
+from undercroft.serve.journal import rows
+from undercroft.serve.journal.rows import FindingRow, RequestRow
+from undercroft.serve.releasing.rollout import Seen, outcome_of
 from undercroft.settings import RolloutSettings
 from undercroft.trials import trial as trials
 

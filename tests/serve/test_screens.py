@@ -5,10 +5,10 @@ import json
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from undercroft.serve.escapes import JsonEscapes
-from undercroft.serve.pieces import Alternative, Piece, Token, TokenLog, ToolPiece
-from undercroft.serve.screens import OutputScreen
-from undercroft.serve.tools import CallReader
+from undercroft.serve.guards.escapes import JsonEscapes
+from undercroft.serve.guards.screens import OutputScreen
+from undercroft.serve.prompting.tools import CallReader
+from undercroft.serve.wire.pieces import Alternative, Piece, Token, TokenLog, ToolPiece
 
 MAIL = "alice@riverbank.co"
 VALUES = st.recursive(

@@ -11,17 +11,17 @@ from pathlib import Path
 import pytest
 
 from undercroft.lake import Lake
-from undercroft.serve import spool
-from undercroft.serve.recorder import Recorder
-from undercroft.serve.rows import FeedbackRow, RequestRow
-from undercroft.serve.spool import Spool
+from undercroft.serve.journal import spool
+from undercroft.serve.journal.recorder import Recorder
+from undercroft.serve.journal.rows import FeedbackRow, RequestRow
+from undercroft.serve.journal.spool import Spool
 
 WRITER = """
 import sys
 from pathlib import Path
 sys.path.insert(0, {root!r})
 from tests.serve.test_spool import request
-from undercroft.serve.spool import Spool
+from undercroft.serve.journal.spool import Spool
 spool = Spool(Path(sys.argv[1]))
 for number in range(10**9):
     spool.append(request(f"ans-{{number:06d}}"))
@@ -32,7 +32,7 @@ MOVER = """
 import sys, os, signal
 from pathlib import Path
 from undercroft.lake import Lake
-from undercroft.serve import recorder
+from undercroft.serve.journal import recorder
 recorder.Path.unlink = lambda self: os.kill(os.getpid(), signal.SIGKILL)
 recorder.Recorder(Lake(sys.argv[1]), Path(sys.argv[2])).move()
 """

@@ -2,8 +2,10 @@
 
 In come HTTP requests and the live route of the ledger; out go answers with their sources, and a row
 in the lake's ``requests`` table for each. `answer.answer` shows the whole way of a request on one
-screen: read it first. Then `gateway` (the parts it meets), `pool` (engines and their queue),
-`recorder` (how nothing is lost), `app` (paths and errors). ``python -m undercroft.serve`` runs it.
+screen: read it first. Its parts, from the bottom up: `wire` (HTTP and JSON), `admission`, `guards`,
+`caches`, `journal` (how nothing is lost) and `pools` (engines and their queues), `prompting`,
+`releasing` (trials), `endpoints` (all but answers); `gateway` holds them together and `app` is the
+ASGI application. ``python -m undercroft.serve`` runs it.
 """
 
 from __future__ import annotations

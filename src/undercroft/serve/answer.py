@@ -15,18 +15,19 @@ from typing import TYPE_CHECKING
 
 from undercroft.records import Passage, Principal
 from undercroft.retrieve.prompt import REFUSAL
-from undercroft.serve import rows, screens
-from undercroft.serve.asks import Ask
-from undercroft.serve.budgets import Grant, most_tokens
-from undercroft.serve.cache import Answer, key_of
-from undercroft.serve.exchange import Exchange
-from undercroft.serve.failures import outcome_of
+from undercroft.serve.admission.budgets import Grant, most_tokens
+from undercroft.serve.caches.cache import Answer, key_of
 from undercroft.serve.generation import generate
-from undercroft.serve.pieces import Piece, Usage
-from undercroft.serve.preparation import prepare
+from undercroft.serve.guards import screens
+from undercroft.serve.journal import rows
+from undercroft.serve.journal.rows import RequestRow
+from undercroft.serve.pools.route import Arm, Route
+from undercroft.serve.prompting.preparation import prepare
 from undercroft.serve.reply import Reply
-from undercroft.serve.route import Arm, Route
-from undercroft.serve.rows import RequestRow
+from undercroft.serve.wire.asks import Ask
+from undercroft.serve.wire.exchange import Exchange
+from undercroft.serve.wire.failures import outcome_of
+from undercroft.serve.wire.pieces import Piece, Usage
 from undercroft.settings import SamplingSettings
 
 if TYPE_CHECKING:

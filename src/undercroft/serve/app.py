@@ -9,21 +9,21 @@ from contextlib import suppress
 from functools import partial
 
 from undercroft.errors import Cancelled, UndercroftError, nearest
-from undercroft.serve import asks, openapi, state, versions
 from undercroft.serve.answer import answer
-from undercroft.serve.embeddings import embed
-from undercroft.serve.exchange import Exchange, Receive, Scope, Send
-from undercroft.serve.failures import (
+from undercroft.serve.endpoints import openapi, responses, state
+from undercroft.serve.endpoints.embeddings import embed
+from undercroft.serve.endpoints.feedback import rate
+from undercroft.serve.endpoints.moderations import moderate
+from undercroft.serve.gateway import Gateway
+from undercroft.serve.wire import asks, versions
+from undercroft.serve.wire.exchange import Exchange, Receive, Scope, Send
+from undercroft.serve.wire.failures import (
     HttpError,
     TooManyRequests,
     as_undercroft,
     body_of,
     retry_headers,
 )
-from undercroft.serve.feedback import rate
-from undercroft.serve.gateway import Gateway
-from undercroft.serve.moderations import moderate
-from undercroft.serve.responses import endpoints as responses
 
 log = logging.getLogger(__name__)
 

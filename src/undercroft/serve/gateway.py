@@ -14,24 +14,24 @@ import aiohttp
 from undercroft.errors import Denied, UndercroftError
 from undercroft.project import Project
 from undercroft.records import Principal
-from undercroft.serve import upstream
-from undercroft.serve.budgets import Budgets
-from undercroft.serve.cache import Cache
-from undercroft.serve.exchange import Exchange
-from undercroft.serve.failures import HttpError
+from undercroft.serve.admission.budgets import Budgets
+from undercroft.serve.caches.cache import Cache
+from undercroft.serve.journal.recorder import Recorder
+from undercroft.serve.journal.rows import FeedbackRow, RequestRow
+from undercroft.serve.journal.shelf import Shelf
 from undercroft.serve.metrics import Metrics
-from undercroft.serve.recorder import Recorder
-from undercroft.serve.responses.shelf import Shelf
-from undercroft.serve.rollout import Rollout
-from undercroft.serve.route import Route
-from undercroft.serve.router import Router
-from undercroft.serve.rows import FeedbackRow, RequestRow
+from undercroft.serve.pools import upstream
+from undercroft.serve.pools.route import Route
+from undercroft.serve.pools.router import Router
+from undercroft.serve.releasing.rollout import Rollout
 from undercroft.serve.warming import load_screens, warm
+from undercroft.serve.wire.exchange import Exchange
+from undercroft.serve.wire.failures import HttpError
 from undercroft.settings import Settings
 from undercroft.trust import allowed
 
 if TYPE_CHECKING:
-    from undercroft.serve.responses.endpoints import Unattended
+    from undercroft.serve.endpoints.responses import Unattended
 
 SEARCH_THREADS = 4
 KEY_BELIEVED_S = 1.0  # a revoked key is refused after this and the key table's own second

@@ -18,15 +18,16 @@ import msgspec
 from undercroft.engines import sampling_params
 from undercroft.errors import EngineFailed
 from undercroft.meter import estimate_wh
-from undercroft.serve import tools, upstream
-from undercroft.serve.asks import Ask
-from undercroft.serve.failures import HttpError
-from undercroft.serve.grounding import Messages
-from undercroft.serve.pieces import Piece
-from undercroft.serve.pool import Lease
-from undercroft.serve.replicas import Replica
-from undercroft.serve.route import Arm
-from undercroft.serve.rows import RequestRow
+from undercroft.serve.journal.rows import RequestRow
+from undercroft.serve.pools import upstream
+from undercroft.serve.pools.pool import Lease
+from undercroft.serve.pools.replicas import Replica
+from undercroft.serve.pools.route import Arm
+from undercroft.serve.prompting import tools
+from undercroft.serve.prompting.grounding import Messages
+from undercroft.serve.wire.asks import Ask
+from undercroft.serve.wire.failures import HttpError
+from undercroft.serve.wire.pieces import Piece
 from undercroft.settings import MeterSettings
 
 if TYPE_CHECKING:

@@ -12,8 +12,8 @@ from typing import TypedDict
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
 from undercroft.records import Finding
-from undercroft.serve.pool import Pool
-from undercroft.serve.rows import RequestRow
+from undercroft.serve.journal.rows import RequestRow
+from undercroft.serve.pools.pool import Pool
 
 _SECONDS = (
     0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0,

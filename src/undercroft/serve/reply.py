@@ -8,15 +8,15 @@ from contextlib import aclosing
 
 from undercroft.errors import EngineFailed
 from undercroft.records import Passage
-from undercroft.serve import grounding
-from undercroft.serve.asks import Ask
-from undercroft.serve.budgets import estimate_tokens
-from undercroft.serve.cache import Answer
-from undercroft.serve.exchange import Exchange
-from undercroft.serve.frames import Completion, Envelope, Source
-from undercroft.serve.pieces import Piece, Usage
-from undercroft.serve.responses.envelope import Response
-from undercroft.serve.rows import RequestRow
+from undercroft.serve.admission.budgets import estimate_tokens
+from undercroft.serve.caches.cache import Answer
+from undercroft.serve.journal.rows import RequestRow
+from undercroft.serve.prompting import grounding
+from undercroft.serve.wire.asks import Ask
+from undercroft.serve.wire.envelope import Response
+from undercroft.serve.wire.exchange import Exchange
+from undercroft.serve.wire.frames import Completion, Envelope, Source
+from undercroft.serve.wire.pieces import Piece, Usage
 
 
 class Reply:

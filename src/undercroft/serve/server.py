@@ -15,8 +15,8 @@ from undercroft.jobs import only_one
 from undercroft.processes import GATEWAY, announce
 from undercroft.project import Project
 from undercroft.serve.app import App
-from undercroft.serve.connections import PatientProtocol
 from undercroft.serve.gateway import Gateway
+from undercroft.serve.wire.connections import PatientProtocol
 
 DRAIN_S = 7.0  # whoever started us gives 10 s before it kills
 

@@ -12,11 +12,12 @@ from typing import TYPE_CHECKING, Any
 
 from undercroft.errors import EngineFailed
 from undercroft.retrieve import prompt
-from undercroft.serve import screens, upstream
-from undercroft.serve.grounding import Messages
-from undercroft.serve.pieces import Piece
-from undercroft.serve.pool import Pool
-from undercroft.serve.replicas import Replica
+from undercroft.serve.guards import screens
+from undercroft.serve.pools import upstream
+from undercroft.serve.pools.pool import Pool
+from undercroft.serve.pools.replicas import Replica
+from undercroft.serve.prompting.grounding import Messages
+from undercroft.serve.wire.pieces import Piece
 
 if TYPE_CHECKING:
     from undercroft.serve.gateway import Gateway

@@ -1,0 +1,1 @@
+"""Who may ask now, and for how much."""

@@ -1,0 +1,1 @@
+"""Each endpoint but answers: models, embeddings, moderations, feedback, stored responses."""

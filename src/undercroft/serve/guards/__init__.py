@@ -1,0 +1,1 @@
+"""Screens: what may go in and what may come out, safe however a stream is cut."""

@@ -1,0 +1,191 @@
+"""Keeps the live route in force: opens it, watches the ledger for another, swaps, drains the old.
+
+Pools of models that both routes name stay as they are, so changing only the index costs no restart.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Coroutine
+
+from undercroft.project import Project
+from undercroft.records import Artifact
+from undercroft.serve.pools import route as routes
+from undercroft.serve.pools.pool import Pool
+from undercroft.serve.pools.route import Arm, Route
+
+log = logging.getLogger(__name__)
+
+WATCH_EVERY_S = 1.0
+MOST_ERASURES = 100_000
+DRAIN_S = 130.0  # longer than serve.timeout_s by default
+
+
+class Router:
+    """``route`` is what is served now and ``erased`` the documents that `undercroft forget` took
+    out: they are not shown again, even while their rows are still being removed. ``others`` are
+    open beside it: the canary of a trial, and a route just replaced that may be wanted again.
+    ``changed`` is called after a swap, ``forget`` with each document that is erased from then on,
+    ``warm`` with each pool before it gets traffic."""
+
+    def __init__(
+        self,
+        project: Project,
+        *,
+        warm: Callable[[Pool], Awaitable[None]],
+        changed: Callable[[], None],
+        forget: Callable[[str], None],
+    ) -> None:
+        self.route: Route
+        self.others: dict[str, Route] = {}
+        self.erased: set[str] = set()
+        self.stale = False  # the index could not be read; open it again
+        self.ahead = ""  # what the ledger still calls live, though it was replaced
+        self._changing = asyncio.Lock()
+        self._project = project
+        self._warm = warm
+        self._changed = changed
+        self._forget = forget
+        self._pools: dict[str, Pool] = {}
+        self._retired: set[Pool] = set()
+        self._complaint = ""
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    async def start(self) -> None:
+        """Open the live route. Raises `NotFound` when there is none, `EngineFailed`."""
+        found = await asyncio.to_thread(routes.live, self._project)
+        self.erased = await asyncio.to_thread(self._erased_documents)
+        self.route = await self._open(found)
+        self._spawn(self._watch())
+
+    async def stop(self, grace_s: float) -> None:
+        for task in list(self._tasks):
+            task.cancel()
+        pools = (*self._pools.values(), *self._retired)
+        await asyncio.gather(*(pool.stop(grace_s) for pool in pools))
+
+    @property
+    def pools(self) -> list[Pool]:
+        return list(self._pools.values())
+
+    @property
+    def models(self) -> list[str]:
+        """The names that may be asked for: the live route's first."""
+        routes_ = (self.route, *self.others.values())
+        return list(dict.fromkeys(name for route in routes_ for name in route.models))
+
+    async def bring(self, ref: str) -> Route:
+        """The route ``ref``, open beside the live one from now on. Raises `NotFound`,
+        `EngineFailed`."""
+        if ref == self.route.ref:
+            return self.route
+        if ref not in self.others:
+            async with self._changing:
+                found = await asyncio.to_thread(self._project.ledger.artifact, ref)
+                self.others[ref] = await self._open(found)
+        return self.others[ref]
+
+    def drop(self, ref: str) -> None:
+        """Close a route beside the live one, once its requests are answered."""
+        if self.others.pop(ref, None) is not None:
+            self._close_unused()
+
+    async def swap(self, ref: str) -> None:
+        """Serve ``ref`` from now on, and keep what was served open beside it."""
+        fresh, old = await self.bring(ref), self.route
+        if fresh is not old:
+            self.route = fresh
+            self.others = {**self.others, old.ref: old}
+            del self.others[ref]
+            self._changed()
+            log.info("%s replaces %s", fresh.ref, old.ref)
+
+    async def _open(self, found: Artifact) -> Route:
+        """``found`` with its pools running and its index open; nothing is changed on failure."""
+        shares = routes.shares(found)
+        fresh: dict[str, Pool] = {}
+        try:
+            opening = asyncio.gather(
+                asyncio.to_thread(routes.open_index, self._project, found.meta),
+                asyncio.to_thread(routes.open_embedding, self._project, found.meta),
+            )
+            for name in shares:
+                if name not in self._pools:
+                    model = await asyncio.to_thread(self._project.ledger.artifact, name)
+                    fresh[name] = await asyncio.to_thread(routes.make_pool, self._project, model)
+            await asyncio.gather(opening, *(self._bring_up(pool) for pool in fresh.values()))
+        except BaseException:
+            await asyncio.gather(*(pool.stop(0.0) for pool in fresh.values()))
+            raise
+        self._pools |= fresh
+        (index, retriever), (embedding, embedder) = opening.result()
+        sampling = routes.sampling_of(self._project, found)
+        arms = tuple(
+            Arm(self._pools[name].name, weight, self._pools[name], sampling)
+            for name, weight in shares.items()
+        )
+        names = (
+            self._project.name,
+            *(arm.model for arm in arms),
+            *([embedding] if embedding else []),
+        )
+        return Route(
+            ref=str(found.ref), name=self._project.name, arms=arms, index=index,
+            embedding=embedding, retriever=retriever, embedder=embedder,
+            sampling=sampling, min_score=float(found.meta.get("min_score", 0.0)),
+            created=int(found.created_at.timestamp()), models=names,
+        )  # fmt: skip
+
+    async def _bring_up(self, pool: Pool) -> None:
+        await pool.start()
+        await self._warm(pool)
+
+    async def _watch(self) -> None:
+        while True:
+            await asyncio.sleep(WATCH_EVERY_S)
+            try:
+                await self._look()
+                self._complaint = ""
+            except Exception as error:  # whatever it is, the old route goes on
+                if str(error) != self._complaint:
+                    log.exception("the route could not be looked up or opened; the old one stays")
+                self._complaint = str(error)
+
+    async def _look(self) -> None:
+        found = await asyncio.to_thread(routes.live, self._project)
+        for document in await asyncio.to_thread(self._erased_documents) - self.erased:
+            self.erased.add(document)
+            self._forget(document)
+        if str(found.ref) not in (self.route.ref, self.ahead):
+            old = self.route.ref
+            await self.swap(str(found.ref))
+            self.drop(old)
+        if self.stale:
+            async with self._changing:
+                self.route, self.stale = await self._open(found), False
+            self._changed()
+
+    def _close_unused(self) -> None:
+        """Stop the pools that no open route names, once their requests are answered."""
+        opened = (self.route, *self.others.values())
+        used = {arm.pool.name for route in opened for arm in route.arms}
+        for name, pool in list(self._pools.items()):
+            if pool.name not in used:
+                del self._pools[name]
+                self._spawn(self._drain(pool))
+
+    async def _drain(self, pool: Pool) -> None:
+        self._retired.add(pool)
+        await pool.stop(DRAIN_S)
+        self._retired.discard(pool)
+
+    def _erased_documents(self) -> set[str]:
+        """All documents ever erased: ledger decisions of the kind ``forget`` name them."""
+        found = self._project.ledger.decisions(kind="forget", limit=MOST_ERASURES)
+        return {decision.subject.removeprefix("document:") for decision in found}
+
+    def _spawn(self, work: Coroutine[None, None, None]) -> None:
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)

@@ -1,0 +1,1 @@
+"""Trials on live traffic: who gets the canary, what is seen of both arms, shadows."""

@@ -1,0 +1,83 @@
+"""The messages of a conversation, checked, as the turns that the path works on."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+
+from undercroft.serve.wire import media as parts_
+from undercroft.serve.wire.bodies import Message, Part, ToolCall
+from undercroft.serve.wire.failures import invalid
+
+
+class Turn(msgspec.Struct, frozen=True):
+    """One message of a conversation: its text, and what else engines get with it (``more``): the
+    parts that are not text, calls of tools, the call that it answers."""
+
+    role: str
+    content: str
+    more: dict[str, Any] = {}
+
+    def message(self) -> dict[str, Any]:
+        """As engines take it."""
+        role = "system" if self.role == "developer" else self.role
+        return {"role": role, "content": self.content, **self.more}
+
+
+def read(messages: Sequence[Message]) -> tuple[Turn, ...]:
+    """The turns of ``messages``. Raises `HttpError` 400 that names the message at fault."""
+    turns: list[Turn] = []
+    called: set[str] = set()
+    for number, message in enumerate(messages):
+        where = f"messages[{number}]"
+        more: dict[str, Any] = {}
+        if message.tool_calls:
+            more["tool_calls"] = _calls(message, where)
+            called.update(call.id for call in message.tool_calls)
+        if message.role == "tool":
+            if message.tool_call_id not in called:
+                raise invalid(f"{where}.tool_call_id", "It names no call of a message before it.")
+            more["tool_call_id"] = message.tool_call_id
+        turns.append(_turn(message, more, f"{where}.content"))
+    if not any(turn.role == "user" for turn in turns):
+        raise invalid("messages", "There is no message with role 'user'.")
+    return tuple(turns)
+
+
+def media(turns: Sequence[Turn]) -> frozenset[str]:
+    """What ``turns`` hold besides text: ``image``, ``audio``."""
+    return frozenset(
+        parts_.KINDS[part["type"]]
+        for turn in turns
+        for part in turn.more.get("content", ())
+        if part["type"] in parts_.KINDS
+    )
+
+
+def _turn(message: Message, more: dict[str, Any], where: str) -> Turn:
+    if message.content is None or isinstance(message.content, str):
+        return Turn(message.role, message.content or "", more)
+    for part in message.content:
+        if part.type in parts_.KINDS and message.role == "user":
+            parts_.check(part, where)
+        elif part.type != "text" or part.text is None:
+            raise invalid(where, f"Parts of type {part.type!r} cannot be read here.")
+    text = "".join(part.text or "" for part in message.content)
+    if any(part.type in parts_.KINDS for part in message.content):
+        more = {**more, "content": [_forwarded(part) for part in message.content]}
+    return Turn(message.role, text, more)
+
+
+def _forwarded(part: Part) -> dict[str, Any]:
+    value: dict[str, Any] = msgspec.to_builtins(part)
+    return value
+
+
+def _calls(message: Message, where: str) -> list[dict[str, Any]]:
+    if message.role != "assistant":
+        raise invalid(f"{where}.tool_calls", "Only messages of the assistant call tools.")
+    calls: Sequence[ToolCall] = message.tool_calls or ()
+    value: list[dict[str, Any]] = msgspec.to_builtins(calls)
+    return value
