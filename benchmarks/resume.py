@@ -82,7 +82,7 @@ def main() -> None:
     )  # fmt: skip
     torch.set_num_threads(1)
     os.environ["TOKENIZERS_PARALLELISM"] = "false"
-    MasterAdamW(torch.nn.Linear(1, 1), 0.0)  # imports what it takes, once for all processes
+    imported(params)
     draw = random.Random(options.seed)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -99,6 +99,15 @@ def main() -> None:
             attempts += killed(trains(own), folder / own, most, options.steps, draw)
             wrong_ends += end_of(folder / own) != end_of(folder / "straight")
         report(attempts, straight, wrong_ends, folder)
+
+
+def imported(params: PretrainSettings) -> None:
+    """Import all that training takes, once for all processes that are copies of this one."""
+    import transformers.models.auto.tokenization_auto
+    import transformers.models.llama.modeling_llama  # noqa: F401
+
+    shape = scratch.shape_of(params, params.vocabulary)
+    MasterAdamW(scratch.build(shape, params.precision, params.seed, {}), 0.0)
 
 
 def in_child(work: Callable[[], None]) -> None:
