@@ -1,12 +1,15 @@
 """A model file -> a running engine that answers OpenAI-compatible HTTP.
 
 In comes a GGUF file and how it is to be run (context, slots, threads); out goes a supervised child
-process with a ``base_url``. Read `llamacpp` first (the engine), then `sampling` (how tokens are
-drawn) and `client` (batches of chats over HTTP, for evaluation; the gateway has its own path).
+process with a ``base_url``. Read `llamacpp` first (the engine) and `launch` (how it is told to
+run), then `sampling` (how tokens are drawn) and `client` (batches of chats over HTTP, for
+evaluation; the gateway has its own path). `building` compiles llama.cpp for this processor,
+`probe` holds what it made against the wheel, and `native` says which is used.
 """
 
 from __future__ import annotations
 
+from undercroft.engines.draft import with_draft_file
 from undercroft.engines.engine import DEFAULT_ENGINE, ENGINES, Engine, start_engine
 from undercroft.engines.llamacpp import LlamaServer
 from undercroft.engines.sampling import sampling_params
@@ -18,4 +21,5 @@ __all__ = [
     "LlamaServer",
     "sampling_params",
     "start_engine",
+    "with_draft_file",
 ]

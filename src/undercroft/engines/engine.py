@@ -22,7 +22,18 @@ class Engine(Protocol):
     @property
     def pid(self) -> int: ...
 
-    def alive(self) -> bool: ...
+    @property
+    def adapters(self) -> Mapping[str, int]:
+        """Adapters that a request can name, and the id by which it does."""
+        ...
+
+    def alive(self) -> bool:
+        """Whether its process runs."""
+        ...
+
+    def responsive(self, timeout_s: float) -> bool:
+        """Whether it is at work, or answers a small question within ``timeout_s``. Blocks."""
+        ...
 
     def wait_ready(self, timeout_s: float = 60.0) -> None:
         """Return when requests are answered; raises `EngineFailed` if that does not come."""
@@ -51,6 +62,7 @@ class Starter(Protocol):
         embeddings: bool = False,
         log: Path | None = None,
         tuning: EngineSettings | None = None,
+        adapters: Mapping[str, Path] | None = None,
     ) -> Engine: ...
 
 
@@ -72,6 +84,7 @@ def start_engine(
     embeddings: bool = False,
     log: Path | None = None,
     tuning: EngineSettings | None = None,
+    adapters: Mapping[str, Path] | None = None,
 ) -> Engine:
     """Start the engine called ``name``; raises `NotFound` for a name nobody registered."""
     if name not in ENGINES:
@@ -87,4 +100,5 @@ def start_engine(
         embeddings=embeddings,
         log=log,
         tuning=tuning,
+        adapters=adapters,
     )

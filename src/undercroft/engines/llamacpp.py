@@ -3,7 +3,8 @@
 The child runs xllamacpp's HTTP server, which is llama.cpp's own: continuous batching over slots,
 prompt cache, ``/v1/chat/completions``, ``/health``, ``/metrics``, ``/slots``; a client that hangs
 up frees its slot. It stands in a process of its own because a crash in C++ must not take the
-gateway along, and because its threads would share the gateway's interpreter lock.
+gateway along, and because its threads would share the gateway's interpreter lock. Where there is a
+build of llama.cpp for this processor (`native`), the child becomes that server.
 
 The child ends with its parent through `undercroft.processes` (a pipe that closes however the
 parent dies). ``PR_SET_PDEATHSIG`` is not used: Linux sends that signal when the *thread* that
@@ -12,17 +13,22 @@ started the child ends (prctl(2)), which kills engines started from a thread poo
 
 from __future__ import annotations
 
-import argparse
 import os
 import secrets
 import shutil
 import signal
 import sys
 import tempfile
+import time
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Self
+from typing import Self
 
+from undercroft.engines import liveness, native
+from undercroft.engines.draft import check_draft
+from undercroft.engines.launch import Launch, server_arguments, wheel_parameters
+from undercroft.engines.native import NativeBuild
 from undercroft.errors import BadInput, EngineFailed, NotFound
 from undercroft.processes import Child, announce, end_with_parent
 from undercroft.settings import EngineSettings
@@ -30,27 +36,26 @@ from undercroft.settings import EngineSettings
 GGUF_MAGIC = b"GGUF"
 LOG_LINES_IN_ERROR = 6
 
-#: Memory for prompts of slots that were given to somebody else. llama.cpp's default is 8 GiB.
-PROMPT_CACHE_MIB = 256
-
 #: OpenMP threads sleep at a barrier instead of spinning. llama.cpp waits at hundreds of barriers a
 #: token; when anything else wants a core, spinning threads keep the awaited one from running.
 #: Measured with both cores contended: decoding 57 tokens/s against 4 to 27 (lab book).
 OPENMP = {"OMP_WAIT_POLICY": "passive", "GOMP_SPINCOUNT": "0"}
 
-#: llama.cpp log threshold: 1 errors, 2 warnings, 3 information.
-LOG_LEVEL = 2
+POLL_S = 0.05
 
 
 @dataclass
 class LlamaServer:
-    """One child process serving one GGUF file."""
+    """One child process serving one GGUF file. ``build`` is what it runs, None for the wheel;
+    ``adapters`` are the ids of the adapters it can apply, by name."""
 
     model: Path
     context: int
     slots: int
     threads: int
     log: Path
+    build: NativeBuild | None
+    adapters: Mapping[str, int]
     _child: Child
     _announcement: Path
     _owned_folder: Path | None = None
@@ -68,6 +73,7 @@ class LlamaServer:
         embeddings: bool = False,
         log: Path | None = None,
         tuning: EngineSettings | None = None,
+        adapters: Mapping[str, Path] | None = None,
     ) -> LlamaServer:
         """Start serving ``model``; returns at once, call `wait_ready` before use.
 
@@ -75,24 +81,39 @@ class LlamaServer:
         together. ``threads`` 0 takes every core this process may use. ``port`` 0 lets the
         operating system choose one while it binds, so that nobody can take it in between. The
         child's output goes to ``log``; without one it is kept until `stop`. ``tuning`` is how it
-        computes. Raises `NotFound`
-        or `BadInput` when ``model`` is not a GGUF file.
+        computes; its ``draft`` is a file here. ``adapters`` are GGUF files by name: a request
+        that carries ``"lora": [{"id": engine.adapters[name], "scale": 1}]`` is answered with one
+        applied, any other by the model as it is. Raises `NotFound` or `BadInput` when a file is
+        no model, or the draft has another vocabulary.
         """
-        _check_model(model)
+        tuning, named = tuning or EngineSettings(), adapters or {}
+        check_model(model)
+        for each in named.values():
+            check_model(each)
+        build = native.choose(tuning.build)
+        launch = Launch(
+            model=model.resolve(),
+            context=context,
+            slots=slots,
+            threads=threads or usable_cores(),
+            port=port,
+            embeddings=embeddings,
+            tuning=tuning,
+            draft=check_draft(model, tuning),
+            adapters=tuple(each.resolve() for each in named.values()),
+        )
         owned = Path(tempfile.mkdtemp(prefix="undercroft-engine-")) if log is None else None
         log_file = log if log is not None else Path(str(owned)) / "engine.log"
         announcement = log_file.with_suffix(f".{secrets.token_hex(4)}.ready.json")
-        num_threads = threads or usable_cores()
         arguments = [
-            *("-m", "undercroft.engines.llamacpp"),
-            *("--model", str(model.resolve()), "--announce", str(announcement.resolve())),
-            *("--context", str(context), "--slots", str(slots)),
-            *("--threads", str(num_threads), "--port", str(port)),
-            *(("--embeddings",) if embeddings else ()),
-            *("--tuning", (tuning or EngineSettings()).model_dump_json()),
+            *("-m", "undercroft.engines.llamacpp", launch.model_dump_json()),
+            str(announcement.resolve() if build is None else build.server),
         ]
         child = Child.start("engine", arguments, log_file, OPENMP)
-        return cls(model, context, slots, num_threads, log_file, child, announcement, owned)
+        ids = {name: number for number, name in enumerate(named)}
+        return cls(
+            model, context, slots, launch.threads, log_file, build, ids, child, announcement, owned
+        )
 
     @property
     def base_url(self) -> str:
@@ -121,13 +142,40 @@ class LlamaServer:
         longer than ``timeout_s``; either way the child is gone then.
         """
         try:
-            announced = self._child.wait_for(self._announcement, timeout_s)
+            if self.build is None:
+                announced = self._child.wait_for(self._announcement, timeout_s)
+                self._base_url = announced["base_url"]
+            else:
+                self._base_url = self._wait_for_server(timeout_s)
         except EngineFailed:
             failure = self.failure()
+            if self.build is not None and self.exit_code == -signal.SIGILL:
+                self.build.withdraw("it died of an instruction that this processor does not have")
             self.stop()
             raise failure from None
-        self._base_url = announced["base_url"]
         self._announcement.unlink(missing_ok=True)
+
+    def _wait_for_server(self, timeout_s: float) -> str:
+        """The address that the native server listens at, once it has loaded the model; it has no
+        way of telling its port but the log. Raises `EngineFailed`."""
+        import psutil
+
+        deadline = time.monotonic() + timeout_s
+        while time.monotonic() < deadline and self.alive():
+            try:
+                found = psutil.Process(self.pid).net_connections("tcp")
+            except psutil.Error:
+                break
+            for each in found:
+                url = f"http://{each.laddr.ip}:{each.laddr.port}"
+                if each.status == psutil.CONN_LISTEN and liveness.healthy(url, POLL_S * 20):
+                    return url
+            time.sleep(POLL_S)
+        raise EngineFailed("The engine did not become ready.")
+
+    def responsive(self, timeout_s: float) -> bool:
+        """Whether it lives and answers within ``timeout_s``; see `liveness.responsive`."""
+        return self.alive() and liveness.responsive(self.base_url, timeout_s)
 
     def failure(self) -> EngineFailed:
         """The error that says how the engine ended, or that it did not become ready."""
@@ -165,8 +213,9 @@ def usable_cores() -> int:
     return os.cpu_count() or 1
 
 
-def _check_model(model: Path) -> None:
-    """Fail before a process is started; llama.cpp's own message would end in a log file."""
+def check_model(model: Path) -> None:
+    """Fail before a process is started; llama.cpp's own message would end in a log file. Raises
+    `NotFound` or `BadInput`."""
     if not model.is_file():
         raise NotFound(f"There is no model file {model}.", do="Make one with: undercroft up")
     with model.open("rb") as file:
@@ -179,69 +228,22 @@ def _check_model(model: Path) -> None:
         )
 
 
-def _engine_parameters(options: argparse.Namespace) -> Any:
-    """xllamacpp's `CommonParams` for ``options``."""
-    import xllamacpp
-
-    params = xllamacpp.CommonParams()
-    params.model.path = options.model
-    params.model_alias = {
-        Path(options.model).stem
-    }  # answers name it; the path is nobody's business
-    params.n_parallel = options.slots
-    params.n_ctx = options.context * options.slots  # llama.cpp divides it by the slots
-    params.kv_unified = False  # a long request must not take another slot's share
-    params.fit_params = False  # never shrink the context silently
-    params.n_batch = 2048
-    tuning = EngineSettings.model_validate_json(options.tuning)
-    params.n_ubatch = tuning.prompt_batch
-    if tuning.kv_cache == "q8_0":
-        params.cache_type_k = params.cache_type_v = xllamacpp.ggml_type.GGML_TYPE_Q8_0
-    if tuning.speculation == "ngram":
-        kinds = xllamacpp.common_speculative_type
-        params.speculative.types = [kinds.COMMON_SPECULATIVE_TYPE_NGRAM_SIMPLE]
-    for cpu in (params.cpuparams, params.cpuparams_batch):
-        cpu.n_threads = options.threads
-        cpu.poll = 0  # the gateway needs the core that a waiting thread would spin on
-    params.flash_attn_type = xllamacpp.llama_flash_attn_type.LLAMA_FLASH_ATTN_TYPE_ENABLED
-    params.cache_ram_mib = PROMPT_CACHE_MIB
-    params.hostnames = ["127.0.0.1"]
-    params.port = options.port
-    params.ui = False
-    params.endpoint_metrics = True
-    params.endpoint_slots = True
-    params.verbosity = LOG_LEVEL
-    if options.embeddings:
-        params.embedding = True
-        params.n_batch = params.n_ubatch = options.context  # one input is one batch
-    return params
-
-
-def _parse(arguments: list[str]) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="python -m undercroft.engines.llamacpp")
-    parser.add_argument("--model", required=True)
-    parser.add_argument("--announce", required=True, type=Path)
-    parser.add_argument("--context", type=int, default=2048)
-    parser.add_argument("--slots", type=int, default=1)
-    parser.add_argument("--threads", type=int, default=usable_cores())
-    parser.add_argument("--port", type=int, default=0)
-    parser.add_argument("--embeddings", action="store_true")
-    parser.add_argument("--tuning", default="{}")
-    return parser.parse_args(arguments)
-
-
 def main(arguments: list[str] | None = None) -> int:
-    """The child: load the model, announce the address, serve until told to end."""
+    """The child: load the model, announce the address, serve until told to end; or become the
+    native server. Takes a `Launch` as JSON, and the file of the announcement or of the server."""
+    launch_json, file = sys.argv[1:] if arguments is None else arguments
+    launch = Launch.model_validate_json(launch_json)
+    if os.path.basename(file) == native.SERVER:
+        os.execv(file, [file, *server_arguments(launch)])  # noqa: S606
     end_with_parent()
-    options = _parse(sys.argv[1:] if arguments is None else arguments)
     import xllamacpp
 
     try:
-        server = xllamacpp.Server(_engine_parameters(options))
+        server = xllamacpp.Server(wheel_parameters(launch))
     except RuntimeError as error:
-        print(f"error: llama.cpp cannot serve {options.model}: {error}", file=sys.stderr)  # noqa: T201
+        print(f"error: llama.cpp cannot serve {launch.model}: {error}", file=sys.stderr)  # noqa: T201
         return 1
-    announce(options.announce, base_url=server.listening_address.rstrip("/"))
+    announce(Path(file), base_url=server.listening_address.rstrip("/"))
     while True:
         signal.pause()  # the server's own threads do the work; SIGTERM ends the process
 

@@ -12,8 +12,24 @@ from undercroft.settings.section import Section
 class EngineSettings(Section):
     """How llama.cpp computes. What is written here changes speed, and with q8_0 a little more."""
 
-    speculation: Literal["off", "ngram"] = Field(
-        "off", description="ngram: guess runs of tokens from the prompt, which answers often quote"
+    build: Literal["auto", "wheel", "native"] = Field(
+        "auto",
+        description="which llama.cpp: auto takes what `undercroft engine build` made for this "
+        "processor where there is one, else the installed wheel",
+    )
+    speculation: Literal["off", "ngram", "draft"] = Field(
+        "off",
+        description="guess tokens, and have the model check several at once; ngram: runs from the "
+        "prompt, which answers often quote; draft: what a smaller model says",
+    )
+    draft: str = Field(
+        "", description="the smaller model that guesses: model:NAME, or the path of a GGUF file"
+    )
+    draft_tokens: int = Field(
+        4, ge=1, le=64, description="tokens that the smaller model guesses at once"
+    )
+    draft_confidence: float = Field(
+        0.5, ge=0, le=1, description="it stops guessing where it is less sure than this"
     )
     kv_cache: Literal["f16", "q8_0"] = Field(
         "f16", description="numbers of the attention cache; q8_0 takes half the memory"
