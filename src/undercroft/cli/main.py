@@ -41,6 +41,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "consent": ("undercroft.cli.consent", "Whose exchanges may be learnt from."),
     "forget": ("undercroft.cli.forget", "Erase a document and list everything it reached."),
     "serve": ("undercroft.cli.serve", "Serve in the foreground; tune the engine to this machine."),
+    "engine": ("undercroft.cli.engine", "Build llama.cpp for this machine's processor."),
     "release": ("undercroft.cli.release", "Roll a new route out: start, status, promote, abtest."),
     "rollback": ("undercroft.cli.artifacts", "Serve the previous route again."),
     "worker": ("undercroft.cli.worker", "Carry out queued stages in this process."),

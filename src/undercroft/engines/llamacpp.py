@@ -57,7 +57,7 @@ class LlamaServer:
     build: NativeBuild | None
     adapters: Mapping[str, int]
     _child: Child
-    _announcement: Path
+    _announcement: Path | None  # None for a native server
     _owned_folder: Path | None = None
     _base_url: str = field(default="", init=False)
 
@@ -74,6 +74,7 @@ class LlamaServer:
         log: Path | None = None,
         tuning: EngineSettings | None = None,
         adapters: Mapping[str, Path] | None = None,
+        server: Path | None = None,
     ) -> LlamaServer:
         """Start serving ``model``; returns at once, call `wait_ready` before use.
 
@@ -83,14 +84,16 @@ class LlamaServer:
         child's output goes to ``log``; without one it is kept until `stop`. ``tuning`` is how it
         computes; its ``draft`` is a file here. ``adapters`` are GGUF files by name: a request
         that carries ``"lora": [{"id": engine.adapters[name], "scale": 1}]`` is answered with one
-        applied, any other by the model as it is. Raises `NotFound` or `BadInput` when a file is
-        no model, or the draft has another vocabulary.
+        applied, any other by the model as it is. ``server`` is a native server to run, whatever
+        ``tuning`` says of builds. Raises `NotFound` or `BadInput` when a file is no model, or the
+        draft has another vocabulary.
         """
         tuning, named = tuning or EngineSettings(), adapters or {}
         check_model(model)
         for each in named.values():
             check_model(each)
-        build = native.choose(tuning.build)
+        build = native.choose(tuning.build) if server is None else None
+        server = build.server if build is not None else server
         launch = Launch(
             model=model.resolve(),
             context=context,
@@ -107,13 +110,14 @@ class LlamaServer:
         announcement = log_file.with_suffix(f".{secrets.token_hex(4)}.ready.json")
         arguments = [
             *("-m", "undercroft.engines.llamacpp", launch.model_dump_json()),
-            str(announcement.resolve() if build is None else build.server),
+            str(server or announcement.resolve()),
         ]
         child = Child.start("engine", arguments, log_file, OPENMP)
         ids = {name: number for number, name in enumerate(named)}
         return cls(
-            model, context, slots, launch.threads, log_file, build, ids, child, announcement, owned
-        )
+            model, context, slots, launch.threads, log_file, build, ids,
+            child, announcement if server is None else None, owned,
+        )  # fmt: skip
 
     @property
     def base_url(self) -> str:
@@ -142,22 +146,24 @@ class LlamaServer:
         longer than ``timeout_s``; either way the child is gone then.
         """
         try:
-            if self.build is None:
-                announced = self._child.wait_for(self._announcement, timeout_s)
-                self._base_url = announced["base_url"]
-            else:
-                self._base_url = self._wait_for_server(timeout_s)
+            self._base_url = self._address(timeout_s)
         except EngineFailed:
             failure = self.failure()
             if self.build is not None and self.exit_code == -signal.SIGILL:
                 self.build.withdraw("it died of an instruction that this processor does not have")
             self.stop()
             raise failure from None
-        self._announcement.unlink(missing_ok=True)
 
-    def _wait_for_server(self, timeout_s: float) -> str:
-        """The address that the native server listens at, once it has loaded the model; it has no
-        way of telling its port but the log. Raises `EngineFailed`."""
+    def _address(self, timeout_s: float) -> str:
+        """Where it answers, once it does. Raises `EngineFailed`."""
+        if self._announcement is None:
+            return self._native_address(timeout_s)
+        announced = self._child.wait_for(self._announcement, timeout_s)
+        self._announcement.unlink(missing_ok=True)
+        return str(announced["base_url"])
+
+    def _native_address(self, timeout_s: float) -> str:
+        """llama.cpp's server tells its port in its log alone, so its sockets are looked at."""
         import psutil
 
         deadline = time.monotonic() + timeout_s
@@ -195,7 +201,8 @@ class LlamaServer:
     def stop(self, grace_s: float = 5.0) -> None:
         """End the child; a request in flight loses its connection. Safe to call twice."""
         self._child.stop(grace_s)
-        self._announcement.unlink(missing_ok=True)
+        if self._announcement is not None:
+            self._announcement.unlink(missing_ok=True)
         if self._owned_folder is not None:
             shutil.rmtree(self._owned_folder, ignore_errors=True)
 

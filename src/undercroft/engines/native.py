@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from undercroft.engines.processor import features, target
 from undercroft.errors import NotFound
@@ -61,6 +61,10 @@ class NativeBuild:
         if digest(self.server) != self.server_sha256:
             return "its server is not the file that was probed"
         return ""
+
+    def as_dict(self) -> dict[str, Any]:
+        """All of it, as plain values."""
+        return asdict(self)
 
     def keep(self) -> None:
         """Write the record, all or nothing."""
