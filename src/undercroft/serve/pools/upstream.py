@@ -21,7 +21,8 @@ from undercroft.serve.wire.pieces import Piece, Token, ToolPiece, Usage, new_cal
 CONNECT_TIMEOUT_S = 2.0
 PATHS = {"chat": "/v1/chat/completions", "completion": "/v1/completions"}
 
-LONGEST_EVENT = 8_000_000  # bytes; an engine that sends more without a line's end has gone mad
+LONGEST_EVENT = 8_000_000  # bytes; an engine that sends more without an end has gone mad
+LONGEST_ANSWER = 64_000_000
 REASONS = ("stop", "length", "tool_calls", "content_filter")
 
 
@@ -89,20 +90,31 @@ async def pieces(
     body = msgspec.json.encode(payload)
     sent = {"content-type": "application/json", **(headers or {})}
     try:
-        async with client.post(url, data=body, headers=sent) as response:
+        async with client.post(url, data=body, headers=sent, allow_redirects=False) as response:
             try:
                 if response.status != 200:
-                    raise _refused(response.status, await response.read(), response.headers)
+                    raise _refused(response.status, await _read(response), response.headers)
                 if payload.get("stream"):
                     async for piece in _streamed(response.content):
                         yield piece
                 else:
-                    yield _whole(await response.read())
+                    yield _whole(await _read(response))
             finally:
                 if not response.content.at_eof():
                     response.close()  # unread: hang up, so that the engine stops at once
     except (aiohttp.ClientError, ConnectionError) as error:
         raise EngineFailed("The engine hung up.", f"{type(error).__name__}.") from error
+
+
+async def _read(response: aiohttp.ClientResponse) -> bytes:
+    """The whole body. Raises `EngineFailed` for one that does not end."""
+    blocks, size = [], 0
+    async for block in response.content.iter_any():
+        blocks.append(block)
+        size += len(block)
+        if size > LONGEST_ANSWER:
+            raise EngineFailed("The engine answered nonsense.", "Its answer has no end.")
+    return b"".join(blocks)
 
 
 def _whole(body: bytes) -> Piece:
@@ -183,10 +195,13 @@ async def events(content: aiohttp.StreamReader) -> AsyncIterator[bytes]:
     """The ``data`` of each server-sent event, whatever its line endings and however TCP cut it."""
     rest = b""
     data: list[bytes] = []
+    size = whole = 0
     async for block in content.iter_any():
         *lines, rest = (rest + block).split(b"\n")
-        if len(rest) > LONGEST_EVENT:
-            raise EngineFailed("The engine answered nonsense.", "An event has no end.")
+        size += len(block)
+        whole += len(block)
+        if size > LONGEST_EVENT or whole > LONGEST_ANSWER:
+            raise EngineFailed("The engine answered nonsense.", "What it says has no end.")
         for raw in lines:
             line = raw.rstrip(b"\r")
             if line.startswith(b"data:"):
@@ -194,6 +209,8 @@ async def events(content: aiohttp.StreamReader) -> AsyncIterator[bytes]:
             elif not line and data:
                 yield b"\n".join(data)
                 data.clear()
+            if not line:
+                size = len(rest)
     if data:
         yield b"\n".join(data)
 
