@@ -24,6 +24,7 @@ ArtifactKind = Literal[
     "lessons",  # what a teacher would say where a student is to learn
     "suite",  # held-out evaluation cases
     "model",  # weights, tokenizer and card
+    "adapter",  # what is added to a model's weights for some who ask (LoRA)
     "scorecard",  # the result of models on suites
     "route",  # which model answers what share of which traffic
 ]
@@ -37,6 +38,7 @@ KINDS: tuple[str, ...] = (
     "lessons",
     "suite",
     "model",
+    "adapter",
     "scorecard",
     "route",
 )
@@ -263,9 +265,11 @@ class Preference:
 
 @dataclass(frozen=True, slots=True)
 class Principal:
-    """Who is asking: the holder of an API key or of a console session."""
+    """Who is asking: the holder of an API key or of a console session. Keys of one ``tenant``
+    share a budget and a share of the gateway; a key without one is its own."""
 
     id: str
     name: str
     role: str
     daily_tokens: int | None = None
+    tenant: str = ""

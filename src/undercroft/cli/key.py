@@ -21,13 +21,19 @@ def key() -> None:
     show_default=True,
 )
 @click.option("--daily-tokens", type=int, help="Token budget per day; else the project's.")
+@click.option("--tenant", default="", help="Who shares a budget and a share of the gateway.")
 @click.option("--json", "as_json", is_flag=True, help="Print as JSON.")
 @click.pass_obj
-def create(state: State, name: str, role: str, daily_tokens: int | None, as_json: bool) -> None:
-    """Create a key and show it, this once."""
-    principal, secret = state.project().trust.keys.create(name, role, daily_tokens)
+def create(
+    state: State, name: str, role: str, daily_tokens: int | None, tenant: str, as_json: bool
+) -> None:
+    """Create a key and show it, this once. Keys of one tenant share its daily tokens
+    ([admission] tenant_tokens) and its share of the slots; a key without one is its own."""
+    keys = state.project().trust.keys
+    principal, secret = keys.create(name, role, daily_tokens, tenant=tenant)
     if as_json:
-        print_json({"id": principal.id, "name": name, "role": role, "key": secret})
+        whole = {"id": principal.id, "name": name, "role": role, "tenant": tenant, "key": secret}
+        print_json(whole)
         return
     click.echo(secret)
     click.echo(f"Key of {name} ({role}). It cannot be shown again.", err=True)
@@ -42,13 +48,19 @@ def list_keys(state: State, as_json: bool) -> None:
     if as_json:
         print_json(
             [
-                {"id": one.id, "name": one.name, "role": one.role, "daily_tokens": one.daily_tokens}
+                {
+                    "id": one.id,
+                    "name": one.name,
+                    "role": one.role,
+                    "daily_tokens": one.daily_tokens,
+                    "tenant": one.tenant,
+                }
                 for one in principals
             ]
         )
         return
     for one in principals:
-        click.echo(f"{one.name:20} {one.role:9} {one.id}")
+        click.echo(f"{one.name:20} {one.role:9} {one.id} {one.tenant}".rstrip())
 
 
 @key.command(epilog="Example:  undercroft key revoke alice")

@@ -6,6 +6,7 @@ and the configuration reference print.
 
 from __future__ import annotations
 
+from undercroft.settings.admission import AdmissionSettings
 from undercroft.settings.data import (
     HEURISTICS,
     CollectSettings,
@@ -51,6 +52,7 @@ from undercroft.settings.section import (
 
 __all__ = [
     "HEURISTICS",
+    "AdmissionSettings",
     "AlignSettings",
     "AnnotateSettings",
     "ClusterSettings",
@@ -109,6 +111,7 @@ class Settings(Section):
     sampling: SamplingSettings = SamplingSettings()
     engine: EngineSettings = EngineSettings()
     serve: ServeSettings = ServeSettings()
+    admission: AdmissionSettings = AdmissionSettings()
     console: ConsoleSettings = ConsoleSettings()
     cluster: ClusterSettings = ClusterSettings()
     meter: MeterSettings = MeterSettings()

@@ -42,15 +42,20 @@ class Keys:
         self._known: dict[str, tuple[Principal | None, float]] = {}
 
     def create(
-        self, name: str, role: str, daily_tokens: int | None = None, actor: str = "local"
+        self,
+        name: str,
+        role: str,
+        daily_tokens: int | None = None,
+        actor: str = "local",
+        tenant: str = "",
     ) -> tuple[Principal, str]:
-        """A new key and its secret, which cannot be shown again.
+        """A new key, of ``tenant`` if one is named, and its secret, which cannot be shown again.
 
         Raises `BadInput` for an unknown role or an empty name and `Busy` when ``name`` is in use.
         """
         _check(name, role, daily_tokens)
         secret = PREFIX + secrets.token_urlsafe(32)
-        who = Principal("key-" + secrets.token_hex(8), name, role, daily_tokens)
+        who = Principal("key-" + secrets.token_hex(8), name, role, daily_tokens, tenant)
         row = {
             "id": who.id,
             "name": name,
@@ -58,11 +63,13 @@ class Keys:
             "daily_tokens": daily_tokens,
             "secret_sha256": _sha256(secret),
             "created_at": now().isoformat(),
+            "tenant": tenant or None,
         }
+        told = {"name": name, "role": role} | ({"tenant": tenant} if tenant else {})
         try:
             with writing(self._engine) as connection:
                 connection.execute(insert(api_keys).values(**row))
-                append(connection, actor, "key.created", who.id, {"name": name, "role": role})
+                append(connection, actor, "key.created", who.id, told)
         except IntegrityError:
             raise Busy(
                 f"There is already a key named {name!r}.",
@@ -99,6 +106,12 @@ class Keys:
         with reading(self._engine) as connection:
             rows = connection.execute(query.order_by(api_keys.c.created_at, api_keys.c.id))
             return [_principal(row) for row in rows]
+
+    def tenants(self) -> dict[str, str]:
+        """The tenant of every key that has one, by the key's id; of revoked keys too."""
+        query = select(api_keys.c.id, api_keys.c.tenant).where(api_keys.c.tenant.is_not(None))
+        with reading(self._engine) as connection:
+            return {row.id: row.tenant for row in connection.execute(query)}
 
     def revoke(self, name: str, actor: str = "local") -> Principal:
         """Refuse the key ``name`` from now on: here at once, in other processes within a second.
@@ -149,7 +162,7 @@ def _check(name: str, role: str, daily_tokens: int | None) -> None:
 
 
 def _principal(row: Row[Any]) -> Principal:
-    return Principal(row.id, row.name, row.role, row.daily_tokens)
+    return Principal(row.id, row.name, row.role, row.daily_tokens, row.tenant or "")
 
 
 def _sha256(secret: str) -> str:

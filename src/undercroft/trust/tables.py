@@ -43,6 +43,7 @@ api_keys = Table(
     Column("daily_tokens", BigInteger),
     Column("created_at", String(40), nullable=False),
     Column("revoked_at", String(40)),
+    Column("tenant", Text),  # NULL: the key is its own
 )
 Index(
     "api_keys_one_live_name",
