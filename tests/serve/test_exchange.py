@@ -1,12 +1,13 @@
 """Clients that are slow: to send, to go on, to read."""
 
 import asyncio
+from contextlib import asynccontextmanager
 
 import pytest
 import uvicorn
 from uvicorn.server import ServerState
 
-from undercroft.errors import Cancelled
+from undercroft.errors import Cancelled, Denied
 from undercroft.serve.wire import connections, exchange
 from undercroft.serve.wire.exchange import Exchange
 from undercroft.serve.wire.failures import HttpError
@@ -44,12 +45,58 @@ async def test_a_body_is_read_once_and_known_after(monkeypatch):
     assert await asked.for_another(never, never).body(4) == b"abcd"
 
 
-async def test_a_client_that_never_reads_does_not_hold_the_end_up(monkeypatch):
-    monkeypatch.setattr(exchange, "READ_WITHIN_S", 0.02)
+async def test_a_client_that_does_not_read_is_hung_up_on(monkeypatch):
+    monkeypatch.setattr(connections, "READ_WITHIN_S", 0.2)
+    ended = asyncio.Event()
+
+    async def endless(scope, receive, send):
+        asked = Exchange(scope, receive, send)
+        with pytest.raises(Cancelled):
+            async with asked.cancelled_on_hang_up():
+                await asked.start_stream(lambda _: b"")
+                while True:
+                    await asked.frame(b"a" * 65536)
+        assert asked.gone
+        ended.set()
+
+    async with serving(endless) as address:
+        _, writer = await asyncio.open_connection(*address, limit=1)
+        writer.write(b"GET / HTTP/1.1\r\nhost: x\r\n\r\n")
+        async with asyncio.timeout(5):
+            await ended.wait()
+        writer.close()
+
+
+async def test_what_is_sent_after_a_refusal_is_read_for_a_while_and_no_longer(monkeypatch):
+    monkeypatch.setattr(connections, "REST_BYTES", 300_000)
+    head = b"POST / HTTP/1.1\r\nhost: x\r\ncontent-length: 100000000\r\n\r\n"
+
+    async def refuse(scope, receive, send):
+        with pytest.raises(HttpError) as refused:
+            await Exchange(scope, receive, send).body(1000)
+        await Exchange(scope, receive, send).reply(refused.value.http_status, b"no")
+
+    async with serving(refuse) as address:
+        reader, writer = await asyncio.open_connection(*address)
+        writer.write(head)
+        sent = 0
+        with pytest.raises(ConnectionError):
+            for _ in range(1000):
+                writer.write(b"a" * 100_000)
+                sent += 100_000
+                await writer.drain()
+                await asyncio.sleep(0)
+        assert sent < 50_000_000
+        writer.close()
+
+
+async def test_work_under_way_can_be_interrupted_with_an_error():
     asked = Exchange(SCOPE, never, never)
-    with pytest.raises(Cancelled):
-        await asked.last_frame(b"end")
-    assert asked.gone
+    asyncio.get_running_loop().call_later(0.01, asked.interrupt, Denied("Revoked."))
+    with pytest.raises(Denied):
+        async with asyncio.timeout(5), asked.cancelled_on_hang_up():
+            await never()
+    assert not asked.gone
 
 
 @pytest.mark.parametrize("sent", [b"", b"GET / HTTP/1.1\r\nhost: x\r\n", b"GET / HTTP"])
@@ -78,12 +125,8 @@ async def received(*sent: bytes) -> bytes:
         await send({"type": "http.response.start", "status": 200, "headers": []})
         await send({"type": "http.response.body", "body": b"."})
 
-    config, state = uvicorn.Config(answer, log_level="critical"), ServerState()
-    server = await asyncio.get_running_loop().create_server(
-        lambda: connections.PatientProtocol(config, state, {}), "127.0.0.1", 0
-    )
-    async with server:
-        reader, writer = await asyncio.open_connection(*server.sockets[0].getsockname())
+    async with serving(answer) as address:
+        reader, writer = await asyncio.open_connection(*address)
         try:
             for each in sent:
                 writer.write(each)
@@ -94,3 +137,14 @@ async def received(*sent: bytes) -> bytes:
             return b""
         finally:
             writer.close()
+
+
+@asynccontextmanager
+async def serving(app):
+    """The address at which the protocol serves ``app``."""
+    config, state = uvicorn.Config(app, log_level="critical"), ServerState()
+    server = await asyncio.get_running_loop().create_server(
+        lambda: connections.PatientProtocol(config, state, {}), "127.0.0.1", 0
+    )
+    async with server:
+        yield server.sockets[0].getsockname()

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable
-from contextlib import suppress
 from functools import partial
 
 from undercroft.errors import Cancelled, UndercroftError, nearest
@@ -66,8 +65,9 @@ class App:
             await self._refuse(exchange, stopping)
             raise
         except Exception as error:
-            with suppress(Cancelled):  # nobody is there to be told
-                await self._refuse(exchange, as_undercroft(error), error)
+            await self._refuse(exchange, as_undercroft(error), error)
+        finally:
+            self._gateway.door.leave(exchange)
 
     async def _refuse(
         self, exchange: Exchange, failure: UndercroftError, cause: Exception | None = None

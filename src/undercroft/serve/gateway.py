@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import time
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -11,32 +10,29 @@ from typing import TYPE_CHECKING
 
 import aiohttp
 
-from undercroft.errors import Denied, UndercroftError
+from undercroft.errors import UndercroftError
 from undercroft.project import Project
 from undercroft.records import Principal
 from undercroft.serve.admission.budgets import Budgets
 from undercroft.serve.caches.cache import Cache
+from undercroft.serve.guards.door import Door
 from undercroft.serve.journal.recorder import Recorder
 from undercroft.serve.journal.rows import FeedbackRow, RequestRow
 from undercroft.serve.journal.shelf import Shelf
 from undercroft.serve.metrics import Metrics
 from undercroft.serve.pools import upstream
-from undercroft.serve.pools.route import Route
+from undercroft.serve.pools.route import ANYBODY, Route
 from undercroft.serve.pools.router import Router
 from undercroft.serve.releasing.rollout import Rollout
 from undercroft.serve.warming import load_screens, warm
 from undercroft.serve.wire.exchange import Exchange
-from undercroft.serve.wire.failures import HttpError
 from undercroft.settings import Settings
-from undercroft.trust import allowed
 
 if TYPE_CHECKING:
     from undercroft.serve.endpoints.responses import Unattended
 
 SEARCH_THREADS = 4
-KEY_BELIEVED_S = 1.0  # a revoked key is refused after this and the key table's own second
 MAX_REMEMBERED = 10_000
-ANYBODY = Principal("local", "local", "user")
 
 
 class Gateway:
@@ -49,6 +45,7 @@ class Gateway:
         self.settings: Settings = project.settings
         serve = project.settings.serve
         self.vault = project.trust.vault
+        self.door = Door(project.trust.keys, None if serve.require_key else ANYBODY)
         self.budgets = Budgets(serve.daily_tokens)
         self.cache = Cache(serve.cache_entries)
         self.recorder = Recorder(project.lake, project.state / "spool")
@@ -57,6 +54,7 @@ class Gateway:
             project,
             warm=partial(warm, self),
             changed=self.cache.clear,
+            replaced=lambda route: self.rollout.replaced(route),
             forget=self.cache.forget,
         )
         self.rollout = Rollout(self)
@@ -65,7 +63,6 @@ class Gateway:
         self.search_threads = ThreadPoolExecutor(SEARCH_THREADS, thread_name_prefix="search")
         self.started_at = time.time()
         self._sealed_for: set[str] = set()
-        self._known: dict[bytes, tuple[Principal, float]] = {}
 
     @property
     def route(self) -> Route:
@@ -91,11 +88,13 @@ class Gateway:
             await self.stop(0.0)
             raise
         self.recorder.start()
+        self.door.open()
         await self.rollout.start()
 
     async def stop(self, grace_s: float) -> None:
         """Let answers finish for ``grace_s``, stop the engines, move every record to the lake."""
         await asyncio.gather(*(each.cancel() for each in self.unattended.values()))
+        self.door.close()
         await self.rollout.stop()
         await self.router.stop(grace_s)
         await self.recorder.stop()
@@ -104,36 +103,7 @@ class Gateway:
 
     async def identify(self, exchange: Exchange, action: str) -> Principal:
         """Who asks, if they may do ``action``. Raises `Denied` (401) or `HttpError` 403."""
-        secret = exchange.header(b"authorization").removeprefix("Bearer ").strip()
-        if not secret and not self.settings.serve.require_key:
-            return ANYBODY
-        if not secret:
-            raise Denied("No API key was given.", do="Send it as: Authorization: Bearer uc-…")
-        who = await self._who(secret)
-        if not allowed(who, action):
-            raise HttpError(
-                403, "permission_denied", f"The key {who.name!r} may not {action}.",
-                f"Its role is {who.role}.", "Ask an admin for a key with another role.",
-            )  # fmt: skip
-        return who
-
-    async def _who(self, secret: str) -> Principal:
-        digest = hashlib.sha256(secret.encode()).digest()
-        known = self._known.get(digest)
-        if known is not None and time.monotonic() < known[1]:
-            return known[0]
-        who = await asyncio.to_thread(self.project.trust.keys.identify, secret)
-        if who is None:
-            self._known.pop(digest, None)
-            raise Denied(
-                "The API key is not valid.",
-                "It is unknown or was revoked.",
-                "Make one with: undercroft key create NAME --role user",
-            )
-        if len(self._known) >= MAX_REMEMBERED:
-            self._known.clear()
-        self._known[digest] = (who, time.monotonic() + KEY_BELIEVED_S)
-        return who
+        return await self.door.identify(exchange, action)
 
     def seal(self, row: RequestRow | FeedbackRow, what: str, data: bytes) -> bytes:
         """``data`` encrypted for the row's subject, bound to the row and to ``what`` it is."""

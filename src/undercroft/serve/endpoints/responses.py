@@ -158,6 +158,7 @@ async def _write(
         if kept.response is not queued and kept.response["status"] in ("cancelled", "failed"):
             gateway.shelf.put(subject, who.id, kept)
         gateway.unattended.pop(ask.id, None)
+        gateway.door.leave(exchange)
 
 
 def _keep(gateway: Gateway, kept: Kept, row: RequestRow, reply: Reply) -> None:

@@ -1,40 +1,57 @@
-"""Connections of clients that mean harm: how long and how large the head of a request may be.
+"""Connections of clients that mean harm: how long a request may take to come, an answer to go.
 
-uvicorn waits for it as long as it likes, so that a few hundred half-sent requests (slow loris)
-would take every file descriptor there is, and keeps as many headers as come. `exchange` sees to
-bodies and to clients that do not read.
+uvicorn waits for the head of a request as long as it likes, so that a few hundred half-sent ones
+(slow loris) would take every file descriptor there is, keeps as many headers as come, reads on
+whatever is sent after a refusal, and waits for ever for clients that do not read. `exchange` sees
+to bodies that are wanted.
+
+A client that closes its half of the connection has hung up: that it might still be reading cannot
+be told from its being gone, and what is written for nobody holds a slot.
 """
 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
+from typing import Literal
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 HEAD_WITHIN_S = 20.0  # from the first byte; of a new connection, from its beginning
 MAX_HEAD_BYTES = 256_000  # of headers that did not come in one piece
+READ_WITHIN_S = 10.0  # what waits to be sent, when it has grown to 64 kB, down to a quarter of that
+REST_BYTES = 4_000_000  # of a body that was refused, read so that the refusal arrives
+REST_WITHIN_S = 5.0
+
+
+Wait = Literal["head", "read", "rest"]
 
 
 class PatientProtocol(HttpToolsProtocol):
-    """uvicorn's protocol, which closes a connection whose request does not begin properly."""
+    """uvicorn's protocol, which closes connections that hold things up."""
 
-    _patience: asyncio.TimerHandle | None = None
     _is_in_head = True
     _head_bytes = 0
+    _rest_bytes = 0
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
-        self._await_head()
+        self._waits: dict[Wait, asyncio.TimerHandle] = {}
+        self._wait("head", HEAD_WITHIN_S, self.timeout_keep_alive_handler)
 
     def data_received(self, data: bytes) -> None:
         super().data_received(data)
+        if "rest" in self._waits:
+            self._rest_bytes -= len(data)
+            if self._rest_bytes < 0:
+                self.transport.abort()
         if not self._is_in_head:
             return
         self._head_bytes += len(data)
         if self._head_bytes > MAX_HEAD_BYTES:
             self.send_400_response("The headers are too large.")
-        elif self._patience is None:
-            self._await_head()
+        elif "head" not in self._waits:
+            self._wait("head", HEAD_WITHIN_S, self.timeout_keep_alive_handler)
 
     def on_message_begin(self) -> None:
         self._is_in_head = True
@@ -42,17 +59,41 @@ class PatientProtocol(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         self._is_in_head, self._head_bytes = False, 0
-        self._lose_patience()
+        self._wait_no_more("head")
         super().on_headers_complete()
 
+    def on_message_complete(self) -> None:
+        self._wait_no_more("rest")
+        super().on_message_complete()
+
+    def on_response_complete(self) -> None:
+        super().on_response_complete()
+        if self.cycle.more_body and not self.transport.is_closing():  # it did not want all of it
+            self._rest_bytes = REST_BYTES
+            self._wait("rest", REST_WITHIN_S, self.transport.abort)
+
+    def pause_writing(self) -> None:
+        self._wait("read", READ_WITHIN_S, self.transport.abort)
+        super().pause_writing()
+
+    def resume_writing(self) -> None:
+        self._wait_no_more("read")
+        super().resume_writing()
+
+    def timeout_keep_alive_handler(self) -> None:
+        if self.transport.get_write_buffer_size():
+            self.transport.abort()  # it never read its answer
+        super().timeout_keep_alive_handler()
+
     def connection_lost(self, exc: Exception | None) -> None:
-        self._lose_patience()
+        for what in list(self._waits):
+            self._wait_no_more(what)
         super().connection_lost(exc)
 
-    def _await_head(self) -> None:
-        self._patience = self.loop.call_later(HEAD_WITHIN_S, self.timeout_keep_alive_handler)
+    def _wait(self, what: Wait, seconds: float, otherwise: Callable[[], None]) -> None:
+        self._waits[what] = self.loop.call_later(seconds, otherwise)
 
-    def _lose_patience(self) -> None:
-        if self._patience is not None:
-            self._patience.cancel()
-            self._patience = None
+    def _wait_no_more(self, what: Wait) -> None:
+        timer = self._waits.pop(what, None)
+        if timer is not None:
+            timer.cancel()

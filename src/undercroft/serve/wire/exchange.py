@@ -24,7 +24,6 @@ Failed = Callable[[UndercroftError], bytes]
 Headers = Iterable[tuple[bytes, bytes]]
 
 BODY_WITHIN_S = 30.0  # a body that did not come in one piece
-READ_WITHIN_S = 10.0  # the end of an answer, while all before it waits to be read
 
 _READ_TIMEOUT = b"x-stainless-read-timeout"
 _JSON = (b"content-type", b"application/json")
@@ -39,8 +38,8 @@ class Exchange:
     """A request and the reply to it. ``began`` is when it arrived, on the monotonic clock."""
 
     __slots__ = (
-        "_body", "_receive", "_send", "began", "extra", "failed", "gone", "headers", "method",
-        "named", "path", "request_id", "started", "version",
+        "_body", "_ending", "_receive", "_send", "_work", "began", "extra", "failed", "gone",
+        "headers", "method", "named", "path", "request_id", "started", "version",
     )  # fmt: skip
 
     def __init__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -56,6 +55,8 @@ class Exchange:
         self.version = versions.NEWEST  # of the API, as the client wants it
         self.failed: Failed = error_event  # how an error is told in a stream
         self._body: bytes | None = None
+        self._work: asyncio.Task[Any] | None = None  # what is being done for it
+        self._ending: UndercroftError | None = None  # why that is not to go on
         self._receive = receive
         self._send = send
 
@@ -114,28 +115,35 @@ class Exchange:
 
     @asynccontextmanager
     async def cancelled_on_hang_up(self) -> AsyncIterator[None]:
-        """Cancel the block as soon as the client hangs up, and raise `Cancelled` from it."""
-        watch = asyncio.ensure_future(self._cancel_when_gone(asyncio.current_task()))
+        """Cancel the block as soon as the client hangs up, and raise `Cancelled` from it; or the
+        error that it is interrupted with."""
+        work = self._work = asyncio.current_task()
+        watch = asyncio.ensure_future(self._interrupt_when_gone())
         try:
             yield
-            if self.gone:
+            if self._ending is not None:
                 await asyncio.sleep(0)  # a cancellation that is on its way arrives here
         except asyncio.CancelledError:
-            if not self.gone:
+            if self._ending is None:
                 raise
-            task = asyncio.current_task()
-            if task is not None:
-                task.uncancel()
-            raise Cancelled("The client hung up.") from None
+            if work is not None:
+                work.uncancel()
+            raise self._ending from None
         finally:
+            self._work = None
             watch.cancel()
 
-    async def _cancel_when_gone(self, task: asyncio.Task[Any] | None) -> None:
+    def interrupt(self, error: UndercroftError) -> None:
+        """Let what is being done for it end with ``error``."""
+        if self._ending is None and self._work is not None:
+            self._ending = error
+            self._work.cancel()
+
+    async def _interrupt_when_gone(self) -> None:
         while (await self._receive())["type"] != "http.disconnect":
             pass
         self.gone = True
-        if task is not None:
-            task.cancel()
+        self.interrupt(Cancelled("The client hung up."))
 
     async def reply_json(self, status: int, value: Any, headers: Headers = ()) -> None:
         await self.reply(status, msgspec.json.encode(value), [_JSON, *headers])
@@ -150,18 +158,12 @@ class Exchange:
         await self._start(200, _SSE)
 
     async def frame(self, data: bytes) -> None:
-        """Send one piece of a stream; waits when the client reads too slowly."""
+        """Send one piece of a stream; waits while the client reads too slowly."""
         await self._send({"type": "http.response.body", "body": data, "more_body": True})
 
     async def last_frame(self, data: bytes) -> None:
-        """Send the end of a stream. Raises `Cancelled` when the client does not read what it was
-        sent before."""
-        try:
-            async with asyncio.timeout(READ_WITHIN_S):
-                await self._send({"type": "http.response.body", "body": data})
-        except TimeoutError:
-            self.gone = True
-            raise Cancelled("The client stopped reading.") from None
+        """Send the end of a stream."""
+        await self._send({"type": "http.response.body", "body": data})
 
     async def _start(self, status: int, headers: Headers) -> None:
         self.started = True
