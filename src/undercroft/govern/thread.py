@@ -47,8 +47,13 @@ def _around_answer(
         if document not in nodes:
             nodes.append(document)
             edges.append(Edge(document.id, root.id))
-    above = project.ledger.lineage(row["route"], "up", depth)
-    return _join(Lineage(root.id, tuple(nodes), (*edges, Edge(above.root, root.id))), above)
+    found = Lineage(root.id, tuple(nodes), tuple(edges))
+    adapters = str(row["model"]).split("+")[1:]  # the model itself is on the way to the route
+    for source in (str(row["route"]), *adapters):
+        above = project.ledger.lineage(source, "up", depth)
+        found = _join(found, above)
+        found = Lineage(root.id, found.nodes, (*found.edges, Edge(above.root, root.id)))
+    return found
 
 
 def _around_document(

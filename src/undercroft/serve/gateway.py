@@ -54,7 +54,7 @@ class Gateway:
             project,
             warm=partial(warm, self),
             changed=self.cache.clear,
-            replaced=lambda route: self.rollout.replaced(route),
+            replaced=lambda route: self.rollout.replaced(route),  # noqa: PLW0108 - made below
             forget=self.cache.forget,
         )
         self.rollout = Rollout(self)

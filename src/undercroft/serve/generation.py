@@ -152,6 +152,7 @@ def _call(
     payload = {
         **(sampling_params(drawn) if replica.local else {"temperature": drawn.temperature}),
         **replica.defaults,
+        **replica.naming(arm.adapter),
         **asked,
         **(said or {"messages": messages}),
         "max_tokens": ask.max_tokens,

@@ -18,15 +18,15 @@ FRESH_S = 5.0  # an answer this recent proves that the engine works
 
 async def models(gateway: Gateway, exchange: Exchange) -> None:
     """``GET /v1/models``: the route's name, its models by ref, and the embedding model."""
-    await gateway.identify(exchange, "chat")
-    data = [_model(gateway, name) for name in gateway.router.models]
+    who = await gateway.identify(exchange, "chat")
+    data = [_model(gateway, name) for name in gateway.router.models_for(who)]
     await exchange.reply_json(200, {"object": "list", "data": data})
 
 
 async def model(gateway: Gateway, exchange: Exchange) -> None:
     """``GET /v1/models/NAME``."""
-    await gateway.identify(exchange, "chat")
-    name, names = exchange.named, gateway.router.models
+    who = await gateway.identify(exchange, "chat")
+    name, names = exchange.named, gateway.router.models_for(who)
     if name not in names:
         raise NotFound(f"There is no model {name!r}.", name, names, "See GET /v1/models.")
     await exchange.reply_json(200, _model(gateway, name))

@@ -41,12 +41,16 @@ class Replica(Protocol):
         """Seconds of processor time used so far on this machine."""
         ...
 
+    def naming(self, adapter: str) -> Mapping[str, Any]:
+        """The payload fields by which a request asks for ``adapter``; "" is the model alone."""
+        ...
+
     async def stop(self) -> None: ...
 
 
 @dataclass
 class LocalReplica:
-    """An engine in a supervised child process."""
+    """An engine in a supervised child process. ``adapters`` are its files by ref."""
 
     kind: str
     model: Path
@@ -59,6 +63,7 @@ class LocalReplica:
     defaults: Mapping[str, Any] = field(default_factory=dict)
     local: bool = True
     accepts: frozenset[str] = frozenset()
+    adapters: Mapping[str, Path] = field(default_factory=dict)
     server: Engine | None = None
     _process: psutil.Process | None = None
 
@@ -83,6 +88,7 @@ class LocalReplica:
             threads=self.threads,
             log=self.log,
             tuning=self.tuning,
+            adapters=self.adapters,
         )
         self.server.wait_ready(READY_TIMEOUT_S)
         self._process = psutil.Process(self.server.pid)
@@ -97,6 +103,12 @@ class LocalReplica:
         except psutil.Error:
             return 0.0
         return times.user + times.system if times is not None else 0.0
+
+    def naming(self, adapter: str) -> Mapping[str, Any]:
+        if not adapter:
+            return {}
+        assert self.server is not None
+        return {"lora": [{"id": self.server.adapters[adapter], "scale": 1.0}]}
 
     async def stop(self) -> None:
         if self.server is not None:
@@ -127,25 +139,42 @@ class RemoteReplica:
     def cpu_s(self) -> float:
         return 0.0
 
+    def naming(self, adapter: str) -> Mapping[str, Any]:  # noqa: ARG002
+        return {}
+
     async def stop(self) -> None:
         return None
 
 
-def build(meta: Mapping[str, Any], path: Path | None, settings: Settings, log: Path) -> Replica:
+def build(
+    meta: Mapping[str, Any],
+    path: Path | None,
+    settings: Settings,
+    log: Path,
+    adapters: Mapping[str, Path] | None = None,
+) -> Replica:
     """A replica, not yet started, of the model with ``meta`` whose files are at ``path``.
 
     ``meta["engine"]`` is one of `undercroft.engines.ENGINES` or ``remote``; ``log`` is where a
-    local engine writes.
+    local engine writes. ``adapters`` are the files of each by ref. Raises `BadInput` where files
+    are missing, or somebody else's engine is to hold adapters.
     """
     kind = str(meta.get("engine", DEFAULT_ENGINE))
+    named = adapters or {}
     if kind == REMOTE:
+        if named:
+            raise BadInput(
+                f"A remote engine cannot hold {', '.join(named)}.",
+                "Adapters are for engines that run here.",
+                "Release them beside a model of your own.",
+            )
         return _remote(meta, settings)
     if path is None:
         raise BadInput(f"A model for the engine {kind!r} needs its files.", "This one has none.")
     serve = settings.serve
     return LocalReplica(
         kind, gguf_in(path), settings.model.context, serve.slots, serve.threads, log,
-        settings.engine,
+        settings.engine, adapters={ref: gguf_in(file) for ref, file in named.items()},
     )  # fmt: skip
 
 

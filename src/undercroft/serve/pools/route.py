@@ -6,20 +6,23 @@ In the ledger a route is an artifact whose meta names its parts by ref::
      "arms": [{"model": "model:docs-q8_0@3", "weight": 1.0}]}
 
 ``arms`` may be left out when one model answers everything, ``index`` when there is nothing to
-read; ``sampling`` is what the gate judged, and stands above the project's setting. Here a route is
-an immutable value that is swapped whole; requests under way keep the one they began with.
+read; ``sampling`` is what the gate judged, and stands above the project's setting. Two more are
+there where a route was put together by hand: ``adapters`` says by ref which ones the engines hold
+beside their model and which keys or tenants each is for (none: whoever asks for it), ``fallback``
+names the model that answers what the chosen one's engines cannot. Here a route is an immutable
+value that is swapped whole; requests under way keep the one they began with.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from undercroft.errors import NotFound
 from undercroft.project import Project
-from undercroft.records import Artifact, Passage
+from undercroft.records import Artifact, Passage, Principal, Ref
 from undercroft.serve.pools import replicas
 from undercroft.serve.pools.pool import Pool
 from undercroft.serve.pools.scaling import Scaler
@@ -30,16 +33,27 @@ if TYPE_CHECKING:
     from undercroft.retrieve import Embedder, Retriever
 
 LIVE = "live"
+ADAPTER = "adapter:"
+ANYBODY = Principal("local", "local", "user")
 
 
 @dataclass(frozen=True)
 class Arm:
-    """One model of a route, its pool, the weight of its share and how its tokens are drawn."""
+    """One model of a route, its pool, the weight of its share and how its tokens are drawn.
+
+    With an ``adapter`` its name is ``MODEL+ADAPTER``: records and cache keys say both."""
 
     model: str
     weight: float
     pool: Pool
     sampling: SamplingSettings
+    adapter: str = ""
+
+    def adapted(self, adapter: str) -> Arm:
+        """The same with ``adapter`` on its model, if that names one."""
+        if not adapter:
+            return self
+        return replace(self, model=f"{self.model}+{adapter}", adapter=adapter)
 
 
 @dataclass(frozen=True)
@@ -56,22 +70,68 @@ class Route:
     sampling: SamplingSettings = field(default_factory=SamplingSettings)
     min_score: float = 0.0  # of the best passage, for the model to be asked
     created: int = 0
-    models: tuple[str, ...] = field(default=())
+    adapters: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    fallback: Arm | None = None
 
-    def choose(self, model: str, subject: str) -> Arm:
-        """The arm for a request that names ``model``: the route's name, or one model's ref.
+    def choose(self, model: str, subject: str, who: Principal = ANYBODY) -> tuple[Arm, ...]:
+        """Who answers a request that names ``model``, in the order they are tried: one arm, and
+        the fallback if there is one.
 
-        A subject keeps its arm for as long as the route stands. Raises `NotFound` with the nearest
-        names.
+        It names the route or one model's ref, ``+`` an adapter if one is wanted, or an adapter
+        alone. Who asks the route gets the adapter that is theirs. A subject keeps its arm for as
+        long as the route stands. Raises `NotFound` with the nearest names.
         """
-        if model in (self.name, f"route:{self.name}", self.ref):
-            return self._draw(subject)
-        for arm in self.arms:
-            if model == arm.model or model == arm.model.partition("@")[0]:
-                return arm
-        raise NotFound(
-            f"There is no model {model!r}.", model, self.models, "See GET /v1/models for all."
+        base, _, wanted = model.partition("+")
+        if base.startswith(ADAPTER):
+            base, wanted = self.name, base
+        adapter = self._adapter(wanted, who) if wanted else ""
+        is_route = base in (self.name, f"route:{self.name}", self.ref)
+        arm = self._draw(subject) if is_route else self._model(base)
+        if arm is None or adapter is None:
+            known = self.models_for(who)
+            raise NotFound(
+                f"There is no model {model!r}.", model, known, "See GET /v1/models for all."
+            )
+        if is_route and not wanted:
+            adapter = self._own_adapter(who)
+        chosen = arm.adapted(adapter)
+        return (chosen,) if self.fallback is None else (chosen, self.fallback)
+
+    @property
+    def pools(self) -> set[Pool]:
+        """All that it needs."""
+        arms = self.arms if self.fallback is None else (*self.arms, self.fallback)
+        return {arm.pool for arm in arms}
+
+    def models_for(self, who: Principal) -> tuple[str, ...]:
+        """The names that ``who`` may ask for."""
+        adapters = [name for name in self.adapters if self._may(name, who)]
+        return (
+            self.name,
+            *(arm.model for arm in self.arms),
+            *(f"{self.name}+{Ref.parse(name).name}" for name in adapters),
+            *adapters,
+            *([self.embedding] if self.embedding else []),
         )
+
+    def _model(self, name: str) -> Arm | None:
+        known = (arm for arm in self.arms if name in (arm.model, arm.model.partition("@")[0]))
+        return next(known, None)
+
+    def _adapter(self, name: str, who: Principal) -> str | None:
+        """The ref of the adapter called ``name``, with or without kind and version."""
+        for ref in self.adapters:
+            called = (ref, ref.partition("@")[0], Ref.parse(ref).name)
+            if name in called and self._may(ref, who):
+                return ref
+        return None
+
+    def _own_adapter(self, who: Principal) -> str:
+        return next((ref for ref, owners in self.adapters.items() if _is_of(owners, who)), "")
+
+    def _may(self, adapter: str, who: Principal) -> bool:
+        owners = self.adapters[adapter]
+        return not owners or who.role == "admin" or _is_of(owners, who)
 
     def reads_for(self, ask: Ask) -> bool:
         """Whether passages are looked up for ``ask``."""
@@ -99,6 +159,10 @@ class Route:
         return self.arms[-1]
 
 
+def _is_of(owners: Sequence[str], who: Principal) -> bool:
+    return who.name in owners or who.id in owners
+
+
 def live(project: Project) -> Artifact:
     """The project's live route. Raises `NotFound` when nothing was released."""
     try:
@@ -110,10 +174,42 @@ def live(project: Project) -> Artifact:
         ) from None
 
 
-def shares(route: Artifact) -> dict[str, float]:
-    """The models that ``route`` names, by ref, and their weights."""
+@dataclass(frozen=True, slots=True)
+class Planned:
+    """An arm to be: the ref of its model, the name of its pool, and 0 for the fallback's weight."""
+
+    model: str
+    weight: float
+    pool: str
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What it takes to open a route. ``pools`` are by name the model and the adapters of each;
+    ``adapters`` are by ref the keys or tenants that each is for."""
+
+    arms: tuple[Planned, ...]
+    pools: Mapping[str, tuple[str, tuple[str, ...]]]
+    adapters: Mapping[str, tuple[str, ...]]
+
+
+def plan(route: Artifact) -> Plan:
+    """What ``route`` names."""
     arms = route.meta.get("arms") or [{"model": route.meta["model"]}]
-    return {str(arm["model"]): float(arm.get("weight", 1.0)) for arm in arms}
+    shares = {str(arm["model"]): float(arm.get("weight", 1.0)) for arm in arms}
+    named = route.meta.get("adapters") or {}
+    adapters = {str(ref): tuple(map(str, owners)) for ref, owners in named.items()}
+    held = tuple(sorted(adapters))
+    planned = [
+        Planned(model, weight, "+".join((model, *held)))  # other adapters are another pool
+        for model, weight in shares.items()
+        if weight
+    ]
+    pools = {each.pool: (each.model, held) for each in planned}
+    if fallback := route.meta.get("fallback"):
+        planned.append(Planned(str(fallback), 0.0, str(fallback)))
+        pools.setdefault(str(fallback), (str(fallback), ()))
+    return Plan(tuple(planned), pools, adapters)
 
 
 def sampling_of(project: Project, route: Artifact) -> SamplingSettings:
@@ -122,17 +218,19 @@ def sampling_of(project: Project, route: Artifact) -> SamplingSettings:
     return SamplingSettings(**judged) if judged else project.settings.sampling
 
 
-def make_pool(project: Project, model: Artifact) -> Pool:
-    """A pool, not yet started, for ``model``."""
+def make_pool(project: Project, model: Artifact, adapters: Sequence[Artifact] = ()) -> Pool:
+    """A pool, not yet started, for ``model``, whose engines hold ``adapters``, sorted by ref."""
     serve = project.settings.serve
     path = project.path(model) if model.uri.startswith("blob:") else None
     logs = project.state / "logs"
+    files = {str(each.ref): project.path(each) for each in adapters}
     built = [
         replicas.build(
             model.meta,
             path,
             project.settings,
             logs / f"{model.ref.name}-{model.ref.version}-{n}.log",
+            files,
         )
         for n in range(serve.replicas)
     ]
@@ -141,7 +239,9 @@ def make_pool(project: Project, model: Artifact) -> Pool:
         scaler = Scaler(
             serve.least_replicas, serve.replicas, serve.slots, serve.scale_up_s, serve.scale_down_s
         )
-    return Pool(str(model.ref), built, serve.queue, serve.queue_timeout_s, scaler)
+    return Pool(
+        "+".join((str(model.ref), *files)), built, serve.queue, serve.queue_timeout_s, scaler
+    )
 
 
 def open_index(project: Project, meta: Any) -> tuple[str, Retriever | None]:

@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 
 from undercroft.project import Project
-from undercroft.records import Artifact
+from undercroft.records import Artifact, Principal
 from undercroft.serve.pools import route as routes
 from undercroft.serve.pools.pool import Pool
 from undercroft.serve.pools.route import Arm, Route
@@ -26,8 +26,9 @@ class Router:
     """``route`` is what is served now and ``erased`` the documents that `undercroft forget` took
     out: they are not shown again, even while their rows are still being removed. ``others`` are
     open beside it: the canary of a trial, and a route just replaced that may be wanted again.
-    ``changed`` is called after a swap, ``forget`` with each document that is erased from then on,
-    ``warm`` with each pool before it gets traffic."""
+    ``changed`` is called after a swap, ``replaced`` with the route that another took the place of
+    in the ledger: it is to be dropped, at once or later; ``forget`` with each document that is
+    erased from then on, ``warm`` with each pool before it gets traffic."""
 
     def __init__(
         self,
@@ -35,6 +36,7 @@ class Router:
         *,
         warm: Callable[[Pool], Awaitable[None]],
         changed: Callable[[], None],
+        replaced: Callable[[str], Awaitable[None]],
         forget: Callable[[str], None],
     ) -> None:
         self.route: Route
@@ -46,6 +48,7 @@ class Router:
         self._project = project
         self._warm = warm
         self._changed = changed
+        self._replaced = replaced
         self._forget = forget
         self._pools: dict[str, Pool] = {}
         self._retired: set[Pool] = set()
@@ -69,11 +72,10 @@ class Router:
     def pools(self) -> list[Pool]:
         return list(self._pools.values())
 
-    @property
-    def models(self) -> list[str]:
-        """The names that may be asked for: the live route's first."""
+    def models_for(self, who: Principal) -> list[str]:
+        """The names that ``who`` may ask for: the live route's first."""
         routes_ = (self.route, *self.others.values())
-        return list(dict.fromkeys(name for route in routes_ for name in route.models))
+        return list(dict.fromkeys(name for route in routes_ for name in route.models_for(who)))
 
     async def bring(self, ref: str) -> Route:
         """The route ``ref``, open beside the live one from now on. Raises `NotFound`,
@@ -103,17 +105,16 @@ class Router:
 
     async def _open(self, found: Artifact) -> Route:
         """``found`` with its pools running and its index open; nothing is changed on failure."""
-        shares = routes.shares(found)
+        plan = routes.plan(found)
         fresh: dict[str, Pool] = {}
         try:
             opening = asyncio.gather(
                 asyncio.to_thread(routes.open_index, self._project, found.meta),
                 asyncio.to_thread(routes.open_embedding, self._project, found.meta),
             )
-            for name in shares:
+            for name, needs in plan.pools.items():
                 if name not in self._pools:
-                    model = await asyncio.to_thread(self._project.ledger.artifact, name)
-                    fresh[name] = await asyncio.to_thread(routes.make_pool, self._project, model)
+                    fresh[name] = await asyncio.to_thread(self._make, *needs)
             await asyncio.gather(opening, *(self._bring_up(pool) for pool in fresh.values()))
         except BaseException:
             await asyncio.gather(*(pool.stop(0.0) for pool in fresh.values()))
@@ -121,21 +122,21 @@ class Router:
         self._pools |= fresh
         (index, retriever), (embedding, embedder) = opening.result()
         sampling = routes.sampling_of(self._project, found)
-        arms = tuple(
-            Arm(self._pools[name].name, weight, self._pools[name], sampling)
-            for name, weight in shares.items()
-        )
-        names = (
-            self._project.name,
-            *(arm.model for arm in arms),
-            *([embedding] if embedding else []),
-        )
+        arms = [
+            Arm(each.model, each.weight, self._pools[each.pool], sampling) for each in plan.arms
+        ]
         return Route(
-            ref=str(found.ref), name=self._project.name, arms=arms, index=index,
-            embedding=embedding, retriever=retriever, embedder=embedder,
+            ref=str(found.ref), name=self._project.name,
+            arms=tuple(arm for arm in arms if arm.weight),
+            fallback=next((arm for arm in arms if not arm.weight), None),
+            index=index, embedding=embedding, retriever=retriever, embedder=embedder,
             sampling=sampling, min_score=float(found.meta.get("min_score", 0.0)),
-            created=int(found.created_at.timestamp()), models=names,
+            created=int(found.created_at.timestamp()), adapters=plan.adapters,
         )  # fmt: skip
+
+    def _make(self, model: str, adapters: Sequence[str]) -> Pool:
+        find = self._project.ledger.artifact
+        return routes.make_pool(self._project, find(model), [find(each) for each in adapters])
 
     async def _bring_up(self, pool: Pool) -> None:
         await pool.start()
@@ -160,7 +161,7 @@ class Router:
         if str(found.ref) not in (self.route.ref, self.ahead):
             old = self.route.ref
             await self.swap(str(found.ref))
-            self.drop(old)
+            await self._replaced(old)
         if self.stale:
             async with self._changing:
                 self.route, self.stale = await self._open(found), False
@@ -169,9 +170,9 @@ class Router:
     def _close_unused(self) -> None:
         """Stop the pools that no open route names, once their requests are answered."""
         opened = (self.route, *self.others.values())
-        used = {arm.pool.name for route in opened for arm in route.arms}
+        used = {pool for route in opened for pool in route.pools}
         for name, pool in list(self._pools.items()):
-            if pool.name not in used:
+            if pool not in used:
                 del self._pools[name]
                 self._spawn(self._drain(pool))
 

@@ -100,26 +100,29 @@ class Rollout:
         live, canary, trial = self._router.route, self._canary, self.trial
         subject = ask.user or who.id
         if canary is None or trial is None:
-            return self._named(live, ask, subject)
+            return self._named(live, ask, subject, who)
         if ask.model not in (live.name, f"route:{live.name}"):
-            return self._named(live, ask, subject)
+            return self._named(live, ask, subject, who)
         unit = self._unit(ask, subject)
         part = arm_of(point_of(trial.salt, unit), trial.share) if trial.share else REST
         if part != CANARY:
-            return Place(live, (live.choose(ask.model, subject),), part, unit)
-        arm, fallback = canary.choose(canary.name, subject), live.choose(live.name, subject)
+            return Place(live, live.choose(ask.model, subject, who), part, unit)
+        arm, before = (
+            canary.choose(canary.name, subject, who)[0],
+            live.choose(live.name, subject, who),
+        )
         if not arm.pool.alive:
             self._count(CANARY, unit, Outcome(is_error=True))
-            return Place(live, (fallback,), REST, unit)
-        return Place(canary, (arm, fallback), CANARY, unit)
+            return Place(live, before, REST, unit)
+        return Place(canary, (arm, before[0]), CANARY, unit)
 
-    def _named(self, live: Route, ask: Ask, subject: str) -> Place:
+    def _named(self, live: Route, ask: Ask, subject: str, who: Principal) -> Place:
         try:
-            return Place(live, (live.choose(ask.model, subject),))
+            return Place(live, live.choose(ask.model, subject, who))
         except NotFound:
             for other in self._router.others.values():
-                if ask.model == other.ref or ask.model in other.models:
-                    return Place(other, (other.choose(ask.model, subject),))
+                if ask.model == other.ref or ask.model in other.models_for(who):
+                    return Place(other, other.choose(ask.model, subject, who))
             raise
 
     def _unit(self, ask: Ask, subject: str) -> str:
@@ -235,6 +238,16 @@ class Rollout:
         self.tally = Tally.of(kept["tally"]) if kept else Tally()
         self.curve = kept["curve"] if kept else []
         self._answers.clear()
+
+    async def replaced(self, route: str) -> None:
+        """Drop a route that the ledger calls live no more, unless it is the control of a trial that
+        was just promoted: whether its file or the ledger is read first is chance."""
+        found = await asyncio.to_thread(trials.read, self._folder)
+        is_control = found is not None and route == found.control
+        if found is not None and is_control and found.status == "promoted":
+            self._spawn(self._bake(route))
+        else:
+            self._router.drop(route)
 
     async def _bake(self, route: str) -> None:
         """Keep the old route warm for a while, so that going back takes a moment."""

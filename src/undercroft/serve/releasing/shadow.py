@@ -28,7 +28,7 @@ async def fails(gateway: Gateway, ask: Ask, route: Route) -> bool:
 
     A lack of room is no failure: it says nothing about the route.
     """
-    arm = route.choose(route.name, "shadow")
+    arm = route.choose(route.name, "shadow")[0]
     row = RequestRow(
         id=rows.new_answer_id(), at=rows.now(), key="", subject="", route=route.ref,
         model=arm.model, kind=ask.kind,
