@@ -4,7 +4,9 @@ python -m benchmarks.pretrain [--rounds 5] [--steps 12] [--peer plain]
 
 A Llama of 9.4 million parameters learns the Python language reference in bf16. The peer ``plain``
 is the shortest loop that does the work, as nanoGPT's reads (`peers/plain_loop.py`): it lets
-documents in a row see each other, logs nothing and could not go on after a crash; ``litgpt`` is
+documents in a row see each other, logs nothing and could not go on after a crash; ``nanogpt`` is
+the same in the precision that nanoGPT takes on a CPU, float32 (its train.py has no autocast there;
+ours stays in bf16, and must learn as much); ``litgpt`` is
 litgpt's own loop and model (`peers/litgpt_loop.py`), ``litgpt-compiled`` the same with its model
 compiled, the time for which is left out and told beside it. Ours is not compiled. Equal loss: of
 pages that neither read, each page read alone, ours may be at most 2 % above the peer's.
@@ -132,11 +134,11 @@ def _ours(folder: Path, params: PretrainSettings) -> dict[str, Any]:
     return _timed(sys.executable, "-m", "benchmarks.pretrain_ours", *words)
 
 
-def _plain(folder: Path, params: PretrainSettings) -> dict[str, Any]:
+def _plain(folder: Path, params: PretrainSettings, precision: str = "bf16") -> dict[str, Any]:
     numbers = [params.max_steps, params.batch_size, params.micro_batch_size, params.learning_rate]
     script = Path(__file__).parent / "peers" / "plain_loop.py"
     files = [folder / "base", folder / "rows.npz"]
-    return _timed(sys.executable, script, *files, *numbers, folder / "peer", "sdpa")
+    return _timed(sys.executable, script, *files, *numbers, folder / "peer", precision)
 
 
 def _litgpt(folder: Path, params: PretrainSettings, compiled: int = 0) -> dict[str, Any]:
@@ -149,6 +151,7 @@ def _litgpt(folder: Path, params: PretrainSettings, compiled: int = 0) -> dict[s
 
 PEER_LOOPS: dict[str, Callable[[Path, PretrainSettings], dict[str, Any]]] = {
     "plain": _plain,
+    "nanogpt": partial(_plain, precision="fp32"),
     "litgpt": _litgpt,
     "litgpt-compiled": partial(_litgpt, compiled=1),
 }

@@ -1,9 +1,9 @@
 """Pretraining by a plain loop, as nanoGPT's reads; prints one JSON line.
 
-python plain_loop.py BASE_FOLDER ROWS.npz STEPS BATCH MICRO_BATCH RATE OUT_FOLDER ATTENTION
+python plain_loop.py BASE_FOLDER ROWS.npz STEPS BATCH MICRO_BATCH RATE OUT_FOLDER PRECISION
 
-Autocast to bf16 over float32 weights, AdamW, clipping, gradient accumulation, no compilation. It
-reads the rows as one stream: what stands before in a row is seen, whichever document it is of.
+Float32 weights, under autocast if PRECISION is bf16, AdamW, clipping, gradient accumulation, no
+compilation. It reads the rows as one stream: what stands before in a row is seen, whichever document it is of.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import time
 
 
 def main() -> None:
-    base, rows, steps, batch, micro, rate, out, attention = sys.argv[1:9]
+    base, rows, steps, batch, micro, rate, out, precision = sys.argv[1:9]
     import numpy as np
     import torch
     from torch.nn import functional
@@ -24,7 +24,7 @@ def main() -> None:
     tokens = torch.from_numpy(given["tokens"].astype(np.int64))
     labels = torch.from_numpy(given["labels"].astype(np.int64))
     model = AutoModelForCausalLM.from_pretrained(
-        base, dtype=torch.float32, attn_implementation=attention
+        base, dtype=torch.float32, attn_implementation="sdpa"
     )
     model.train()
     decayed = [weight for weight in model.parameters() if weight.dim() >= 2]
@@ -43,7 +43,7 @@ def main() -> None:
             group["lr"] = float(rate) * share
         for _ in range(accumulate):
             part = slice(at, at + int(micro))
-            with torch.autocast("cpu", torch.bfloat16):
+            with torch.autocast("cpu", torch.bfloat16, enabled=precision == "bf16"):
                 logits = model(input_ids=tokens[part], use_cache=False).logits
             loss = functional.cross_entropy(
                 logits.flatten(0, 1).float(), labels[part].flatten(), ignore_index=-1
