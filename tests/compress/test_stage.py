@@ -1,10 +1,14 @@
 from __future__ import annotations
 
+import json
+import shutil
 import uuid
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
+from undercroft.cli.main import group
 from undercroft.compress.stage import compress
 from undercroft.errors import BadConfig, BadInput
 from undercroft.ledger import MadeArtifact
@@ -56,3 +60,30 @@ def test_a_model_that_cannot_be_exported_fails_the_run_with_its_reason(
         compress(project, CompressSettings(), model=model)
     (run,) = project.ledger.runs(stage="compress")
     assert run.status == "failed"
+
+
+def test_adapters_become_a_model_of_their_own_by_command(
+    project: Project, tiny_model: Path, tmp_path: Path
+) -> None:
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    from undercroft.train.models import lora
+
+    put_model(project, Path(shutil.copytree(tiny_model, tmp_path / "whole")))
+    words = ["-C", str(project.root), "compress", "model:docs", "--adapter", "--json"]
+    refused = CliRunner().invoke(group, words)
+    assert isinstance(refused.exception, BadInput)
+    assert "trained whole" in refused.exception.why
+    model = AutoModelForCausalLM.from_pretrained(tiny_model, dtype=torch.float32)
+    shape = lora.Lora(rank=2, alpha=4.0, targets=("q_proj",))
+    lora.adapt(model, shape, 0)
+    adapted = Path(shutil.copytree(tiny_model, tmp_path / "adapted"))
+    lora.save_adapters(model, shape, adapted / "adapter", "tiny")
+    put_model(project, adapted)
+    done = CliRunner().invoke(group, words)
+    assert done.exit_code == 0, done.output
+    (made,) = json.loads(done.stdout)
+    assert made["ref"] == "model:docs-adapter@1"
+    assert made["meta"]["is_adapter"]
+    assert made["meta"]["source"] == "model:docs@2"

@@ -32,6 +32,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "pretrain": ("undercroft.cli.pretrain", "A model and tokenizer from random weights."),
     "align": ("undercroft.cli.align", "Train a model to prefer what was chosen."),
     "distil": ("undercroft.cli.distil", "Train a model to say what another would say."),
+    "compress": ("undercroft.cli.compress", "A model in fewer bits, or its adapters alone."),
     "forgetting": ("undercroft.cli.forgetting", "What later models lost of what earlier knew."),
     "memorisation": ("undercroft.cli.memorisation", "What a model gives back of what it read."),
     "runs": ("undercroft.cli.runs", "List runs, show one, compare several, or write a report."),

@@ -2,7 +2,7 @@
 
 Read `gguf_export` first (one file, top to bottom); `architectures` says which models can be
 exported and how their tensors are called, `tokenizer` carries the vocabulary over, `weights` reads
-safetensors without loading them, `stage` names the results.
+safetensors without loading them, `adapter_export` writes adapters alone, `stage` names the results.
 """
 
 from __future__ import annotations

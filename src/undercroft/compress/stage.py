@@ -1,13 +1,16 @@
-"""``compress(model) -> model:NAME-q8_0, model:NAME-q4_1, …``: a GGUF file for each format."""
+"""``compress(model) -> model:NAME-q8_0, model:NAME-q4_1, …``: a GGUF file for each format.
+
+And ``adapter(model) -> model:NAME-adapter``: the adapters that it was trained with, alone.
+"""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from undercroft.errors import BadConfig
+from undercroft.errors import BadConfig, BadInput
 from undercroft.records import Artifact
-from undercroft.settings import CompressSettings
+from undercroft.settings import CompressSettings, Section
 from undercroft.stage import Made, StageRun, stage
 
 if TYPE_CHECKING:
@@ -15,6 +18,9 @@ if TYPE_CHECKING:
 
 #: Facts about the weights that stay true of them in fewer bits.
 INHERITED = ("parameters", "architecture", "licence", "base")
+
+#: Where training leaves the adapters beside the weights that they were merged into.
+ADAPTER = "adapter"
 
 
 @stage("compress", version=1, params=CompressSettings)
@@ -45,6 +51,28 @@ def compress(run: StageRun, params: CompressSettings, *, model: Artifact) -> tup
         made.append(Made("model", f"{model.name}-{name}", path=out, meta=_meta(model, name, out)))
     run.progress(len(made), len(made), "formats")
     return tuple(made)
+
+
+@stage("adapter", version=1, params=Section)
+def adapter(run: StageRun, _params: Section, *, model: Artifact) -> Made:
+    """The adapters of ``model`` as a GGUF file; an engine that serves its base can apply them.
+
+    Raises `BadInput` when it was trained without, or they cannot be said in GGUF.
+    """
+    from undercroft.compress.adapter_export import export_adapter
+
+    path = run.project.path(model)
+    if not (path / ADAPTER).is_dir():
+        raise BadInput(
+            f"{model.ref} has no adapters of its own.",
+            "It was trained whole.",
+            "Train with lora_rank above 0, such as: undercroft align PAIRS --lora-rank 16",
+        )
+    name = f"{model.name}-{ADAPTER}"
+    out = export_adapter(path / ADAPTER, path, run.workdir / f"{name}.gguf", name)
+    inherited = {key: model.meta[key] for key in INHERITED if key in model.meta}
+    meta = {**inherited, "file": "gguf", "is_adapter": True, "source": str(model.ref)}
+    return Made("model", name, path=out, meta={**meta, "size_bytes": out.stat().st_size})
 
 
 def _reporter(run: StageRun, name: str, position: int, formats: int) -> Progress:

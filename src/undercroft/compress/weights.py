@@ -33,11 +33,12 @@ class _Place:
 
 
 class Weights(Mapping[str, NDArray[np.float32]]):
-    """Name -> float32 array, read when asked for. Raises `BadInput` for what cannot be read."""
+    """Name -> float32 array, read when asked for. ``single`` is the file that holds all where
+    there are no shards. Raises `BadInput` for what cannot be read."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, single: str = SINGLE) -> None:
         self._places: dict[str, _Place] = {}
-        for file in _files(folder):
+        for file in _files(folder, single):
             self._places.update(_read_header(file))
 
     def __getitem__(self, name: str) -> NDArray[np.float32]:
@@ -66,15 +67,15 @@ class Weights(Mapping[str, NDArray[np.float32]]):
         return self._places[name].shape
 
 
-def _files(folder: Path) -> list[Path]:
+def _files(folder: Path, single: str) -> list[Path]:
     if (folder / INDEX).exists():
         shards = json.loads((folder / INDEX).read_text(encoding="utf-8"))["weight_map"].values()
         return [folder / shard for shard in sorted(set(shards))]
-    if (folder / SINGLE).exists():
-        return [folder / SINGLE]
+    if (folder / single).exists():
+        return [folder / single]
     raise BadInput(
         f"{folder} holds no safetensors weights.",
-        f"Neither {SINGLE} nor {INDEX} is there.",
+        f"Neither {single} nor {INDEX} is there.",
         "Save the model with transformers' save_pretrained.",
     )
 

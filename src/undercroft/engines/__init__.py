@@ -12,13 +12,14 @@ from __future__ import annotations
 from undercroft.engines.draft import with_draft_file
 from undercroft.engines.engine import DEFAULT_ENGINE, ENGINES, Engine, start_engine
 from undercroft.engines.llamacpp import LlamaServer
-from undercroft.engines.sampling import sampling_params
+from undercroft.engines.sampling import adapter_fields, sampling_params
 
 __all__ = [
     "DEFAULT_ENGINE",
     "ENGINES",
     "Engine",
     "LlamaServer",
+    "adapter_fields",
     "sampling_params",
     "start_engine",
     "with_draft_file",

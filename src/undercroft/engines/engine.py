@@ -24,7 +24,7 @@ class Engine(Protocol):
 
     @property
     def adapters(self) -> Mapping[str, int]:
-        """Adapters that a request can name, and the id by which it does."""
+        """Ids of the adapters it can apply, by name; requests name one by `adapter_fields`."""
         ...
 
     def alive(self) -> bool:

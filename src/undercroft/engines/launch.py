@@ -40,6 +40,12 @@ class Launch(Section):
         return self.context if self.embeddings else PROMPT_TOKENS_AT_ONCE
 
     @property
+    def prompt_cache_mib(self) -> int:
+        """llama.cpp's prompt cache does not know which adapter a prompt was read with, and would
+        give one tenant's state to another (``server_slot::prompt_load``)."""
+        return 0 if self.adapters else PROMPT_CACHE_MIB
+
+    @property
     def prompt_batch(self) -> int:
         return self.context if self.embeddings else self.tuning.prompt_batch
 
@@ -62,7 +68,7 @@ def wheel_parameters(launch: Launch) -> Any:
         cpu.n_threads = launch.threads
         cpu.poll = 0  # the gateway needs the core that a waiting thread would spin on
     params.flash_attn_type = xllamacpp.llama_flash_attn_type.LLAMA_FLASH_ATTN_TYPE_ENABLED
-    params.cache_ram_mib = PROMPT_CACHE_MIB
+    params.cache_ram_mib = launch.prompt_cache_mib
     params.hostnames = [HOST]
     params.port = launch.port
     params.ui = False
@@ -109,13 +115,13 @@ def server_arguments(launch: Launch) -> list[str]:
         *("--batch-size", str(launch.batch), "--ubatch-size", str(launch.prompt_batch)),
         *("--cache-type-k", tuning.kv_cache, "--cache-type-v", tuning.kv_cache),
         *("--threads", threads, "--threads-batch", threads, "--poll", "0", "--poll-batch", "0"),
-        *("--flash-attn", "on", "--cache-ram", str(PROMPT_CACHE_MIB)),
+        *("--flash-attn", "on", "--cache-ram", str(launch.prompt_cache_mib)),
         *("--host", HOST, "--port", str(launch.port), "--no-ui", "--offline"),
         *("--metrics", "--slots", "--log-verbosity", str(LOG_LEVEL)),
     ]
     words += ["--embeddings"] if launch.embeddings else []
-    for each in launch.adapters:
-        words += ["--lora-scaled", f"{each}:0"]
+    if launch.adapters:
+        words += ["--lora-scaled", ",".join(f"{each}:0" for each in launch.adapters)]
     if tuning.speculation == "ngram":
         words += ["--spec-type", "ngram-simple"]
     if tuning.speculation == "draft":

@@ -82,11 +82,10 @@ class LlamaServer:
         together. ``threads`` 0 takes every core this process may use. ``port`` 0 lets the
         operating system choose one while it binds, so that nobody can take it in between. The
         child's output goes to ``log``; without one it is kept until `stop`. ``tuning`` is how it
-        computes; its ``draft`` is a file here. ``adapters`` are GGUF files by name: a request
-        that carries ``"lora": [{"id": engine.adapters[name], "scale": 1}]`` is answered with one
-        applied, any other by the model as it is. ``server`` is a native server to run, whatever
-        ``tuning`` says of builds. Raises `NotFound` or `BadInput` when a file is no model, or the
-        draft has another vocabulary.
+        computes; its ``draft`` is a file here. ``adapters`` are GGUF files by name; each request
+        then has to say by `adapter_fields` which one it is for. ``server`` is a native server to
+        run, whatever ``tuning`` says of builds. Raises `NotFound` or `BadInput` when a file is no
+        model, or the draft has another vocabulary.
         """
         tuning, named = tuning or EngineSettings(), adapters or {}
         check_model(model)

@@ -6,7 +6,10 @@ will see.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
+
+from undercroft.errors import NotFound
 
 if TYPE_CHECKING:
     from undercroft.settings import SamplingSettings
@@ -41,3 +44,21 @@ def sampling_params(settings: SamplingSettings, seed: int | None = None) -> dict
     if seed is not None:
         fields["seed"] = seed
     return fields
+
+
+def adapter_fields(adapters: Mapping[str, int], name: str = "") -> dict[str, Any]:
+    """Request fields that have the adapter ``name`` applied, of an engine's ``adapters``; without
+    a name, none.
+
+    Send them with *every* request to an engine that has adapters. llama.cpp answers a request that
+    is silent about them without any, but from what the slot remembers of the prompt as the adapter
+    before it read it (``launch_slot_with_task`` clears the slot only for requests that name some).
+    Raises `NotFound` for a name that the engine does not have.
+    """
+    if not adapters:
+        return {}
+    if not name:
+        return {"lora": [{"id": 0, "scale": 0.0}]}
+    if name not in adapters:
+        raise NotFound(f"The engine has no adapter {name!r}.", name, adapters)
+    return {"lora": [{"id": adapters[name], "scale": 1.0}]}
