@@ -3,7 +3,8 @@
 python plain_loop.py BASE_FOLDER ROWS.npz STEPS BATCH MICRO_BATCH RATE OUT_FOLDER PRECISION
 
 Float32 weights, under autocast if PRECISION is bf16, AdamW, clipping, gradient accumulation, no
-compilation. It reads the rows as one stream: what stands before in a row is seen, whichever document it is of.
+compilation. It reads the rows as one stream: what stands before in a row is seen, whichever
+document it is of.
 """
 
 from __future__ import annotations
