@@ -1,10 +1,12 @@
 """``compress(model) -> model:NAME-q8_0, model:NAME-q4_1, …``: a GGUF file for each format.
 
-And ``adapter(model) -> model:NAME-adapter``: the adapters that it was trained with, alone.
+And ``adapter(model) -> adapter:NAME``: the adapters that it was trained with, alone.
 """
 
 from __future__ import annotations
 
+import json
+import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -55,11 +57,12 @@ def compress(run: StageRun, params: CompressSettings, *, model: Artifact) -> tup
 
 @stage("adapter", version=1, params=Section)
 def adapter(run: StageRun, _params: Section, *, model: Artifact) -> Made:
-    """The adapters of ``model`` as a GGUF file; an engine that serves its base can apply them.
+    """The adapters of ``model``, as PEFT's files and as GGUF; an engine that serves what they were
+    trained on (``fits``) can apply them.
 
     Raises `BadInput` when it was trained without, or they cannot be said in GGUF.
     """
-    from undercroft.compress.adapter_export import export_adapter
+    from undercroft.compress.adapter_export import CONFIG_FILE, export_adapter
 
     path = run.project.path(model)
     if not (path / ADAPTER).is_dir():
@@ -68,11 +71,19 @@ def adapter(run: StageRun, _params: Section, *, model: Artifact) -> Made:
             "It was trained whole.",
             "Train with lora_rank above 0, such as: undercroft align PAIRS --lora-rank 16",
         )
-    name = f"{model.name}-{ADAPTER}"
-    out = export_adapter(path / ADAPTER, path, run.workdir / f"{name}.gguf", name)
+    out = run.workdir / ADAPTER
+    shutil.copytree(path / ADAPTER, out, dirs_exist_ok=True)
+    export_adapter(path / ADAPTER, path, out / f"{model.name}.gguf", model.name)
+    config = json.loads((out / CONFIG_FILE).read_text(encoding="utf-8"))
     inherited = {key: model.meta[key] for key in INHERITED if key in model.meta}
-    meta = {**inherited, "file": "gguf", "is_adapter": True, "source": str(model.ref)}
-    return Made("model", name, path=out, meta={**meta, "size_bytes": out.stat().st_size})
+    meta = {
+        **inherited,
+        "fits": config.get("base_model_name_or_path", ""),
+        "rank": config["r"],
+        "source": str(model.ref),
+        "size_bytes": sum(file.stat().st_size for file in out.iterdir()),
+    }
+    return Made("adapter", model.name, path=out, meta=meta)
 
 
 def _reporter(run: StageRun, name: str, position: int, formats: int) -> Progress:

@@ -56,6 +56,7 @@ async def check(
     """Have ``replica`` write one token. Raises `EngineFailed`, also after ``timeout_s``."""
     payload: dict[str, Any] = {
         **replica.defaults,
+        **replica.naming(""),
         "messages": messages,
         "max_tokens": 1,
         "temperature": 0,

@@ -13,7 +13,7 @@ from typing import Any, Protocol
 
 import psutil
 
-from undercroft.engines import DEFAULT_ENGINE, Engine, start_engine
+from undercroft.engines import DEFAULT_ENGINE, Engine, adapter_fields, start_engine
 from undercroft.errors import BadInput
 from undercroft.settings import EngineSettings, Settings
 
@@ -105,10 +105,8 @@ class LocalReplica:
         return times.user + times.system if times is not None else 0.0
 
     def naming(self, adapter: str) -> Mapping[str, Any]:
-        if not adapter:
-            return {}
         assert self.server is not None
-        return {"lora": [{"id": self.server.adapters[adapter], "scale": 1.0}]}
+        return adapter_fields(self.server.adapters, adapter)
 
     async def stop(self) -> None:
         if self.server is not None:

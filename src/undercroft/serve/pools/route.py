@@ -160,7 +160,7 @@ class Route:
 
 
 def _is_of(owners: Sequence[str], who: Principal) -> bool:
-    return who.name in owners or who.id in owners
+    return who.name in owners or (bool(who.tenant) and who.tenant in owners)
 
 
 def live(project: Project) -> Artifact:
