@@ -14,7 +14,8 @@ from undercroft.collect.consent import decide
 from undercroft.collect.preferences import PairSources, preference_of, preferences, read_pairs
 from undercroft.errors import BadInput, BadSource
 from undercroft.lake import schemas
-from undercroft.lake.preferences import PAIRS_FILE, REFUSED_FILE, read_preferences
+from undercroft.lake.preferences import PAIRS_FILE, read_preferences
+from undercroft.lake.refused import REFUSED_FILE
 from undercroft.records import Preference, Turn
 
 USER, GOOD, BAD = (
@@ -105,7 +106,7 @@ def test_bad_rows_are_kept_beside_the_good_ones(project, tmp_path) -> None:
     assert str(made.ref) == "preferences:short@1"
     assert (made.meta["pairs"], made.meta["refused"]) == (1, 5)
     assert made.meta["reasons"]["the line is no JSON"] == 3
-    pairs, gone = read_preferences(here.path(made), here.trust.vault)
+    pairs, gone, _ = read_preferences(here.path(made), here.trust.vault)
     assert [pair.chosen for pair in pairs] == ["So."]
     assert not gone
     lines = (here.path(made) / REFUSED_FILE).read_text().splitlines()
@@ -146,7 +147,7 @@ def answered(project, number, answer, rating, subject="ada", question="Why is it
 
 def pairs_of(project) -> list[tuple[str, str]]:
     (made,) = preferences(project, PairSources(sources=["traffic:"]))
-    pairs, _ = read_preferences(project.path(made), project.trust.vault)
+    pairs, _, _ = read_preferences(project.path(made), project.trust.vault)
     return [(pair.chosen, pair.rejected) for pair in pairs]
 
 
@@ -181,7 +182,7 @@ def test_pairs_stay_sealed_and_go_with_the_key_of_either_person(project) -> None
     assert "Because" not in kept
     assert "Why" not in kept
     here.trust.vault.shred("bob")
-    assert read_preferences(here.path(made), here.trust.vault) == ([], 1)
+    assert read_preferences(here.path(made), here.trust.vault) == ([], 1, [])
 
 
 def test_people_who_differ_about_one_answer_make_no_pair(project) -> None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from undercroft.cli.artifacts import as_dict, by_ranks
+from undercroft.cli.artifacts import as_dict, by_ranks, damaged
 from undercroft.cli.main import State, print_json
 
 if TYPE_CHECKING:
@@ -51,9 +51,10 @@ def align(
 ) -> None:
     """Train a model on pairs of answers of which one was chosen.
 
-    PAIRS are files of JSON Lines ({"prompt": "…", "chosen": "…", "rejected": "…"}, texts or lists
-    of messages), `traffic:` for what people liked and did not like here, with consent, or
-    preferences:NAME for pairs gathered before. Options stand in place of the settings under
+    PAIRS are files of JSON Lines or Parquet, or folders of them ({"prompt": "…", "chosen": "…",
+    "rejected": "…"}, texts or lists of messages), `traffic:` for what people liked and did not like
+    here, with consent, or preferences:NAME for pairs gathered before. What is no pair is left out
+    and kept with the reason. Options stand in place of the settings under
     [align]. What comes of it is a model like any other; a run that was stopped goes on where it
     was.
     """
@@ -152,5 +153,5 @@ def _print(pairs: Artifact, parent: Artifact, made: Artifact) -> None:
         f"  {meta['steps']:,} steps, {meta['examples']:,} pairs read, loss "
         f"{meta['first_loss']:.3f} → {meta['last_loss']:.3f}"
     )
-    click.echo(by_ranks(meta), nl=False)
+    click.echo(by_ranks(meta) + damaged(meta), nl=False)
     click.echo(f"  every step: undercroft runs {made.run_id}")

@@ -55,6 +55,14 @@ def by_ranks(meta: Mapping[str, Any]) -> str:
     )
 
 
+def damaged(meta: Mapping[str, Any]) -> str:
+    """A warning of rows that training could not use, if there were any."""
+    count = meta.get("refused_rows", 0)
+    return (
+        f"  {count:,} damaged rows were not read: refused.jsonl beside the model\n" if count else ""
+    )
+
+
 def size(size_bytes: int) -> str:
     """``size_bytes`` for people."""
     amount = float(size_bytes)

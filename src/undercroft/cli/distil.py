@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from undercroft.cli.artifacts import as_dict
+from undercroft.cli.artifacts import as_dict, damaged
 from undercroft.cli.curve import curve
 from undercroft.cli.main import State, print_json
 
@@ -115,5 +115,6 @@ def _print(project: Project, told: Artifact, made: Artifact) -> None:
             f"  distance to the teacher {distances[0]:.3f} → {distances[-1]:.3f} nats a token  "
             f"{curve(distances)}"
         )
+    click.echo(damaged(meta), nl=False)
     click.echo(f"  every step: undercroft runs {made.run_id}")
     click.echo(f"  what it read: undercroft lineage {made.ref} --documents")

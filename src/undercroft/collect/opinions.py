@@ -15,7 +15,8 @@ from typing import Any, Final
 
 from undercroft.collect.consent import withdrawn
 from undercroft.collect.traffic import SCHEME, Traffic
-from undercroft.lake.preferences import Refused, SealedPair
+from undercroft.lake.preferences import SealedPair
+from undercroft.lake.refused import Refused
 from undercroft.trust.sealed import opened
 
 _COLUMNS: Final = ("id", "subject", "question_sealed", "answer_sealed")

@@ -1,8 +1,8 @@
 """Pairs of answers of which one was chosen, from files and from what people liked.
 
-Files are JSON Lines in the forms that are usual on the Hugging Face Hub: ``prompt``, ``chosen`` and
-``rejected`` as texts or as lists of messages, the prompt also inside the lists. A row that is no
-pair is kept beside the pairs, with the reason.
+Files (`pair_files`) hold rows in the forms that are usual on the Hugging Face Hub: ``prompt``,
+``chosen`` and ``rejected`` as texts or as lists of messages, the prompt also inside the lists. A
+row that is no pair is kept beside the pairs, with the reason.
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -18,9 +17,11 @@ from typing import TYPE_CHECKING, Any, Final
 from pydantic import Field
 
 from undercroft.collect.opinions import opposed
+from undercroft.collect.pair_files import files_of, rows_of
 from undercroft.collect.traffic import SCHEME, Traffic
-from undercroft.errors import BadInput, BadSource
-from undercroft.lake.preferences import Refused, SealedPair, write_preferences
+from undercroft.errors import BadInput
+from undercroft.lake.preferences import SealedPair, write_preferences
+from undercroft.lake.refused import Refused, reasons_of, refused_line
 from undercroft.records import Preference, Turn
 from undercroft.settings import Section
 from undercroft.stage import Made, StageRun, stage
@@ -30,7 +31,6 @@ if TYPE_CHECKING:
 
 _ROLES: Final = ("system", "user", "assistant", "tool")
 _ASKING: Final = ("user", "tool")
-_KEPT_CHARS: Final = 2_000  # of a refused row
 _EVERY: Final = 1_000  # rows between reports
 
 
@@ -39,7 +39,7 @@ class PairSources(Section):
 
     name: str = Field("pairs", pattern=r"^[a-z0-9][a-z0-9._-]*$", description="names the pairs")
     sources: list[str] = Field(
-        default_factory=list, description="absolute paths of JSON Lines, or traffic:"
+        default_factory=list, description="absolute paths of files or folders, or traffic:"
     )
 
 
@@ -49,7 +49,7 @@ def _fingerprint(project: Project, params: PairSources) -> str:
     return " ".join(
         Traffic(source, project).fingerprint()
         if source.startswith(SCHEME)
-        else digest_of(_there(source))[0]
+        else " ".join(digest_of(path)[0] for path in files_of(Path(source)))
         for source in params.sources
     )
 
@@ -70,7 +70,7 @@ def preferences(run: StageRun, params: PairSources) -> Made:
             refused.append(Refused(item.source, 0, "the same pair is there already", item.id))
         if number % _EVERY == 0:
             run.progress(number, None, "rows", f"{len(refused):,} refused")
-    reasons = dict(Counter(each.reason for each in refused).most_common())
+    reasons = reasons_of(refused)
     if not pairs:
         first = next(iter(reasons), "There is no row in them")
         raise BadInput(
@@ -95,21 +95,20 @@ def _items(project: Project, sources: Sequence[str]) -> Iterator[Preference | Se
         if source.startswith(SCHEME):
             yield from opposed(Traffic(source, project))
         else:
-            yield from read_pairs(_there(source))
+            for path in files_of(Path(source)):
+                yield from read_pairs(path)
 
 
 def read_pairs(path: Path) -> Iterator[Preference | Refused]:
-    """What each line of ``path`` is: a pair, or the reason why it is none."""
-    with path.open("rb") as lines:
-        for number, line in enumerate(lines, start=1):
-            if not line.strip():
-                continue
-            try:
-                yield preference_of(json.loads(line.decode("utf-8-sig")), path.name)
-            except _NoPairError as error:
-                yield _refused(path, number, str(error), line)
-            except (ValueError, RecursionError):
-                yield _refused(path, number, "the line is no JSON", line)
+    """What each row of the file at ``path`` is: a pair, or the reason why it is none."""
+    for row in rows_of(path):
+        if isinstance(row, Refused):
+            yield row
+            continue
+        try:
+            yield preference_of(row.value, path.name)
+        except _NoPairError as error:
+            yield refused_line(path.name, row.number, str(error), row.text)
 
 
 def preference_of(row: Any, source: str) -> Preference:
@@ -184,16 +183,5 @@ def _text(value: str, name: str) -> str:
     return text
 
 
-def _refused(path: Path, number: int, reason: str, line: bytes) -> Refused:
-    return Refused(path.name, number, reason, line.decode("utf-8", "replace")[:_KEPT_CHARS].strip())
-
-
 def _named(source: str) -> str:
     return source if source.startswith(SCHEME) else Path(source).name
-
-
-def _there(source: str) -> Path:
-    path = Path(source)
-    if not path.is_file():
-        raise BadSource(f"There is no file of pairs {path}.", do="Correct the path.")
-    return path

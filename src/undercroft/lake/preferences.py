@@ -11,9 +11,12 @@ from base64 import b64decode, b64encode
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from undercroft.errors import BadInput
+import msgspec
+
+from undercroft.errors import BadInput, Tampered
+from undercroft.lake.refused import REFUSED_FILE, Refused, reasons_of, refused_line, write_refused
 from undercroft.records import Preference, Turn
 from undercroft.trust.sealed import opened
 
@@ -21,7 +24,7 @@ if TYPE_CHECKING:
     from undercroft.trust.vault import Vault
 
 PAIRS_FILE: Final = "pairs.jsonl"
-REFUSED_FILE: Final = "refused.jsonl"
+_DAMAGED: Final = (ValueError, TypeError, KeyError, AttributeError, RecursionError, Tampered)
 _SEALED: Final = ("question_sealed", "answer_sealed")
 
 
@@ -35,17 +38,13 @@ class SealedPair:
     rejected: Mapping[str, Any]
 
 
-@dataclass(frozen=True, slots=True)
-class Refused:
-    """A row that is no pair, and why.
+class Pairs(NamedTuple):
+    """What is in a file of pairs: those that can be read, how many have a destroyed key, and lines
+    that are no pair."""
 
-    ``line`` counts from 1, and is 0 where there is none; ``row`` is how the row begins, or its id.
-    """
-
-    source: str
-    line: int
-    reason: str
-    row: str = ""
+    found: list[Preference]
+    gone: int
+    refused: list[Refused]
 
 
 def write_preferences(
@@ -53,31 +52,38 @@ def write_preferences(
 ) -> None:
     """Write both files of the artifact to ``folder``."""
     folder.mkdir(parents=True, exist_ok=True)
-    _write(folder / PAIRS_FILE, map(_record, pairs))
-    _write(folder / REFUSED_FILE, map(asdict, refused))
+    with (folder / PAIRS_FILE).open("w", encoding="utf-8") as out:
+        for pair in pairs:
+            out.write(json.dumps(_record(pair), ensure_ascii=False) + "\n")
+    write_refused(folder / REFUSED_FILE, refused)
 
 
-def read_preferences(folder: Path, vault: Vault) -> tuple[list[Preference], int]:
-    """The pairs in ``folder``, and how many more there are whose key was destroyed.
+def read_preferences(folder: Path, vault: Vault) -> Pairs:
+    """The pairs in ``folder``. A damaged line is refused, and the others are read.
 
-    Raises `BadInput` naming the line that is no pair.
+    Raises `BadInput` when every line is damaged.
     """
     path = folder / PAIRS_FILE
-    found: list[Preference] = []
+    pairs = Pairs([], 0, [])
     gone = 0
-    with path.open(encoding="utf-8") as lines:
+    with path.open("rb") as lines:
         for number, line in enumerate(lines, start=1):
             try:
-                pair = _preference(json.loads(line), vault)
-            except (ValueError, TypeError, KeyError) as error:
-                raise BadInput(
-                    f"Line {number} of {path} is no preference.",
-                    f"{type(error).__name__}: {error}.",
-                    "Make the pairs again with: undercroft align",
-                ) from error
+                pair = _preference(line, vault)
+            except _DAMAGED as error:
+                reason = f"{type(error).__name__}: {error}"
+                pairs.refused.append(refused_line(path.name, number, reason, line))
+                continue
             gone += pair is None
-            found += [pair] if pair is not None else []
-    return found, gone
+            pairs.found.extend([pair] if pair is not None else [])
+    if pairs.refused and not pairs.found and not gone:
+        first = next(iter(reasons_of(pairs.refused)))
+        raise BadInput(
+            f"{path} holds no pair that can be read.",
+            f"{len(pairs.refused):,} lines are damaged, most because: {first}.",
+            "Make the pairs again with: undercroft align",
+        )
+    return pairs._replace(gone=gone)
 
 
 def _record(pair: Preference | SealedPair) -> dict[str, Any]:
@@ -92,10 +98,10 @@ def _sealed(row: Mapping[str, Any]) -> dict[str, str]:
     return named | {name: b64encode(row[name]).decode() for name in _SEALED}
 
 
-def _preference(record: Mapping[str, Any], vault: Vault) -> Preference | None:
+def _preference(line: bytes, vault: Vault) -> Preference | None:
+    record = msgspec.json.decode(line)
     if "sealed" not in record:
-        turns = tuple(Turn(**turn) for turn in record["prompt"])
-        return Preference(**{**record, "prompt": turns})
+        return msgspec.convert(record, Preference)
     rows = {
         side: {**row, **{name: b64decode(row[name]) for name in _SEALED}}
         for side, row in record["sealed"].items()
@@ -107,9 +113,3 @@ def _preference(record: Mapping[str, Any], vault: Vault) -> Preference | None:
         return None
     prompt = (Turn("user", question),)
     return Preference(record["id"], prompt, chosen, rejected, record["source"])
-
-
-def _write(path: Path, records: Iterable[Mapping[str, Any]]) -> None:
-    with path.open("w", encoding="utf-8") as out:
-        for record in records:
-            out.write(json.dumps(record, ensure_ascii=False) + "\n")

@@ -9,6 +9,7 @@ from typing import Any, Final
 
 #: Events that are told at their step, and how each is called.
 WORDS: Final[Mapping[str, str]] = {
+    "refused": "rows not used",
     "skipped_step": "step skipped",
     "halved_rate": "rate halved",
     "rolled_back": "rolled back",

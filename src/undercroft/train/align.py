@@ -27,6 +27,7 @@ from undercroft.train.material import Material, Reading, Source, sources_beside,
 from undercroft.train.models import folders
 from undercroft.train.reading import of_samples
 from undercroft.train.recording import keep_record
+from undercroft.train.refusals import keep_refused, refuse
 from undercroft.train.room import demand_room
 from undercroft.train.samples.mixture import content_of
 from undercroft.train.soundness import MOST_PROMPTS, Soundness, demand_sound, listen
@@ -71,7 +72,9 @@ def align(
 
     is_reward = params.objective == "reward"
     _check_parent(model, is_reward)
-    found, gone = read_preferences(run.project.path(preferences), run.project.trust.vault)
+    read = read_preferences(run.project.path(preferences), run.project.trust.vault)
+    refuse(run, preferences, read.refused)
+    found = read.found
     parent = run.project.path(model)
     build = partial(
         built,
@@ -87,7 +90,7 @@ def align(
     done = trained(run, Job.of(run, build, params, digest, "align"))
     parts = done.parts
     pairs = _pairs_of(parts)
-    counts = {"pairs": len(pairs), "too_long": len(found) - len(pairs), "gone": gone}
+    counts = {"pairs": len(pairs), "too_long": len(found) - len(pairs), "gone": read.gone}
     facts = done.facts | counts
     if not is_reward:
         before = Soundness(**json.loads((run.workdir / _PARENT_FILE).read_text(encoding="utf-8")))
@@ -99,6 +102,7 @@ def align(
     shutil.rmtree(out, ignore_errors=True)
     lora.end(parts.model, parts.adapters, out / ADAPTER, str(model.ref))
     folders.save(parts.model, parts.tokenizer, out)
+    facts |= keep_refused(run, out)
     keep_record(out, params, facts, done.tally, of_samples(parts.samples))
     return _made(out, params, model, preferences, facts)
 

@@ -133,6 +133,7 @@ def course(training: Mapping[str, Any]) -> str:
         "learning rate halved": training.get("halvings", 0),
         "rolled back": training.get("rollbacks", 0),
         "started again": training.get("restarts", 0),
+        "damaged rows not read": training.get("refused_rows", 0),
     }
     told = ", ".join(f"{what}: {count:,}" for what, count in counts.items() if count)
     if told:

@@ -34,6 +34,7 @@ from undercroft.train.material import (
 from undercroft.train.models import folders
 from undercroft.train.reading import of_samples, write_left_out
 from undercroft.train.recording import keep_record
+from undercroft.train.refusals import keep_refused
 from undercroft.train.student_card import student_card
 
 if TYPE_CHECKING:
@@ -234,16 +235,17 @@ def _made(
     """The artifact in ``out``, with its card and record."""
     base, teacher, source = made_from
     name = f"{run.project.name}-student"
+    facts = done.facts | keep_refused(run, out)
     meta = {
         **folders.facts(out, str(base.meta.get("licence", "unknown"))),
         "base": base.meta.get("base", "unknown"),
         "teacher": str(teacher.ref),
         "objective": "distillation",
         "lora_rank": params.lora_rank,
-        **done.facts,
+        **facts,
     }
     text = student_card(name, base, teacher, source, params=params, meta=meta)
     (out / "README.md").write_text(text, encoding="utf-8")
-    keep_record(out, params, done.facts, done.tally, of_samples(done.parts.samples))
+    keep_record(out, params, facts, done.tally, of_samples(done.parts.samples))
     write_left_out(out, done.parts.samples, done.tally)
     return Made("model", name, path=out, meta=meta)

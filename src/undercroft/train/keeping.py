@@ -28,7 +28,8 @@ from undercroft.train.objectives.penalties import (
     consolidated,
     to_start,
 )
-from undercroft.train.samples.data import packs, read_examples
+from undercroft.train.refusals import examples_of
+from undercroft.train.samples.data import packs
 from undercroft.train.samples.mixture import replayed
 
 #: Examples that weights' importance is measured on, one backward pass each.
@@ -43,7 +44,7 @@ def earlier_examples(
 ) -> list[Example]:
     """The examples of ``earlier``; raises `BadConfig` when they are needed and not named."""
     if earlier is not None:
-        return read_examples(run.project.path(earlier))
+        return examples_of(run, earlier)
     for name in ("replay", "ewc"):
         if getattr(params, name):
             raise BadConfig(

@@ -19,7 +19,8 @@ from undercroft.project import Project
 from undercroft.records import Artifact, Example
 from undercroft.settings import LessonSettings, TuneSettings
 from undercroft.stage import StageRun
-from undercroft.train.samples.data import distinct, packs, read_examples, thinned
+from undercroft.train.refusals import examples_of
+from undercroft.train.samples.data import distinct, packs, thinned
 from undercroft.train.samples.mixture import Mixture, OfTask, mixed
 
 if TYPE_CHECKING:
@@ -87,7 +88,7 @@ def sourced(
     """
     task = f"{artifact.kind}-{artifact.name}"
     if artifact.kind == "examples":
-        found = read_examples(run.project.path(artifact))
+        found = examples_of(run, artifact)
         kept = distinct(found, str(artifact.ref))
         if len(kept) < len(found):
             run.event("duplicates", of=str(artifact.ref), examples=len(found) - len(kept))

@@ -28,6 +28,7 @@ from undercroft.train.models import folders
 from undercroft.train.objectives.objective import objective
 from undercroft.train.reading import of_samples, write_left_out
 from undercroft.train.recording import keep_record
+from undercroft.train.refusals import keep_refused
 from undercroft.train.room import demand_room
 from undercroft.train.samples.data import packs
 
@@ -114,12 +115,13 @@ def train(
     lora.end(done.parts.model, done.parts.adapters, out / ADAPTER, str(base.ref))
     folders.save(done.parts.model, done.parts.tokenizer, out)
     name = run.project.name
-    text = card(name, run.project.title, base.meta, found, params=params, training=done.facts)
+    facts = done.facts | keep_refused(run, out)
+    text = card(name, run.project.title, base.meta, found, params=params, training=facts)
     (out / "README.md").write_text(text, encoding="utf-8")
-    keep_record(out, params, done.facts, done.tally, of_samples(done.parts.samples))
+    keep_record(out, params, facts, done.tally, of_samples(done.parts.samples))
     write_left_out(out, done.parts.samples, done.tally)
     inherited = {key: base.meta.get(key) for key in ("base", "architecture", "licence")}
-    meta = {**folders.facts(out, str(inherited["licence"])), **inherited, **done.facts}
+    meta = {**folders.facts(out, str(inherited["licence"])), **inherited, **facts}
     return Made("model", name, path=out, meta=meta)
 
 

@@ -49,7 +49,7 @@ def prepare(
     is used. Raises `BadInput` for a dataset that keeps no text, or nothing but copies of one, and
     as `tokenizing.learn` does.
     """
-    if (folder / _DOCUMENTS).exists():
+    if is_whole(folder):
         return
     _demand_more_than_copies(dataset)
     shutil.rmtree(folder, ignore_errors=True)
@@ -72,6 +72,19 @@ def prepare(
     making = folder / f"making-{_DOCUMENTS}"
     making.write_text(record, encoding="utf-8")
     making.rename(folder / _DOCUMENTS)
+
+
+def is_whole(folder: Path) -> bool:
+    """Whether an earlier attempt left all of its work there, undamaged as far as sizes tell."""
+    try:
+        record = json.loads((folder / _DOCUMENTS).read_text(encoding="utf-8"))
+        offsets = record["offsets"]
+        size = (folder / _TOKENS).stat().st_size
+        has_tokenizer = (folder / _TOKENIZER / "tokenizer.json").exists()
+        has_all = len(record["documents"]) == len(offsets) - 1
+        return has_tokenizer and has_all and size == offsets[-1] * np.dtype(np.uint32).itemsize
+    except (OSError, ValueError, KeyError, TypeError, IndexError):
+        return False
 
 
 def _demand_more_than_copies(dataset: Artifact) -> None:

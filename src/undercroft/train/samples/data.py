@@ -2,49 +2,61 @@
 
 from __future__ import annotations
 
-import json
 import random
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field, fields
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from undercroft.errors import BadInput
-from undercroft.records import Example, Passage
+from undercroft.lake.refused import Refused, refused_line
+from undercroft.records import Example
 
 FILE_NAME = "examples.jsonl"
 
-_PASSAGE_FIELDS = frozenset(each.name for each in fields(Passage))
-_EXAMPLE_FIELDS = frozenset(each.name for each in fields(Example))
+_DECODER = msgspec.json.Decoder(Example)
 
 
-def read_examples(folder: Path) -> list[Example]:
-    """The examples in ``folder`` (one JSON object a line); raises `BadInput` naming the line."""
+def read_examples(
+    folder: Path, refuse: Callable[[Refused], None] = lambda _: None
+) -> list[Example]:
+    """The examples in ``folder`` (one JSON object a line).
+
+    ``refuse`` is told of each line that is none. Raises `BadInput` when no line is one.
+    """
     path = folder / FILE_NAME
     found: list[Example] = []
-    with path.open(encoding="utf-8") as lines:
+    reasons: Counter[str] = Counter()
+    with path.open("rb") as lines:
         for number, line in enumerate(lines, start=1):
             try:
-                found.append(_example(json.loads(line)))
-            except (ValueError, TypeError, KeyError) as error:
-                raise BadInput(
-                    f"Line {number} of {path} is not an example.",
-                    f"{type(error).__name__}: {error}.",
-                    "Make the examples again with: undercroft up",
-                ) from error
+                found.append(example_of(line))
+            except (ValueError, RecursionError) as error:
+                reasons[str(error)] += 1
+                refuse(refused_line(path.name, number, str(error), line))
     if not found:
-        raise BadInput(f"{path} holds no example.", do="Give more documents and run again.")
+        total = reasons.total()
+        raise BadInput(
+            f"{path} holds no example that can be read.",
+            f"All {total:,} lines are damaged, most because: {reasons.most_common(1)[0][0]}."
+            if total
+            else "The file is empty.",
+            "Make the examples again with: undercroft up",
+        )
     return found
 
 
-def _example(record: dict[str, Any]) -> Example:
-    known = {name: value for name, value in record.items() if name in _EXAMPLE_FIELDS}
-    known["passages"] = tuple(
-        Passage(**{name: value for name, value in passage.items() if name in _PASSAGE_FIELDS})
-        for passage in record["passages"]
-    )
-    known["cited"] = tuple(record["cited"])
-    return Example(**known)
+def example_of(line: bytes) -> Example:
+    """Raises a `ValueError` that says why ``line`` is none."""
+    example = _DECODER.decode(line)
+    if not example.question.strip() or not example.answer.strip():
+        raise ValueError("question or answer is empty")
+    if not all(1 <= number <= len(example.passages) for number in example.cited):
+        raise ValueError("it cites a passage that is not shown")
+    return example
 
 
 def distinct(examples: Sequence[Example], name: str) -> list[Example]:

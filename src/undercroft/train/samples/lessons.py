@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 import torch
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
@@ -46,13 +46,17 @@ def key(tensors: Mapping[str, Tensor]) -> str:
 
 
 class Notebook:
-    """Lessons being written to ``folder``; what an earlier attempt wrote whole is kept."""
+    """Lessons being written to ``folder``; what an earlier attempt wrote whole is kept.
+
+    Damaged parts are removed, so that what was in them is asked again.
+    """
 
     def __init__(self, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self._folder = folder
-        self._number = len(list(folder.glob(_PARTS)))
-        self._known = set(_index(folder))
+        self._known = set(_index(folder, drop_damaged=True))
+        taken = [int(path.stem.partition("-")[2]) for path in folder.glob(_PARTS)]
+        self._number = max(taken, default=-1) + 1
         self._page: dict[str, Lesson] = {}
         self._bytes = 0
 
@@ -118,12 +122,18 @@ class Lessons:
             return Lesson(*(part.get_slice(each)[start:stop] for each in Lesson._fields))
 
 
-def _index(folder: Path) -> dict[str, tuple[Path, int, int]]:
+def _index(folder: Path, *, drop_damaged: bool = False) -> dict[str, tuple[Path, int, int]]:
     """Where each sample's targets stand: the part, the first and the one after the last."""
     found: dict[str, tuple[Path, int, int]] = {}
     for path in sorted(folder.glob(_PARTS)):
-        with safe_open(path, framework="pt") as part:
-            sizes: dict[str, int] = json.loads(part.metadata()["samples"])
+        try:
+            with safe_open(path, framework="pt") as part:
+                sizes: dict[str, int] = json.loads(part.metadata()["samples"])
+        except (SafetensorError, OSError, ValueError, KeyError, TypeError):
+            if not drop_damaged:
+                raise
+            path.unlink()
+            continue
         at = 0
         for name, size in sizes.items():
             found[name] = (path, at, at + size)
