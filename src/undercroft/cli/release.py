@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict as as_dict
 from pathlib import Path
 from typing import Any
 
 import click
 
+from undercroft.cli.artifacts import as_dict as artifact_as_dict
 from undercroft.cli.files import write
 from undercroft.cli.main import State, print_json
 
@@ -58,6 +59,43 @@ def start(
         return
     click.echo(f"{trial.canary} meets {trial.control}: {trial.reason}")
     click.echo("Watch it:  undercroft release status    End it:  undercroft release rollback")
+
+
+@release.command(epilog="Example:  undercroft release change --adapter legal=acme,globex --now")
+@click.option("--model", help="Serve another model.")
+@click.option(
+    "--adapter", "adapters", multiple=True, metavar="NAME[=KEY,…]",
+    help="Hold this adapter beside the model, for these keys or tenants, or else for all.",
+)  # fmt: skip
+@click.option("--without", multiple=True, metavar="NAME", help="Hold this adapter no more.")
+@click.option("--fallback", help="Model that answers what the other's engines cannot; '': none.")
+@click.option("--now", is_flag=True, help="Make it live at once, without a rollout.")
+@_reason
+@_json
+@click.pass_obj
+def change(
+    state: State, model: str | None, adapters: Sequence[str], without: Sequence[str],
+    fallback: str | None, now: bool, reason: str, as_json: bool,
+) -> None:  # fmt: skip
+    """Make a route from the live one by hand: another model, adapters of tenants, a fallback.
+
+    Whoever asks the route gets the adapter that is for their key or tenant. An adapter is also
+    asked for by name, as ROUTE+ADAPTER; one with owners, by them alone.
+    """
+    from undercroft.release import compose
+
+    project = state.project()
+    named = dict(_adapter(each) for each in adapters)
+    asked = compose.Change(model, named, without, fallback)
+    made = compose.changed(project, asked, reason)
+    if now:
+        compose.put_live(project, made, _who(project), reason)
+    if as_json:
+        print_json(artifact_as_dict(made))
+        return
+    click.echo(f"{made.ref} is {'live' if now else 'made'}.")
+    if not now:
+        click.echo(f"Let it meet traffic:  undercroft release start {made.ref}", err=True)
 
 
 @release.command(epilog="Example:  undercroft release status --html rollout.html")
@@ -219,6 +257,11 @@ def _shares(said: str) -> list[float]:
         return [float(each) for each in said.split(",")]
     except ValueError:
         raise click.BadParameter(f"{said!r} are not numbers, such as 0.05,0.25,0.5") from None
+
+
+def _adapter(said: str) -> tuple[str, list[str]]:
+    name, _, owners = said.partition("=")
+    return name, [each for each in owners.split(",") if each]
 
 
 def _who(project: Any) -> str:

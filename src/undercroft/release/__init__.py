@@ -2,7 +2,8 @@
 
 Read `gate` first (the pure decision), then `stage` (the route it leads to), `live` (which route is
 served: `enact` moves the alias and writes the decision down, `rollback` goes back) and `rollout`
-(a new route beside the live one, a share of the traffic at a time).
+(a new route beside the live one, a share of the traffic at a time). What people bring along has no
+scorecard: `remote` makes a model elsewhere known, and `compose` a route by hand.
 """
 
 from __future__ import annotations

@@ -13,6 +13,7 @@ from undercroft.records import Artifact, Decision, Ref
 LIVE = "live"
 RELEASE = "release"
 ROLLBACK = "rollback"
+ROLLOUT = "rollout"
 
 
 def live_route(project: Project) -> Artifact | None:
@@ -53,8 +54,9 @@ def enact(
 def rollback(project: Project, reason: str = "", actor: str = "local") -> Artifact:
     """Make the route before the live one live again, and return it.
 
-    Routes that serve the same as the live one and routes that were themselves rolled back are
-    passed over. Raises `NotFound` when there is none to go back to.
+    Routes that serve the same as the live one, routes that were themselves rolled back, and those
+    put together by hand and never live, are passed over. Raises `NotFound` when there is none to
+    go back to.
     """
     live = live_route(project)
     if live is None:
@@ -76,10 +78,14 @@ def rollback(project: Project, reason: str = "", actor: str = "local") -> Artifa
 
 def _before(project: Project, live: Artifact) -> Artifact:
     withdrawn = {one.subject for one in project.ledger.decisions(kind=ROLLBACK, limit=10_000)}
+    put_live = {one.subject for one in project.ledger.decisions(kind=RELEASE, limit=10_000)}
+    for one in project.ledger.decisions(kind=ROLLOUT, limit=10_000):
+        put_live |= {one.subject} if one.verdict == "promoted" else set()
     assert live.ref.version is not None
     for version in range(live.ref.version - 1, 0, -1):
         route = project.ledger.artifact(Ref("route", project.name, version=version))
-        if str(route.ref) not in withdrawn and _serves(route) != _serves(live):
+        was_live = str(route.ref) in put_live or not route.meta.get("by_hand")
+        if str(route.ref) not in withdrawn and was_live and _serves(route) != _serves(live):
             return route
     raise NotFound(
         f"There is no route before {live.ref} to go back to.",
@@ -89,4 +95,5 @@ def _before(project: Project, live: Artifact) -> Artifact:
 
 def _serves(route: Artifact) -> tuple[object, ...]:
     """What makes two routes different to a user."""
-    return tuple(route.meta.get(key) for key in ("model", "index", "embedding"))
+    parts = ("model", "index", "embedding", "adapters", "fallback")
+    return tuple(route.meta.get(key) for key in parts)

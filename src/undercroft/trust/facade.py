@@ -10,6 +10,7 @@ from sqlalchemy import Engine
 
 from undercroft.trust.audit import ANCHOR, AuditLog
 from undercroft.trust.keys import Keys
+from undercroft.trust.secrets import FILE, Secrets
 from undercroft.trust.vault import Vault
 
 KEYRING: Final = "keyring.json"
@@ -17,11 +18,12 @@ KEYRING: Final = "keyring.json"
 
 @dataclass(frozen=True, slots=True)
 class Trust:
-    """The audit log, the vault and the API keys of one project."""
+    """The audit log, the vault, the API keys and the secrets of one project."""
 
     audit: AuditLog
     vault: Vault
     keys: Keys
+    secrets: Secrets
 
     @classmethod
     def open(cls, engine: Engine, folder: Path) -> Trust:
@@ -31,4 +33,6 @@ class Trust:
         while data sealed by it remains.
         """
         audit = AuditLog(engine, folder / ANCHOR)
-        return cls(audit, Vault(engine, folder / KEYRING, audit), Keys(engine, audit))
+        vault = Vault(engine, folder / KEYRING, audit)
+        secrets = Secrets(engine, vault, folder / FILE, audit)
+        return cls(audit, vault, Keys(engine, audit), secrets)

@@ -6,7 +6,7 @@ import asyncio
 import json
 import os
 import urllib.request
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -21,6 +21,20 @@ READY_TIMEOUT_S = 120.0
 REMOTE = "remote"
 
 
+@dataclass(frozen=True, slots=True)
+class Price:
+    """Of a million tokens, in the meter's currency."""
+
+    read: float = 0.0
+    written: float = 0.0
+
+    def of(self, read: int, written: int) -> float:
+        return (read * self.read + written * self.written) / 1e6
+
+
+FREE = Price()
+
+
 class Replica(Protocol):
     """One running engine. ``slots`` is how many requests it answers at once."""
 
@@ -29,6 +43,7 @@ class Replica(Protocol):
     defaults: Mapping[str, Any]  # payload fields that every request to it carries
     local: bool  # runs on this machine: its energy is ours, and warming it costs nobody money
     accepts: frozenset[str]  # what it takes besides text: tools, image, audio
+    price: Price  # asked by whoever runs it; of a local one, nothing but its energy
 
     @property
     def url(self) -> str: ...
@@ -37,6 +52,10 @@ class Replica(Protocol):
         ...
 
     def alive(self) -> bool: ...
+    async def responsive(self, timeout_s: float) -> bool:
+        """Whether it reacts within ``timeout_s``; False where nobody can be asked."""
+        ...
+
     def cpu_s(self) -> float:
         """Seconds of processor time used so far on this machine."""
         ...
@@ -63,6 +82,7 @@ class LocalReplica:
     defaults: Mapping[str, Any] = field(default_factory=dict)
     local: bool = True
     accepts: frozenset[str] = frozenset()
+    price: Price = FREE
     adapters: Mapping[str, Path] = field(default_factory=dict)
     server: Engine | None = None
     _process: psutil.Process | None = None
@@ -97,6 +117,10 @@ class LocalReplica:
     def alive(self) -> bool:
         return self.server is not None and self.server.alive()
 
+    async def responsive(self, timeout_s: float) -> bool:
+        assert self.server is not None
+        return await asyncio.to_thread(self.server.responsive, timeout_s)
+
     def cpu_s(self) -> float:
         try:
             times = self._process.cpu_times() if self._process is not None else None
@@ -115,7 +139,8 @@ class LocalReplica:
 
 @dataclass
 class RemoteReplica:
-    """An OpenAI-compatible service elsewhere; its energy is not ours to count."""
+    """An OpenAI-compatible service elsewhere; its energy is not ours to count. An ``elastic`` one
+    did not say how many requests it takes at once: ``slots`` is where finding out begins."""
 
     base_url: str
     slots: int
@@ -123,6 +148,8 @@ class RemoteReplica:
     defaults: Mapping[str, Any] = field(default_factory=dict)
     local: bool = False
     accepts: frozenset[str] = frozenset({"tools"})
+    price: Price = FREE
+    elastic: bool = False
 
     @property
     def url(self) -> str:
@@ -133,6 +160,9 @@ class RemoteReplica:
 
     def alive(self) -> bool:
         return True
+
+    async def responsive(self, timeout_s: float) -> bool:  # noqa: ARG002
+        return False
 
     def cpu_s(self) -> float:
         return 0.0
@@ -150,11 +180,14 @@ def build(
     settings: Settings,
     log: Path,
     adapters: Mapping[str, Path] | None = None,
+    *,
+    secret: Callable[[str], str | None] = os.environ.get,
 ) -> Replica:
     """A replica, not yet started, of the model with ``meta`` whose files are at ``path``.
 
     ``meta["engine"]`` is one of `undercroft.engines.ENGINES` or ``remote``; ``log`` is where a
-    local engine writes. ``adapters`` are the files of each by ref. Raises `BadInput` where files
+    local engine writes. ``adapters`` are the files of each by ref; ``secret`` knows the keys of
+    remote ones by name. Raises `BadInput` where files
     are missing, or somebody else's engine is to hold adapters.
     """
     kind = str(meta.get("engine", DEFAULT_ENGINE))
@@ -166,7 +199,7 @@ def build(
                 "Adapters are for engines that run here.",
                 "Release them beside a model of your own.",
             )
-        return _remote(meta, settings)
+        return _remote(meta, settings, secret)
     if path is None:
         raise BadInput(f"A model for the engine {kind!r} needs its files.", "This one has none.")
     serve = settings.serve
@@ -176,16 +209,20 @@ def build(
     )  # fmt: skip
 
 
-def _remote(meta: Mapping[str, Any], settings: Settings) -> Replica:
-    """Meta: ``base_url``, its name for the ``model``, the variable its key comes from, and what it
-    ``accepts`` besides text, tools by default."""
+def _remote(
+    meta: Mapping[str, Any], settings: Settings, secret: Callable[[str], str | None]
+) -> Replica:
+    """Meta: ``base_url``, its name for the ``model``, the secret or variable that its key comes
+    from, its prices, and what it ``accepts`` besides text, tools by default."""
     url = str(meta["base_url"]).rstrip("/").removesuffix("/v1")
     slots = int(meta.get("slots", settings.serve.slots))
     defaults = {"model": meta["model"]} if "model" in meta else {}
-    key = os.environ.get(str(meta.get("key_from", "")), "")
+    name = str(meta.get("key_from", ""))
+    key = (secret(name) or os.environ.get(name, "")) if name else ""
     headers = {"authorization": f"Bearer {key}"} if key else {}
     accepts = frozenset(map(str, meta.get("accepts", ["tools"])))
-    return RemoteReplica(url, slots, headers, defaults, accepts=accepts)
+    price = Price(float(meta.get("price_in", 0)), float(meta.get("price_out", 0)))
+    return RemoteReplica(url, slots, headers, defaults, accepts=accepts, price=price)
 
 
 def accepted(base_url: str) -> frozenset[str]:
