@@ -8,7 +8,7 @@ import pytest
 from undercroft.records import Principal
 from undercroft.serve.admission.budgets import Budgets, most_tokens
 from undercroft.serve.wire.asks import parse_chat
-from undercroft.serve.wire.failures import OutOfTokens, retry_headers
+from undercroft.serve.wire.failures import OutOfTokens, TooManyRequests, retry_headers
 from undercroft.settings import SamplingSettings
 
 WHO = Principal("key-1", "ada", "user")
@@ -59,7 +59,7 @@ def test_a_key_has_its_own_budget_and_zero_means_none():
 
 def test_a_new_day_begins_at_midnight_utc():
     clock = Clock()
-    budgets = Budgets(100, clock)
+    budgets = Budgets(100, now=clock)
     spend(budgets, 90, 90)
     with pytest.raises(OutOfTokens) as refused:
         spend(budgets, 90, 90)
@@ -69,11 +69,33 @@ def test_a_new_day_begins_at_midnight_utc():
     assert budgets.spent(WHO.id) == 90
 
 
-def test_a_refusal_for_hours_tells_clients_not_to_retry():
-    soon, late = (dict(retry_headers(OutOfTokens("x", retry_after_s=s))) for s in (30, 7200))
-    assert soon[b"retry-after-ms"] == b"30000"
-    assert late[b"x-should-retry"] == b"false"
-    assert b"retry-after-ms" not in late
+def test_clients_are_told_not_to_retry_what_is_spent_and_to_come_back_to_what_is_busy():
+    busy = dict(retry_headers(TooManyRequests("x", retry_after_s=0.25)))
+    spent = dict(retry_headers(OutOfTokens("x", retry_after_s=30)))
+    assert busy[b"retry-after-ms"] == b"250"
+    assert b"x-should-retry" not in busy
+    assert spent[b"x-should-retry"] == b"false"
+    assert spent[b"retry-after"] == b"30"
+
+
+def test_keys_of_a_tenant_share_its_budget_and_their_own_still_holds():
+    budgets = Budgets(0, {"acme": 1000})
+    one, two = (Principal(f"key-{n}", f"k{n}", "user", None, "acme") for n in (1, 2))
+    spend(budgets, 600, 600, one)
+    with pytest.raises(OutOfTokens, match="acme"):
+        spend(budgets, 600, 600, two)
+    spend(budgets, 600, 600, Principal("key-3", "k3", "user", None, "other"))
+    poor = Principal("key-4", "k4", "user", 50, "acme")
+    with pytest.raises(OutOfTokens, match="key"):
+        spend(budgets, 60, 60, poor)
+    assert (budgets.spent(tenant="acme"), budgets.spent(one.id)) == (600, 600)
+
+
+def test_what_keys_spent_before_a_restart_counts_for_their_tenant():
+    budgets = Budgets(0, {"acme": 1000})
+    budgets.restore({"key-1": 700, "key-9": 200}, {"key-1": "acme", "key-9": "acme"})
+    with pytest.raises(OutOfTokens):
+        spend(budgets, 200, 0, Principal("key-1", "ada", "user", None, "acme"))
 
 
 def test_what_was_spent_before_a_restart_counts():

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from undercroft.errors import EngineFailed
+from undercroft.serve.admission.claim import Claim
 from undercroft.serve.pools.pool import Pool
 from undercroft.serve.pools.scaling import Scaler
 from undercroft.serve.wire.failures import TooManyRequests
@@ -25,6 +26,7 @@ class Bench:
     starts: int = 0
     up: bool = False
     broken: bool = False
+    reacts: bool = True
     cpu: float = 0.0
 
     async def start(self) -> None:
@@ -35,6 +37,9 @@ class Bench:
 
     def alive(self) -> bool:
         return self.up
+
+    async def responsive(self, timeout_s: float) -> bool:
+        return self.reacts
 
     def cpu_s(self) -> float:
         return self.cpu
@@ -49,12 +54,12 @@ async def pool_of(*replicas: Bench, queue: int = 4, timeout_s: float = 2.0) -> P
     return pool
 
 
-def soon(seconds: float = 5.0) -> float:
-    return time.monotonic() + seconds
+def claim(lane: str = "interactive", seconds: float = 5.0, **said: Any) -> Claim:
+    return Claim(lane, time.monotonic() + seconds, **said)
 
 
 async def hold(pool: Pool, release: asyncio.Event, lane: str = "interactive") -> None:
-    async with pool.slot(lane, soon()):
+    async with pool.slot(claim(lane)):
         await release.wait()
 
 
@@ -62,8 +67,8 @@ async def test_requests_go_to_the_least_busy_replica():
     one, two = Bench(slots=2), Bench(slots=2)
     pool = await pool_of(one, two)
     async with (
-        pool.slot("interactive", soon()) as first,
-        pool.slot("interactive", soon()) as second,
+        pool.slot(claim()) as first,
+        pool.slot(claim()) as second,
     ):
         assert {id(first.replica), id(second.replica)} == {id(one), id(two)}
     await pool.stop(0)
@@ -74,10 +79,10 @@ async def test_waiters_are_served_in_order_and_interactive_before_batch():
     served: list[str] = []
 
     async def ask(name: str, lane: str) -> None:
-        async with pool.slot(lane, soon()):
+        async with pool.slot(claim(lane)):
             served.append(name)
 
-    async with pool.slot("interactive", soon()):
+    async with pool.slot(claim()):
         tasks = []
         for name, lane in (("b1", "batch"), ("i1", "interactive"), ("i2", "interactive")):
             tasks.append(asyncio.create_task(ask(name, lane)))
@@ -89,9 +94,9 @@ async def test_waiters_are_served_in_order_and_interactive_before_batch():
 
 async def test_a_full_queue_refuses_at_once_and_says_when_to_come_back():
     pool = await pool_of(Bench(), queue=1)
-    with pool.admit(), pool.admit():
+    with pool.admit(claim()), pool.admit(claim()):
         began = time.monotonic()
-        with pytest.raises(TooManyRequests) as refused, pool.admit():
+        with pytest.raises(TooManyRequests) as refused, pool.admit(claim()):
             pass
         assert time.monotonic() - began < 0.005
         assert 0 < refused.value.retry_after_s <= 60
@@ -104,7 +109,7 @@ async def test_waiting_has_a_time_limit():
     holder = asyncio.create_task(hold(pool, release))
     await asyncio.sleep(0)
     with pytest.raises(TooManyRequests):
-        async with pool.slot("interactive", soon()):
+        async with pool.slot(claim()):
             pass
     assert pool.waiting == 0
     release.set()
@@ -143,7 +148,7 @@ async def test_a_slot_handed_to_a_waiter_that_leaves_in_that_moment_is_not_lost(
     leaver.cancel()
     await asyncio.gather(running, leaver, return_exceptions=True)
     assert pool.busy == 0
-    async with asyncio.timeout(1), pool.slot("interactive", soon()):
+    async with asyncio.timeout(1), pool.slot(claim()):
         pass
     await pool.stop(0)
 
@@ -153,7 +158,7 @@ async def test_a_replica_that_dies_is_started_again_and_its_waiters_are_served()
     pool = await pool_of(replica)
     replica.up = False
     await asyncio.sleep(0.15)
-    async with asyncio.timeout(2), pool.slot("interactive", soon()) as lease:
+    async with asyncio.timeout(2), pool.slot(claim()) as lease:
         assert lease.replica is replica
     assert (replica.starts, pool.restarts) == (2, 1)
     await pool.stop(0)
@@ -162,10 +167,11 @@ async def test_a_replica_that_dies_is_started_again_and_its_waiters_are_served()
 async def test_a_replica_whose_connection_broke_is_left_alone_until_it_is_seen_alive():
     replica = Bench()
     pool = await pool_of(replica)
-    async with pool.slot("interactive", soon()) as lease:
-        pool.suspect(lease)
+    with pytest.raises(EngineFailed):
+        async with pool.slot(claim()):
+            raise EngineFailed("It broke off.")
     assert not pool.alive
-    async with asyncio.timeout(1), pool.slot("interactive", soon()):
+    async with asyncio.timeout(1), pool.slot(claim()):
         assert replica.starts == 1
     await pool.stop(0)
 
@@ -181,9 +187,9 @@ async def test_starting_fails_only_when_no_replica_starts():
 async def test_processor_time_is_shared_by_those_who_ran_at_the_time():
     replica = Bench(slots=2)
     pool = await pool_of(replica)
-    async with pool.slot("interactive", soon()) as first:
+    async with pool.slot(claim()) as first:
         replica.cpu += 1.0  # alone
-        async with pool.slot("interactive", soon()) as second:
+        async with pool.slot(claim()) as second:
             replica.cpu += 2.0  # shared by two
             assert second.spent()[0] == pytest.approx(1.0)
         replica.cpu += 4.0  # alone again
@@ -193,12 +199,12 @@ async def test_processor_time_is_shared_by_those_who_ran_at_the_time():
 
 async def test_an_idle_pool_falls_asleep_and_a_request_wakes_it():
     one = Bench()
-    pool = Pool("model:m@1", [one], 4, 2.0, Scaler(0, 1, 1, 0.2, 0.3))
+    pool = Pool("model:m@1", [one], 4, 2.0, scaler=Scaler(0, 1, 1, 0.2, 0.3))
     await pool.start()
     assert one.up
     await until(lambda: pool.asleep and not one.up)
     assert pool.alive
-    async with pool.slot("interactive", soon()) as lease:
+    async with pool.slot(claim()) as lease:
         assert lease.replica is one
     assert (one.starts, pool.restarts) == (2, 0)
     await pool.stop(0)
@@ -206,7 +212,7 @@ async def test_an_idle_pool_falls_asleep_and_a_request_wakes_it():
 
 async def test_a_queue_starts_another_replica_and_what_is_not_needed_is_stopped():
     one, two = Bench(), Bench()
-    pool = Pool("model:m@1", [one, two], 4, 5.0, Scaler(1, 2, 1, 0.1, 0.3))
+    pool = Pool("model:m@1", [one, two], 4, 5.0, scaler=Scaler(1, 2, 1, 0.1, 0.3))
     await pool.start()
     assert (one.up, two.up) == (True, False)
     release = asyncio.Event()
@@ -222,8 +228,8 @@ async def test_a_queue_starts_another_replica_and_what_is_not_needed_is_stopped(
 async def test_a_replica_that_is_not_wanted_any_more_finishes_its_answer():
     one = Bench()
     pool = await pool_of(one)
-    async with pool.slot("interactive", soon()):
-        pool._want(0)
+    async with pool.slot(claim()):
+        pool.want(0)
         await asyncio.sleep(0.3)
         assert one.up
     await until(lambda: not one.up)

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 from undercroft.records import Passage, Principal
 from undercroft.retrieve.prompt import REFUSAL
 from undercroft.serve.admission.budgets import Grant, most_tokens
+from undercroft.serve.admission.claim import claim_of
 from undercroft.serve.caches.cache import Answer, key_of
 from undercroft.serve.generation import generate
 from undercroft.serve.guards import screens
@@ -52,7 +53,9 @@ async def answer(
     time_limit = gateway.settings.serve.timeout_s if ask.stream else patience
     passages: tuple[Passage, ...] | None
     most = most_tokens(ask, reads=route.reads_for(ask))
-    with arm.pool.admit(), gateway.budgets.reserve(who, most) as grant:
+    rules = gateway.settings.admission
+    claim = claim_of(exchange, ask, who, cost=most, patience_s=patience, rules=rules)
+    with gateway.budgets.reserve(who, most) as grant, arm.pool.admit(claim):
         row = _begin(ask, who, route, arm)
         await gateway.ready_to_seal(row.subject)
         reply = Reply(exchange, ask, row)
@@ -73,7 +76,7 @@ async def answer(
                             pieces = _abstention(row)
                         else:
                             written = generate(
-                                gateway, place.arms, ask, messages, row=row, patience_s=patience
+                                gateway, place.arms, ask, messages, row=row, claim=claim
                             )
                             pieces = _screen_output(gateway, ask, written, passages, row)
                     row.passages = [rows.passage_row(passage) for passage in passages or ()]

@@ -46,7 +46,7 @@ class Gateway:
         serve = project.settings.serve
         self.vault = project.trust.vault
         self.door = Door(project.trust.keys, None if serve.require_key else ANYBODY)
-        self.budgets = Budgets(serve.daily_tokens)
+        self.budgets = Budgets(serve.daily_tokens, project.settings.admission.tenant_tokens)
         self.cache = Cache(serve.cache_entries)
         self.recorder = Recorder(project.lake, project.state / "spool")
         self.metrics = Metrics()
@@ -77,13 +77,14 @@ class Gateway:
         nothing is released and `EngineFailed` when no engine starts."""
         self.client = upstream.session()
         try:
-            spent, *_ = await asyncio.gather(
+            spent, tenants, *_ = await asyncio.gather(
                 asyncio.to_thread(self.recorder.spent_today),
+                asyncio.to_thread(self.project.trust.keys.tenants),
                 self.router.start(),
                 asyncio.to_thread(load_screens, self.settings.serve.screen_output),
                 asyncio.to_thread(self.shelf.prune),
             )
-            self.budgets.restore(spent)
+            self.budgets.restore(spent, tenants)
         except BaseException:
             await self.stop(0.0)
             raise

@@ -1,7 +1,8 @@
 """A conversation -> pieces of text, by whichever replica has a slot.
 
 Nothing that the client has seen is ever taken back: while no text has gone out, a broken engine
-costs one retry on another replica (or the same one, started again); afterwards it is an error.
+costs one retry on another replica (or the same one, started again), within what the pool allows;
+afterwards it is an error.
 Several answers to one request are written at the same time, each in a slot of its own.
 """
 
@@ -11,6 +12,7 @@ import asyncio
 import time
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -18,11 +20,14 @@ import msgspec
 from undercroft.engines import sampling_params
 from undercroft.errors import EngineFailed
 from undercroft.meter import estimate_wh
+from undercroft.serve import hedging
+from undercroft.serve.admission.claim import Claim
 from undercroft.serve.journal.rows import RequestRow
 from undercroft.serve.pools import upstream
-from undercroft.serve.pools.pool import Lease
+from undercroft.serve.pools.pool import Pool
 from undercroft.serve.pools.replicas import Replica
 from undercroft.serve.pools.route import Arm
+from undercroft.serve.pools.seat import Lease
 from undercroft.serve.prompting import tools
 from undercroft.serve.prompting.grounding import Messages
 from undercroft.serve.wire.asks import Ask
@@ -33,8 +38,6 @@ from undercroft.settings import MeterSettings
 if TYPE_CHECKING:
     from undercroft.serve.gateway import Gateway
 
-ATTEMPTS = 2
-
 
 def generate(
     gateway: Gateway,
@@ -43,16 +46,16 @@ def generate(
     messages: Messages,
     *,
     row: RequestRow,
-    patience_s: float,
+    claim: Claim,
 ) -> AsyncGenerator[Piece, None]:
     """The engine's answer, or all ``ask.n`` of them, by the first of ``arms`` or, when its engine
-    breaks before any text, the last. Notes the wait, energy and cost in ``row``; ``patience_s``
-    bounds the wait for a slot.
+    breaks before any text, the last. Notes the wait, energy and cost in ``row``; the place in the
+    line for a slot is that of ``claim``.
 
     Raises `TooManyRequests` when no slot came free, `HttpError` 400 and `EngineFailed`.
     """
     if ask.n == 1:
-        return _one(gateway, arms, ask, messages, row=row, patience_s=patience_s)
+        return _one(gateway, arms, ask, messages, row=row, claim=claim)
     seed = ask.sampling.get("seed")
     asks = [
         ask
@@ -60,9 +63,7 @@ def generate(
         else msgspec.structs.replace(ask, sampling={**ask.sampling, "seed": seed + number})
         for number in range(ask.n)
     ]
-    return _together(
-        [_one(gateway, arms, each, messages, row=row, patience_s=patience_s) for each in asks]
-    )
+    return _together([_one(gateway, arms, each, messages, row=row, claim=claim) for each in asks])
 
 
 async def _together(flows: Sequence[AsyncGenerator[Piece, None]]) -> AsyncGenerator[Piece, None]:
@@ -104,30 +105,65 @@ async def _one(
     messages: Messages,
     *,
     row: RequestRow,
-    patience_s: float,
+    claim: Claim,
 ) -> AsyncGenerator[Piece, None]:
-    asked_at = time.monotonic()
-    for attempt in range(1, ATTEMPTS + 1):
-        arm = arms[0] if attempt == 1 else arms[-1]
-        pool, row.model = arm.pool, arm.model
-        async with pool.slot(ask.lane, asked_at + patience_s) as lease:
-            row.queue_ms = (time.monotonic() - asked_at) * 1000
-            begun = False
-            try:
-                said = _call(gateway, arm, lease, ask, messages)
-                async with aclosing(said if ask.stream else _whole(said)) as reply:
-                    async for piece in reply:
-                        begun = begun or piece.says
-                        pool.spoke_at = time.monotonic()
+    attempt = partial(_attempt, gateway, ask=ask, messages=messages, row=row, claim=claim)
+    for arm, is_last in ((arms[0], False), (arms[-1], True)):
+        row.model, begun = arm.model, False
+        flow = attempt(arm)
+        if gateway.settings.admission.hedge and not is_last:
+            flow = hedging.hedged(arm.pool, claim, attempt_on=partial(attempt, arm))
+        try:
+            async with aclosing(flow) as reply:
+                async for piece in reply:
+                    begun = begun or piece.says
+                    yield piece
+            return
+        except EngineFailed:
+            if begun or is_last or not _may_retry(arm.pool, claim):
+                raise
+            row.degrade("retried" if arms[0] is arms[-1] else "fallback")
+
+
+def _may_retry(pool: Pool, claim: Claim) -> bool:
+    """Whether an answer that broke may cost another try: not a client's own retry while others
+    wait, and no more of them than the pool bears."""
+    return not (claim.tries and pool.waiting) and pool.retries.take()
+
+
+async def _attempt(
+    gateway: Gateway,
+    arm: Arm,
+    given: Lease | None = None,
+    *,
+    ask: Ask,
+    messages: Messages,
+    row: RequestRow,
+    claim: Claim,
+) -> AsyncGenerator[Piece, None]:
+    """One try, on the slot ``given`` or on the next of the arm's pool. A whole answer comes as one
+    piece, so that nothing is shown of one that breaks off."""
+    pool, asked_at = arm.pool, time.monotonic()
+    whole = None if ask.stream else Piece()
+    async with pool.slot(claim) if given is None else pool.held(given) as lease:
+        row.queue_ms = (time.monotonic() - asked_at) * 1000
+        speaks = ask.stream or lease.replica.local
+        try:
+            async with aclosing(_call(gateway, arm, lease, ask, messages)) as reply:
+                lease.listen(speaks)
+                async for piece in reply:
+                    lease.heard(piece)
+                    pool.spoke_at = lease.heard_at
+                    if whole is None:
                         yield piece
-                return
-            except EngineFailed:
-                pool.suspect(lease)
-                if begun or attempt == ATTEMPTS:
-                    raise
-                row.degrade("retried" if arms[0] is arms[-1] else "fallback")
-            finally:
-                _charge(row, lease, gateway.settings.meter)
+                    else:
+                        whole.take(piece)
+                    lease.listen(speaks)
+                lease.is_listening = False
+            if whole is not None:
+                yield whole
+        finally:
+            _charge(row, lease, gateway.settings.meter)
 
 
 def _call(
@@ -172,15 +208,6 @@ def _needs_words(replica: Replica, asked: dict[str, Any], messages: Messages) ->
     if "tools" not in asked and all(len(message) == 2 for message in messages):
         return False
     return "tools" not in replica.accepts or (replica.local and tools.is_required(asked))
-
-
-async def _whole(pieces: AsyncGenerator[Piece, None]) -> AsyncGenerator[Piece, None]:
-    """All of ``pieces`` as one, so that nothing is shown of an answer that breaks off."""
-    whole = Piece()
-    async with aclosing(pieces):
-        async for piece in pieces:
-            whole.take(piece)
-    yield whole
 
 
 def _charge(row: RequestRow, lease: Lease, meter: MeterSettings) -> None:

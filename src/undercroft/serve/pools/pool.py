@@ -1,83 +1,35 @@
-"""A pool: the replicas behind one model, with a bounded queue in front of their slots.
+"""A pool: the replicas behind one model, and the bounded line in front of their slots.
 
-Replicas are supervised: one that dies is started again after a growing pause, and what waits for a
-slot meanwhile keeps waiting. How many run follows the load (`scaling`), down to none. Waiters are
-served first come, first served within a lane, interactive before batch. A waiter that is cancelled
-leaves the queue and disturbs nobody.
+`keeper` keeps the replicas running; who is next is for `admission.line` to say. Whatever cannot be
+answered in time is refused at once, and what waits gives way to what matters more. A waiter that is
+cancelled leaves the line and disturbs nobody.
 """
 
 from __future__ import annotations
 
 import asyncio
-import logging
 import time
-from collections import deque
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 
+from undercroft.errors import EngineFailed, Overloaded
+from undercroft.serve.admission.breaker import Breaker
+from undercroft.serve.admission.claim import LANES, Claim
+from undercroft.serve.admission.limiter import Limiter
+from undercroft.serve.admission.line import Line, Waiter
+from undercroft.serve.admission.pace import Pace
+from undercroft.serve.admission.recent import Allowance, Recent
+from undercroft.serve.pools.keeper import Keeper
 from undercroft.serve.pools.replicas import Replica
 from undercroft.serve.pools.scaling import Scaler
+from undercroft.serve.pools.seat import Lease, Seat
 from undercroft.serve.wire.asks import Lane
 from undercroft.serve.wire.failures import TooManyRequests
+from undercroft.settings import AdmissionSettings
 
-log = logging.getLogger(__name__)
-
-POLL_S = 0.1
-BACKOFF_S = (0.1, 0.5, 1.0, 2.0, 5.0, 10.0)
 HOPELESS_AFTER = 5  # failed starts in a row after which requests are refused at once
-AVERAGE_OVER = 20  # answers in the moving average of an answer's time
-
-
-class Seat:
-    """A replica in the pool: how busy it is, and whose processor time is whose.
-
-    The processor time that passes while n requests run is shared by n; ``shared_cpu_s`` is the
-    running sum of one request's share, so a request's own is the difference of two readings.
-    """
-
-    def __init__(self, replica: Replica) -> None:
-        self.replica = replica
-        self.ready = False
-        self.wanted = True
-        self.resting = False  # stopped because nobody needed it
-        self.active = 0
-        self.failures = 0
-        self._shared_cpu_s = 0.0
-        self._shared_wall_s = 0.0
-        self._read_cpu_s = 0.0
-        self._read_at = 0.0
-
-    @property
-    def free(self) -> int:
-        return self.replica.slots - self.active if self.ready else 0
-
-    def read(self) -> tuple[float, float]:
-        """Shares so far of (processor seconds, wall seconds), at the present load."""
-        cpu_s, now = self.replica.cpu_s(), time.perf_counter()
-        if self.active:
-            self._shared_cpu_s += max(0.0, cpu_s - self._read_cpu_s) / self.active
-            self._shared_wall_s += (now - self._read_at) / self.active
-        self._read_cpu_s, self._read_at = cpu_s, now
-        return self._shared_cpu_s, self._shared_wall_s
-
-
-class Lease:
-    """One slot of one replica, held by one request."""
-
-    def __init__(self, seat: Seat) -> None:
-        self.seat = seat
-        self.replica = seat.replica
-        self._began = seat.read()
-        seat.active += 1
-
-    def spent(self) -> tuple[float, float]:
-        """This request's share so far of the engine's (processor seconds, wall seconds)."""
-        cpu_s, wall_s = self.seat.read()
-        return cpu_s - self._began[0], wall_s - self._began[1]
-
-    def end(self) -> None:
-        self.seat.read()  # what passed until now was shared with us
-        self.seat.active -= 1
+GUESSED_ANSWER_S = 2.0  # until some were seen
+LOOKS_BACK_S = 10.0
 
 
 class Pool:
@@ -89,61 +41,72 @@ class Pool:
         replicas: Sequence[Replica],
         queue: int,
         queue_timeout_s: float,
+        *,
         scaler: Scaler | None = None,
+        rules: AdmissionSettings | None = None,
     ) -> None:
+        rules = rules or AdmissionSettings()
         self.name = name
-        self.seats = [Seat(replica) for replica in replicas]
-        self._scaler = scaler
+        self.seats = [_seat(replica, rules) for replica in replicas]
+        self.pace = Pace()
         self.inside = 0  # requests admitted and not yet answered
-        self.restarts = 0
         self.spoke_at = 0.0  # when an engine last said something, monotonic
         self.being_checked = asyncio.Lock()
-        self._capacity = sum(replica.slots for replica in replicas) + queue
+        self.asked = Recent(LOOKS_BACK_S)
+        self.shed = Recent(LOOKS_BACK_S)
+        self.retries = Allowance(rules.retry_share, rules.retry_least, LOOKS_BACK_S)
+        self.hedges = Allowance(rules.hedge_share, 1, LOOKS_BACK_S)
+        self._rules = rules
+        self._queue = queue
         self._queue_timeout_s = queue_timeout_s
-        self._waiting: dict[Lane, deque[asyncio.Future[Lease]]] = {
-            "interactive": deque(),
-            "batch": deque(),
-        }
-        self._answer_s = 2.0
-        self._supervisors: list[asyncio.Task[None]] = []
+        self._reserves: dict[Lane, float] = {
+            "interactive": rules.interactive_reserve, "batch": rules.batch_reserve,
+            "background": 0.0,
+        }  # fmt: skip
+        self._line: Line[Lease] = Line(
+            {
+                "interactive": rules.interactive_weight, "batch": rules.batch_weight,
+                "background": rules.background_weight,
+            },
+            rules.aging_s,
+        )  # fmt: skip
+        self._keeper = Keeper(
+            name, self.seats, self.pace, scaler=scaler, hang_s=rules.hang_s,
+            freed=self._hand_out, load=lambda: (self.waiting, self.busy),
+        )  # fmt: skip
 
     async def start(self) -> None:
         """Start the replicas that are wanted, at least one, and keep them running. Raises
         `EngineFailed` when none starts."""
-        if self._scaler is not None:
-            self._want(self._scaler.wanted)
-        wanted = [seat for seat in self.seats if seat.wanted]
-        for seat in self.seats:
-            seat.resting = not seat.wanted
-        outcomes = await asyncio.gather(
-            *(self._bring_up(seat) for seat in wanted), return_exceptions=True
-        )
-        failures = [outcome for outcome in outcomes if isinstance(outcome, BaseException)]
-        if len(failures) == len(wanted):
-            await self.stop(0.0)
-            raise failures[0]
-        self._supervisors = [asyncio.create_task(self._supervise(seat)) for seat in self.seats]
-        if self._scaler is not None:
-            self._supervisors.append(asyncio.create_task(self._scale(self._scaler)))
+        await self._keeper.start()
 
     async def stop(self, grace_s: float) -> None:
         """Let requests inside finish for ``grace_s``, then stop the replicas."""
         deadline = time.monotonic() + grace_s
         while self.inside and time.monotonic() < deadline:
             await asyncio.sleep(0.02)
-        for task in self._supervisors:
-            task.cancel()
-        for seat in self.seats:
-            seat.ready = False
-        await asyncio.gather(*(seat.replica.stop() for seat in self.seats), return_exceptions=True)
+        await self._keeper.stop()
 
     @property
     def waiting(self) -> int:
-        return sum(len(lane) for lane in self._waiting.values())
+        return len(self._line)
 
     @property
     def busy(self) -> int:
-        return sum(seat.active for seat in self.seats)
+        return sum(len(seat.leases) for seat in self.seats)
+
+    @property
+    def slots(self) -> int:
+        """How many requests it answers at once, with all replicas running."""
+        return sum(seat.slots for seat in self.seats)
+
+    @property
+    def restarts(self) -> int:
+        return self._keeper.restarts
+
+    @property
+    def hangs(self) -> int:
+        return self._keeper.hangs
 
     @property
     def alive(self) -> bool:
@@ -155,132 +118,191 @@ class Pool:
         """Whether nobody needed a replica for a while, so that none runs."""
         return not any(seat.wanted for seat in self.seats)
 
-    def _want(self, count: int) -> None:
-        for place, seat in enumerate(self.seats):
-            seat.wanted = place < count
+    @property
+    def is_broken(self) -> bool:
+        """Whether no replica is trusted with a request now."""
+        return all(not seat.breaker.lets_in for seat in self.seats) or self._is_hopeless
 
-    async def _scale(self, scaler: Scaler) -> None:
-        while True:
-            self._want(scaler.look(time.monotonic(), self.waiting, self.busy))
-            await asyncio.sleep(POLL_S)
+    @property
+    def _is_hopeless(self) -> bool:
+        return all(seat.failures >= HOPELESS_AFTER for seat in self.seats)
+
+    def want(self, count: int) -> None:
+        """Have so many replicas run."""
+        self._keeper.want(count)
+
+    # Into the pool
 
     @contextmanager
-    def admit(self) -> Iterator[None]:
-        """A place inside for one request. Raises `TooManyRequests` when there is none."""
-        if self.inside >= self._capacity:
-            raise self._too_busy("The model is busy.")
-        if all(seat.failures >= HOPELESS_AFTER for seat in self.seats):
-            raise TooManyRequests(
-                "The model's engine does not start.", do="See the log.", retry_after_s=10.0
-            )
+    def admit(self, claim: Claim) -> Iterator[None]:
+        """A place inside for one request. Raises `TooManyRequests` when there is none, or when its
+        turn would come too late."""
+        self.asked.add()
+        self.retries.asked()
+        self.hedges.asked()
+        self._refuse_the_hopeless(claim)
+        if self.inside >= self.slots + self._queue:
+            victim = self._line.gives_way(claim)
+            if victim is None:
+                raise self._too_busy("The model is busy.", claim.lane)
+            if not victim.turn.done():
+                what = "A request that matters more took the place."
+                victim.turn.set_exception(self._too_busy(what, victim.claim.lane))
         self.inside += 1
         try:
             yield
         finally:
             self.inside -= 1
 
-    @asynccontextmanager
-    async def slot(self, lane: Lane, deadline: float) -> AsyncIterator[Lease]:
-        """Wait for a slot until the queue's time limit or ``deadline`` (monotonic) and hold it.
+    def _refuse_the_hopeless(self, claim: Claim) -> None:
+        if self._is_hopeless:
+            raise TooManyRequests(
+                "The model's engine does not start.", do="See the log.", retry_after_s=10.0
+            )
+        wait_s = self.expected_wait_s(claim.lane)
+        if not wait_s:
+            return
+        if wait_s > min(self._queue_timeout_s, claim.deadline - time.monotonic()):
+            raise self._too_busy("The answer would not come in time.", claim.lane)
+        speed, target_s = self.pace.tokens_per_s, self._rules.target_first_s
+        ahead = self._line.tokens
+        if ahead and speed and target_s and ahead + claim.tokens > target_s * speed:
+            raise self._too_busy("Too much waits to be read.", claim.lane)
 
-        Raises `TooManyRequests` when the wait was in vain.
+    def expected_wait_s(self, lane: Lane = LANES[0]) -> float | None:
+        """How long a request of ``lane`` would wait for a slot; None while nobody knows."""
+        if not self._line and any(seat.free > 0 for seat in self.seats):
+            return 0.0
+        answer_s = self.pace.answer_s
+        if answer_s is None:
+            return None
+        return answer_s * (self._line.ahead_of(lane) + 1) / max(1, self.slots)
+
+    # A slot
+
+    @asynccontextmanager
+    async def slot(self, claim: Claim) -> AsyncIterator[Lease]:
+        """Wait for a slot until the queue's time limit or the claim's deadline, and hold it. What
+        the block raises tells how the replica did.
+
+        Raises `TooManyRequests` when the wait was in vain, and `EngineFailed` where the engine was
+        given up while the block listened to it.
         """
-        lease = self._take() if not self.waiting else None
+        lease = None if self._line else self._take(claim.lane)
         if lease is None:
-            lease = await self._wait(lane, deadline)
-        began = time.monotonic()
+            lease = await self._wait(claim)
+        async with self.held(lease):
+            yield lease
+
+    @asynccontextmanager
+    async def held(self, lease: Lease) -> AsyncIterator[Lease]:
+        """Give ``lease`` back at the end of the block, and learn from it."""
+        is_well: bool | None = None
         try:
             yield lease
-            self._answer_s += (time.monotonic() - began - self._answer_s) / AVERAGE_OVER
+            is_well = True
+        except EngineFailed:
+            is_well = False
+            lease.seat.ready = False  # it gets no more until it is seen alive
+            raise
+        except Overloaded:
+            if lease.seat.limiter is not None:
+                lease.seat.limiter.dropped()
+            raise
+        except asyncio.CancelledError:
+            if not lease.is_abandoned or lease.task is None:
+                raise
+            lease.task.uncancel()
+            is_well = False
+            raise EngineFailed(
+                "The engine was silent for too long.", "It does not react.", "Try again."
+            ) from None
         finally:
-            lease.end()
+            self._learn(lease, is_well)
+            lease.end(is_well)
             self._hand_out()
 
-    async def _wait(self, lane: Lane, deadline: float) -> Lease:
-        queue = self._waiting[lane]
+    def spare(self, lane: Lane, but: Seat) -> Lease | None:
+        """A slot that nobody waits for on another replica than ``but``, if there is one."""
+        return None if self._line else self._take(lane, but)
+
+    def _learn(self, lease: Lease, is_well: bool | None) -> None:
+        if is_well:
+            self.pace.answered(time.monotonic() - lease.began_at)
+        if lease.first_s is None:
+            return
+        self.pace.began(lease.first_s)
+        if lease.prompt_tokens:
+            self.pace.read(lease.prompt_tokens, lease.first_s, len(lease.seat.leases))
+        if lease.seat.limiter is not None:
+            lease.seat.limiter.sample(lease.first_s, len(lease.seat.leases))
+
+    async def _wait(self, claim: Claim) -> Lease:
         turn: asyncio.Future[Lease] = asyncio.get_running_loop().create_future()
-        queue.append(turn)
+        now = time.monotonic()
+        waiter = Waiter(claim, now, turn)
+        self._line.add(waiter)
+        self._hand_out()  # others may wait for a reserved slot that this one may have
         try:
-            async with asyncio.timeout(min(deadline - time.monotonic(), self._queue_timeout_s)):
+            async with asyncio.timeout(min(claim.deadline - now, self._queue_timeout_s)):
                 return await turn
         except BaseException as error:
-            if turn.done() and not turn.cancelled():  # a slot came just as we were leaving
-                turn.result().end()
+            self._line.leave(waiter)
+            if turn.done() and not turn.cancelled() and turn.exception() is None:
+                turn.result().end()  # a slot came just as we were leaving
                 self._hand_out()
-            else:
-                queue.remove(turn)
             if isinstance(error, TimeoutError):
-                raise self._too_busy("No slot came free in time.") from None
+                raise self._too_busy("No slot came free in time.", claim.lane) from None
             raise
 
-    def _take(self) -> Lease | None:
-        """A slot on the least busy replica, or None when all are busy or starting."""
-        seat = max(self.seats, key=lambda seat: seat.free)
-        return Lease(seat) if seat.free > 0 else None
+    def _take(self, lane: Lane, but: Seat | None = None) -> Lease | None:
+        """A slot on the least busy replica, or None when all are busy, starting or kept."""
+        seat = max((seat for seat in self.seats if seat is not but), key=_free, default=None)
+        if seat is None or seat.free <= 0 or not self._may(lane):
+            return None
+        return Lease(seat, lane)
+
+    def _may(self, lane: Lane) -> bool:
+        """Whether there is a free slot that is not kept for another lane."""
+        held = 0
+        for other, share in self._reserves.items():
+            if share and other != lane:
+                used = sum(lease.lane == other for seat in self.seats for lease in seat.leases)
+                held += max(0, int(share * self.slots) - used)
+        return not held or sum(max(0, seat.free) for seat in self.seats) > held
 
     def _hand_out(self) -> None:
-        for lane in self._waiting.values():
-            for turn in list(lane):
-                if turn.done():  # it is leaving and takes itself out
-                    continue
-                lease = self._take()
-                if lease is None:
-                    return
-                lane.remove(turn)
-                turn.set_result(lease)
+        while self._line and any(seat.free > 0 for seat in self.seats):
+            waiter = self._line.next(time.monotonic(), self._may)
+            if waiter is None:
+                return
+            if waiter.turn.done():  # it is leaving
+                continue
+            lease = self._take(waiter.claim.lane)
+            assert lease is not None
+            waiter.turn.set_result(lease)
 
-    def _too_busy(self, what: str) -> TooManyRequests:
+    def _too_busy(self, what: str, lane: Lane) -> TooManyRequests:
+        self.shed.add()
         return TooManyRequests(
             what,
             f"{self.busy} requests are being answered and {self.waiting} wait.",
             "Try again shortly.",
-            retry_after_s=self._expected_wait_s(),
+            retry_after_s=self._retry_after_s(lane),
         )
 
-    def _expected_wait_s(self) -> float:
-        slots = sum(seat.replica.slots for seat in self.seats)
-        return min(60.0, max(0.2, self._answer_s * (self.waiting + 1) / slots))
+    def _retry_after_s(self, lane: Lane) -> float:
+        answer_s = self.pace.answer_s or GUESSED_ANSWER_S
+        wait_s = answer_s * (self._line.ahead_of(lane) + 1) / max(1, self.slots)
+        rest_s = min(seat.breaker.rest_s for seat in self.seats)
+        return min(60.0, max(0.2, wait_s, rest_s))
 
-    async def _bring_up(self, seat: Seat) -> None:
-        try:
-            await seat.replica.start()
-        except BaseException:
-            seat.failures += 1
-            await seat.replica.stop()
-            raise
-        seat.failures = 0
-        seat.ready = True
-        self._hand_out()
 
-    async def _supervise(self, seat: Seat) -> None:
-        """Watch one replica: start it again whenever it is gone, stop it when it is not wanted."""
-        while True:
-            await asyncio.sleep(POLL_S)
-            if not seat.wanted:
-                seat.ready = False  # what it is answering goes on
-                if not seat.active and not seat.resting:
-                    await seat.replica.stop()
-                    seat.resting = True
-                continue
-            if seat.replica.alive():
-                if not seat.ready:  # suspected, and found well
-                    seat.ready = True
-                    self._hand_out()
-                continue
-            seat.ready = False
-            if seat.resting:
-                log.info("another replica of %s is started: requests wait", self.name)
-            else:
-                self.restarts += 1
-                log.error("a replica of %s died; starting it again", self.name)
-            seat.resting = False
-            try:
-                await self._bring_up(seat)
-            except Exception as error:  # whatever it is, try again
-                pause = BACKOFF_S[min(seat.failures, len(BACKOFF_S)) - 1]
-                log.error("it did not start, next try in %s s: %s", pause, error)
-                await asyncio.sleep(pause)
+def _free(seat: Seat) -> int:
+    return seat.free
 
-    def suspect(self, lease: Lease) -> None:
-        """Its connection broke: give that replica no more until it is seen alive."""
-        lease.seat.ready = False
+
+def _seat(replica: Replica, rules: AdmissionSettings) -> Seat:
+    breaker = Breaker(rules.breaker_failures, rules.breaker_rest_s)
+    adapts = rules.adaptive and not replica.local and getattr(replica, "elastic", False)
+    return Seat(replica, breaker, Limiter(replica.slots, rules.most_slots) if adapts else None)

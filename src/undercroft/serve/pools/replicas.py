@@ -222,7 +222,10 @@ def _remote(
     headers = {"authorization": f"Bearer {key}"} if key else {}
     accepts = frozenset(map(str, meta.get("accepts", ["tools"])))
     price = Price(float(meta.get("price_in", 0)), float(meta.get("price_out", 0)))
-    return RemoteReplica(url, slots, headers, defaults, accepts=accepts, price=price)
+    return RemoteReplica(
+        url, slots, headers, defaults, accepts=accepts, price=price,
+        elastic="slots" not in meta,
+    )  # fmt: skip
 
 
 def accepted(base_url: str) -> frozenset[str]:

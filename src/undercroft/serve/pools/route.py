@@ -231,6 +231,7 @@ def make_pool(project: Project, model: Artifact, adapters: Sequence[Artifact] = 
             project.settings,
             logs / f"{model.ref.name}-{model.ref.version}-{n}.log",
             files,
+            secret=project.trust.secrets.get,
         )
         for n in range(serve.replicas)
     ]
@@ -240,8 +241,9 @@ def make_pool(project: Project, model: Artifact, adapters: Sequence[Artifact] = 
             serve.least_replicas, serve.replicas, serve.slots, serve.scale_up_s, serve.scale_down_s
         )
     return Pool(
-        "+".join((str(model.ref), *files)), built, serve.queue, serve.queue_timeout_s, scaler
-    )
+        "+".join((str(model.ref), *files)), built, serve.queue, serve.queue_timeout_s,
+        scaler=scaler, rules=project.settings.admission,
+    )  # fmt: skip
 
 
 def open_index(project: Project, meta: Any) -> tuple[str, Retriever | None]:

@@ -9,6 +9,7 @@ from contextlib import aclosing
 from typing import TYPE_CHECKING
 
 from undercroft.errors import UndercroftError
+from undercroft.serve.admission.claim import in_background
 from undercroft.serve.generation import generate
 from undercroft.serve.journal import rows
 from undercroft.serve.journal.rows import RequestRow
@@ -35,12 +36,13 @@ async def fails(gateway: Gateway, ask: Ask, route: Route) -> bool:
     )  # fmt: skip
     patience = gateway.settings.serve.timeout_s
     try:
-        with arm.pool.admit():
+        claim = in_background(patience)
+        with arm.pool.admit(claim):
             async with asyncio.timeout(patience):
                 passages, messages = await prepare(gateway, route, ask, row)
                 if route.abstains(ask, passages):
                     return False
-                said = generate(gateway, (arm,), ask, messages, row=row, patience_s=patience)
+                said = generate(gateway, (arm,), ask, messages, row=row, claim=claim)
                 began = time.monotonic()
                 async with aclosing(said):
                     async for _ in said:

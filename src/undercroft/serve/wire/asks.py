@@ -26,7 +26,7 @@ from undercroft.serve.wire.turns import Turn
 from undercroft.settings import SamplingSettings
 
 Kind = Literal["chat", "completion"]
-Lane = Literal["interactive", "batch"]
+Lane = Literal["interactive", "batch", "background"]
 
 MAX_TOOLS = 128
 MAX_STOPS = 16

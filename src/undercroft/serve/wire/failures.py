@@ -94,7 +94,7 @@ def retry_headers(error: UndercroftError) -> list[tuple[bytes, bytes]]:
         return []
     after = error.retry_after_s
     headers = [(b"retry-after", str(math.ceil(after)).encode())]
-    if after > LONGEST_RETRY_S:
+    if after > LONGEST_RETRY_S or isinstance(error, OutOfTokens):
         return [*headers, (b"x-should-retry", b"false")]
     return [*headers, (b"retry-after-ms", str(math.ceil(after * 1000)).encode())]
 
