@@ -44,6 +44,7 @@ class Replica(Protocol):
     local: bool  # runs on this machine: its energy is ours, and warming it costs nobody money
     accepts: frozenset[str]  # what it takes besides text: tools, image, audio
     price: Price  # asked by whoever runs it; of a local one, nothing but its energy
+    elastic: bool  # nobody knows its slots: how many it answers at once has to be found out
 
     @property
     def url(self) -> str: ...
@@ -83,6 +84,7 @@ class LocalReplica:
     local: bool = True
     accepts: frozenset[str] = frozenset()
     price: Price = FREE
+    elastic: bool = False
     adapters: Mapping[str, Path] = field(default_factory=dict)
     server: Engine | None = None
     _process: psutil.Process | None = None
@@ -116,6 +118,11 @@ class LocalReplica:
 
     def alive(self) -> bool:
         return self.server is not None and self.server.alive()
+
+    async def responsive(self, timeout_s: float) -> bool:
+        return self.server is not None and await asyncio.to_thread(
+            self.server.responsive, timeout_s
+        )
 
     async def responsive(self, timeout_s: float) -> bool:
         assert self.server is not None
@@ -159,6 +166,9 @@ class RemoteReplica:
         return None
 
     def alive(self) -> bool:
+        return True
+
+    async def responsive(self, timeout_s: float) -> bool:  # noqa: ARG002 - asking costs money
         return True
 
     async def responsive(self, timeout_s: float) -> bool:  # noqa: ARG002
