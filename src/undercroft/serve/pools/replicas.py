@@ -120,11 +120,6 @@ class LocalReplica:
         return self.server is not None and self.server.alive()
 
     async def responsive(self, timeout_s: float) -> bool:
-        return self.server is not None and await asyncio.to_thread(
-            self.server.responsive, timeout_s
-        )
-
-    async def responsive(self, timeout_s: float) -> bool:
         assert self.server is not None
         return await asyncio.to_thread(self.server.responsive, timeout_s)
 
@@ -166,9 +161,6 @@ class RemoteReplica:
         return None
 
     def alive(self) -> bool:
-        return True
-
-    async def responsive(self, timeout_s: float) -> bool:  # noqa: ARG002 - asking costs money
         return True
 
     async def responsive(self, timeout_s: float) -> bool:  # noqa: ARG002
