@@ -6,6 +6,7 @@ import json
 import math
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,11 +16,12 @@ from tests.compress.conftest import build_tiny, real_tokenizer, wheel_folder  # 
 from tests.serve.serving import keep
 from tests.train.conftest import examples  # noqa: F401
 from undercroft.cli.main import group
+from undercroft.compress import export
 from undercroft.project import Project
 from undercroft.records import Example
 from undercroft.settings import EngineSettings, ModelSettings
 from undercroft.train.stage import base
-from undercroft.tune import points
+from undercroft.tune import points, search
 from undercroft.tune.fidelity import Fidelity, Said, compared, divergence
 from undercroft.tune.points import Point
 from undercroft.tune.speed import Speed
@@ -50,16 +52,36 @@ def test_fidelity_tells_perplexity_divergence_and_agreement() -> None:
     assert found.divergence == pytest.approx((0 + 0.8 * math.log(9)) / 2, rel=1e-3)
 
 
-def point(name: str, decode: float, perplexity: float) -> Point:
-    candidate = Candidate(name, Path(name), EngineSettings())
-    return Point(candidate, 1, Speed(1.0, decode), Fidelity(perplexity, 0.1, 1.0, 9))
+def point(
+    name: str, answer_s: float, perplexity: float = 10.0, threads: int = 0, **engine: Any
+) -> Point:
+    candidate = Candidate(name, Path(name), EngineSettings(**engine), threads)
+    return Point(candidate, 1, Speed(1.0, 1.0, answer_s), Fidelity(perplexity, 0.1, 1.0, 9))
 
 
 def test_the_fastest_that_is_true_enough_is_taken() -> None:
-    found = [point("f16", 40, 10.0), point("q8_0", 60, 10.05), point("q4_0", 90, 11.0)]
+    found = [point("f16", 4, 10.0), point("q8_0", 3, 10.05), point("q4_0", 2, 11.0)]
     chosen = points.best(found, 10.0, 0.01)
     assert chosen is found[1]
     assert points.best(found[2:], 10.0, 0.01) is None
+
+
+def test_what_helped_is_tried_together_and_what_did_not_is_left_out() -> None:
+    usual = point("q8_0", 1.0)
+    found = [
+        usual,
+        point("q8_0", 0.9, speculation="ngram"),
+        point("q8_0", 0.8, prompt_batch=2048),
+        point("q8_0", 0.99, kv_cache="q8_0"),
+        point("q8_0", 1.4, threads=1),
+    ]
+    names = [each.name for each in search._finalists(found, usual.candidate)]
+    assert names == [
+        "q8_0 prompt_batch=2048",
+        "q8_0 speculation=ngram",
+        "q8_0 speculation=ngram prompt_batch=2048",
+    ]
+    assert search._finalists(found[:1], usual.candidate) == []
 
 
 @pytest.fixture(scope="module")
@@ -83,26 +105,29 @@ def project(
     return opened
 
 
-def test_tune_measures_every_candidate_and_draws_them(project: Project, tmp_path: Path) -> None:
+def test_tune_measures_formats_then_ways_and_draws_them(
+    project: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))  # no native build but the tests'
     page = tmp_path / "chart.html"
-    words = ["serve", "tune", "model:docs-base", "--formats", "q8_0,q4_0", "--tasks", "2"]
-    words += ["--rounds", "1", "--loss", "10", "--html", str(page), "--json"]
-    done = CliRunner().invoke(group, ["-C", str(project.root), *words])
+    (draft,) = (project.path(each) for each in project.ledger.artifacts(kind="model"))
+    guess = export(draft, tmp_path / "guess.gguf", "f16")
+    words = ["serve", "tune", "model:docs-base", "--formats", "q4_0", "--tasks", "1"]
+    words += ["--rounds", "1", "--loss", "10", "--draft", str(guess), "--html", str(page)]
+    done = CliRunner().invoke(group, ["-C", str(project.root), *words, "--json"])
     assert done.exit_code == 0, done.output
     told = json.loads(done.stdout)
-    assert set(told["failed"]) == {"q8_0 kv_cache=q8_0", "q4_0 kv_cache=q8_0"}
-    assert "does not divide n_embd_head_k=16" in told["failed"]["q8_0 kv_cache=q8_0"]
+    ((name, why),) = told["failed"].items()
+    assert name.endswith("kv_cache=q8_0")
+    assert "does not divide n_embd_head_k=16" in why
     found = {each["name"]: each for each in told["points"]}
-    assert len(found) == 5
     assert found["f16"]["divergence"] == pytest.approx(0, abs=1e-5)
-    assert found["f16"]["divergence"] < found["q8_0"]["divergence"] < found["q4_0"]["divergence"]
-    assert found["q4_0"]["size_bytes"] < found["q8_0"]["size_bytes"] < found["f16"]["size_bytes"]
-    assert found["q8_0 speculation=ngram"]["divergence"] == pytest.approx(
-        found["q8_0"]["divergence"], rel=0.2
-    )
+    assert found["f16"]["divergence"] < found["q4_0"]["divergence"]
+    assert found["q4_0"]["size_bytes"] < found["f16"]["size_bytes"]
+    assert any(name.endswith("speculation=draft draft=guess") for name in found)
     assert all(each["decode"] > 0 and each["prefill"] > 0 for each in found.values())
     assert sum(each["is_best"] for each in found.values()) == 1
-    assert page.read_text().count("<circle") == 5
+    assert page.read_text().count("<circle") == len(found)
 
 
 def test_a_smaller_copy_cannot_be_tuned(project: Project) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import platform
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -16,7 +16,9 @@ from undercroft.cli.main import State, print_json
 if TYPE_CHECKING:
     from undercroft.project import Project
     from undercroft.records import Artifact
-    from undercroft.tune.work import Candidate, Task
+    from undercroft.tune.points import Point
+    from undercroft.tune.search import Outcome
+    from undercroft.tune.work import Task
 
 FORMATS = "q8_0,q5_1,q4_1,q4_0"
 PARENT = "f16"
@@ -43,59 +45,118 @@ def serve(ctx: click.Context) -> None:
 @click.argument("model", required=False)
 @click.option("--formats", default=FORMATS, show_default=True, help="GGUF formats to try.")
 @click.option("--tasks", default=8, show_default=True, help="Held-out questions to measure on.")
-@click.option("--rounds", default=3, show_default=True, help="Turns that each candidate gets.")
+@click.option("--rounds", default=3, show_default=True, help="Turns that each finalist gets.")
 @click.option(
     "--loss", default=0.01, show_default=True,
     help="Share by which the best one's perplexity may be above the parent's.",
 )  # fmt: skip
+@click.option("--draft", help="A smaller model that may guess: model:NAME or a GGUF file.")
 @click.option("--html", type=click.Path(path_type=Path), help="Write a chart of all of them.")
 @click.option("--json", "as_json", is_flag=True, help="Print as JSON.")
 @click.pass_obj
 def tune(
     state: State, model: str | None, formats: str, tasks: int, rounds: int, loss: float,
-    html: Path | None, as_json: bool,
+    draft: str | None, html: Path | None, as_json: bool,
 ) -> None:  # fmt: skip
     """Measure MODEL in several formats, and the engine in several ways, on this machine.
 
-    MODEL is one with its own weights; without it, the newest of the project. Size, speed,
-    perplexity and divergence from 16 bits are told for each, and the fastest that is true enough.
+    MODEL is one with its own weights; without it, the newest of the project. Formats are tried
+    first, on the wheel and on a native build where there is one; the best then with guessed tokens,
+    a smaller cache, other batches and fewer threads; what helped is put together. Size, speed,
+    perplexity and divergence from 16 bits are told for each, and the one that answers soonest of
+    those that are true enough.
     """
-    from undercroft.tune import points
     from undercroft.tune.chart import as_html
+    from undercroft.tune.points import facts
 
     project = state.project()
     parent = _parent(project, model)
     asked = _tasks(project, tasks)
-    serving = project.settings
     with bar("tune", as_json) as tell:
         files = _files(project, parent, [PARENT, *formats.split(",")], tell)
-        whole, *candidates = _candidates(files)
-        found, failed = points.measure(
-            [whole, *candidates], whole, asked, context=serving.model.context,
-            threads=serving.serve.threads, rounds=rounds, tell=tell,
-        )  # fmt: skip
-    best = points.best(found, found[0].fidelity.perplexity, loss)
-    facts = points.facts(found, best)
+        outcome = _searched(project, files, asked, draft, rounds, loss, tell)
+    told = facts(outcome.points, outcome.best)
     if html is not None:
-        write(html, as_html(facts, str(parent.ref), platform.processor() or platform.machine()))
+        write(html, as_html(told, str(parent.ref), platform.processor() or platform.machine()))
     if as_json:
-        print_json({"model": str(parent.ref), "points": facts, "failed": failed})
+        print_json({
+            "model": str(parent.ref), "points": told, "failed": outcome.failed,
+            "before": outcome.before.candidate.name if outcome.before else None,
+        })  # fmt: skip
         return
-    for name, why in failed.items():
+    _print(outcome, told, loss)
+
+
+def _searched(
+    project: Project, files: dict[str, Path], tasks: Sequence[Task], draft: str | None,
+    rounds: int, loss: float, tell: Tell,
+) -> Outcome:  # fmt: skip
+    from undercroft.engines import native, usable_cores
+    from undercroft.settings import EngineSettings
+    from undercroft.tune.points import Bench
+    from undercroft.tune.search import Build, search
+    from undercroft.tune.work import Candidate
+
+    settings = project.settings
+    builds: Sequence[Build] = ("wheel", "native") if native.choose("auto") else ("auto",)
+    whole = Candidate(PARENT, files[PARENT], EngineSettings(build=builds[0]))
+    bench = Bench(
+        whole, tasks, context=settings.model.context, threads=settings.serve.threads, tell=tell
+    )
+    return search(
+        bench,
+        files,
+        builds=builds,
+        cores=settings.serve.threads or usable_cores(),
+        served=settings.compress.serve,
+        draft=_draft(project, draft or settings.engine.draft),
+        rounds=rounds,
+        most=loss,
+    )
+
+
+def _draft(project: Project, named: str) -> str:
+    """The file of the model that may guess, empty for none."""
+    if not named.startswith("model:"):
+        return named
+    path = project.path(project.ledger.artifact(named))
+    return str(path if path.is_file() else next(path.glob("*.gguf"), path))
+
+
+def _print(outcome: Outcome, told: Sequence[Any], loss: float) -> None:
+    """The table, what the best one gains, and what to write for it."""
+    from undercroft.engines import native
+
+    for name, why in outcome.failed.items():
         click.echo(f"{name} does not run: {why}", err=True)
-    for each in facts:
+    for each in told:
+        guessed = "" if each["accepted"] is None else f"  {each['accepted']:.0%} of guesses right"
         click.echo(
-            f"{'*' if each['is_best'] else ' '} {each['name']:34} "
-            f"{each['size_bytes'] / 1e6:7.0f} MB  decode {each['decode']:6.1f}/s  prefill "
-            f"{each['prefill']:6.0f}/s  perplexity {each['perplexity']:.4g}  "
-            f"divergence {each['divergence']:.5f}"
+            f"{'*' if each['is_best'] else ' '} {each['name']:40} "
+            f"{each['size_bytes'] / 1e6:5.0f} MB  answer {each['answer_s']:6.2f} s  prefill "
+            f"{each['prefill']:6.0f}/s  decode {each['decode']:6.1f}/s  perplexity "
+            f"{each['perplexity']:.4g}  divergence {each['divergence']:.5f}{guessed}"
         )
-    if best is None:
+    if advice := native.advice():
+        click.echo(advice)
+    if outcome.best is None:
         click.echo(f"None is within {loss:.1%} of the parent's perplexity.")
         return
-    click.echo("To use the best (*), write in undercroft.toml:")
+    _print_best(outcome.best, outcome.before)
+
+
+def _print_best(best: Point, before: Point | None) -> None:
+    if before is not None and before is not best:
+        click.echo(
+            f"The best (*) reads prompts {best.speed.prefill / before.speed.prefill:.2f} times and "
+            f"writes answers {best.speed.decode / before.speed.decode:.2f} times as fast as "
+            f"{before.candidate.name}."
+        )
+    click.echo("To use it, write in undercroft.toml:")
     click.echo(f'[compress]\nformats = ["{best.candidate.format}"]')
     click.echo(f'serve = "{best.candidate.format}"')
+    if best.candidate.threads:
+        click.echo(f"[serve]\nthreads = {best.candidate.threads}")
     chosen = best.candidate.engine.model_dump(exclude_defaults=True)
     if chosen:
         click.echo("[engine]")
@@ -151,22 +212,3 @@ def _files(
             making.replace(file)
         found[name] = file
     return found
-
-
-def _candidates(files: dict[str, Path]) -> Sequence[Candidate]:
-    """Every format as it is, the parent first; the quantised ones also with guessed tokens and with
-    a smaller cache."""
-    from undercroft.settings import EngineSettings
-    from undercroft.tune.work import Candidate
-
-    plain = [Candidate(name, file, EngineSettings()) for name, file in files.items()]
-    others = (EngineSettings(speculation="ngram"), EngineSettings(kv_cache="q8_0"))
-    return [
-        *plain,
-        *(
-            Candidate(name, file, engine)
-            for name, file in files.items()
-            if name != PARENT
-            for engine in others
-        ),
-    ]

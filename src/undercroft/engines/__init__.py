@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from undercroft.engines.draft import with_draft_file
 from undercroft.engines.engine import DEFAULT_ENGINE, ENGINES, Engine, start_engine
-from undercroft.engines.llamacpp import LlamaServer
+from undercroft.engines.llamacpp import LlamaServer, usable_cores
 from undercroft.engines.sampling import adapter_fields, sampling_params
 
 __all__ = [
@@ -22,5 +22,6 @@ __all__ = [
     "adapter_fields",
     "sampling_params",
     "start_engine",
+    "usable_cores",
     "with_draft_file",
 ]

@@ -25,8 +25,8 @@ STEPS = 8
 LIKELIEST = 16
 
 #: The largest difference of a log-probability, in nats, that rounding in another order makes up
-#: for. Measured between builds of AVX2 and AVX-512 that both are right: at most 0.03 (lab book).
-TOLERANCE = 0.15
+#: for. Measured between AVX2 and AVX-512, in each format: 0.005 (F16) to 0.08 (Q4_1).
+TOLERANCE = 0.25
 
 #: Where they hardly name the same tokens.
 UNALIKE = 99.0

@@ -33,10 +33,10 @@ circle.best{fill:var(--best);stroke:var(--best)}
 def as_html(points: Sequence[Mapping[str, Any]], parent: str, machine: str) -> str:
     """The page of `points.facts`."""
     heads = (
-        "", "size", "decode tokens/s", "prefill tokens/s", "perplexity", "divergence",
-        "same choice",
+        "", "size", "answer", "prefill tokens/s", "decode tokens/s", "guesses right", "perplexity",
+        "divergence", "same choice",
     )  # fmt: skip
-    rows = "".join(_row(each) for each in sorted(points, key=lambda each: -each["decode"]))
+    rows = "".join(_row(each) for each in sorted(points, key=lambda each: each["answer_s"]))
     title = f"What is best for {parent}"
     return (
         f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{escape(title)}</title>'
@@ -50,9 +50,10 @@ def as_html(points: Sequence[Mapping[str, Any]], parent: str, machine: str) -> s
 
 def _row(each: Mapping[str, Any]) -> str:
     cells = (
-        escape(each["name"]), f"{each['size_bytes'] / 1e6:,.0f} MB", f"{each['decode']:.1f}",
-        f"{each['prefill']:.0f}", f"{each['perplexity']:.4g}", f"{each['divergence']:.5f}",
-        f"{each['agreement']:.1%}",
+        escape(each["name"]), f"{each['size_bytes'] / 1e6:,.0f} MB", f"{each['answer_s']:.2f} s",
+        f"{each['prefill']:.0f}", f"{each['decode']:.1f}",
+        "" if each["accepted"] is None else f"{each['accepted']:.0%}",
+        f"{each['perplexity']:.4g}", f"{each['divergence']:.5f}", f"{each['agreement']:.1%}",
     )  # fmt: skip
     mark = ' class="best"' if each["is_best"] else ""
     return f"<tr{mark}>" + "".join(f"<td>{cell}</td>" for cell in cells) + "</tr>"

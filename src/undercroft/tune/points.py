@@ -1,9 +1,8 @@
-"""Every candidate measured, and the one to take."""
+"""Candidates measured in turns, and the one to take."""
 
 from __future__ import annotations
 
 import asyncio
-import statistics
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -36,96 +35,85 @@ class Point:
             "name": self.candidate.name,
             "format": self.candidate.format,
             "engine": self.candidate.engine.model_dump(),
+            "threads": self.candidate.threads,
             "size_bytes": self.size_bytes,
             **asdict(self.speed),
             **asdict(self.fidelity),
         }
 
 
-def measure(
-    candidates: Sequence[Candidate],
-    parent: Candidate,
-    tasks: Sequence[Task],
-    *,
-    context: int,
-    threads: int,
-    rounds: int,
-    tell: Tell,
-) -> tuple[list[Point], dict[str, str]]:
-    """A point for each of ``candidates``, against ``parent``; and, by name, why some have none.
+class Bench:
+    """Measures candidates on ``tasks`` against the ``parent``, whose thoughts are kept.
 
-    Candidates take turns, ``rounds`` times, so that a machine that slows down for a while slows all
-    of them. One that does not run is left out. Raises `EngineFailed` when the parent does not run.
+    Raises `EngineFailed` when the parent does not run.
     """
-    total = 1 + len(candidates) * rounds
-    tell(0, total, parent.name)
-    said = _run(parent, tasks, context, threads, times=False, listens=True)[1]
-    speeds: dict[str, list[Speed]] = {}
-    heard: dict[str, list[Said]] = {}
-    failed: dict[str, str] = {}
-    for number in range(rounds):
-        for place, each in enumerate(candidates):
-            if each.name in failed:
-                continue
-            tell(1 + number * len(candidates) + place, total, each.name)
-            try:
-                found, thought = _run(each, tasks, context, threads, times=True, listens=not number)
-            except EngineFailed as error:
-                failed[each.name] = str(error)
-                continue
-            speeds.setdefault(each.name, []).append(found)
-            heard.setdefault(each.name, thought)
-    tell(total, total, "")
-    points = [
-        Point(
-            each,
-            each.file.stat().st_size,
-            _median(speeds[each.name]),
-            fidelity.compared(said, heard[each.name]),
-        )
-        for each in candidates
-        if each.name not in failed
-    ]
-    return points, failed
+
+    def __init__(
+        self, parent: Candidate, tasks: Sequence[Task], *, context: int, threads: int, tell: Tell
+    ) -> None:
+        self.parent = parent
+        self.failed: dict[str, str] = {}
+        self._tasks, self._context, self._threads, self._tell = tasks, context, threads, tell
+        self._heard: dict[str, Sequence[Said]] = {}
+        tell(0, 1, parent.name)
+        self._said = self._run(parent, times=False, listens=True)[1]
+
+    def measure(self, candidates: Sequence[Candidate], rounds: int) -> list[Point]:
+        """A point for each of ``candidates`` that runs; ``failed`` says why others do not.
+
+        They take turns, ``rounds`` times, so that a machine that slows down for a while slows all
+        of them.
+        """
+        speeds: dict[str, list[Speed]] = {}
+        for number in range(rounds):
+            for place, each in enumerate(candidates):
+                if each.name in self.failed:
+                    continue
+                self._tell(number * len(candidates) + place, rounds * len(candidates), each.name)
+                listens = each.name not in self._heard
+                try:
+                    found, thought = self._run(each, times=True, listens=listens)
+                except EngineFailed as error:
+                    self.failed[each.name] = str(error)
+                    continue
+                speeds.setdefault(each.name, []).append(found)
+                if listens:
+                    self._heard[each.name] = thought
+        return [
+            Point(
+                each,
+                each.file.stat().st_size,
+                speed.median(speeds[each.name]),
+                fidelity.compared(self._said, self._heard[each.name]),
+            )
+            for each in candidates
+            if each.name not in self.failed
+        ]
+
+    def _run(
+        self, candidate: Candidate, *, times: bool, listens: bool
+    ) -> tuple[Speed, Sequence[Said]]:
+        with start_engine(
+            DEFAULT_ENGINE, candidate.file, context=self._context, slots=1,
+            threads=candidate.threads or self._threads, tuning=candidate.engine,
+        ) as engine:  # fmt: skip
+            engine.wait_ready(READY_S)
+            return asyncio.run(_asked(engine.base_url, self._tasks, listens, times))
 
 
 def best(points: Sequence[Point], parent_perplexity: float, most: float) -> Point | None:
-    """The one that writes answers fastest, of those whose perplexity is above the parent's by no
-    more than the share ``most``; None when none is."""
+    """The one that answers soonest, of those whose perplexity is above the parent's by no more
+    than the share ``most``; None when none is."""
     fine = [each for each in points if each.fidelity.perplexity <= parent_perplexity * (1 + most)]
-    return max(fine, key=lambda each: each.speed.decode, default=None)
-
-
-def _run(
-    candidate: Candidate,
-    tasks: Sequence[Task],
-    context: int,
-    threads: int,
-    *,
-    listens: bool,
-    times: bool,
-) -> tuple[Speed, list[Said]]:
-    with start_engine(
-        DEFAULT_ENGINE, candidate.file, context=context, slots=1, threads=threads,
-        tuning=candidate.engine,
-    ) as engine:  # fmt: skip
-        engine.wait_ready(READY_S)
-        return asyncio.run(_asked(engine.base_url, tasks, listens, times))
+    return min(fine, key=lambda each: each.speed.answer_s, default=None)
 
 
 async def _asked(
     url: str, tasks: Sequence[Task], listens: bool, times: bool
-) -> tuple[Speed, list[Said]]:
+) -> tuple[Speed, Sequence[Said]]:
     async with EngineClient(url) as client:
-        found = await speed.measured(client, tasks) if times else Speed(0.0, 0.0)
+        found = await speed.measured(client, tasks) if times else Speed(0.0, 0.0, 0.0)
         return found, await fidelity.listened(client, tasks) if listens else []
-
-
-def _median(speeds: Sequence[Speed]) -> Speed:
-    return Speed(
-        statistics.median(each.prefill for each in speeds),
-        statistics.median(each.decode for each in speeds),
-    )
 
 
 def facts(points: Sequence[Point], chosen: Point | None) -> list[Mapping[str, Any]]:

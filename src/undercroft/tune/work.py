@@ -19,13 +19,18 @@ class Task:
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """A file of a model in some format, and how the engine is to compute with it."""
+    """A file of a model in some format, and how the engine is to compute with it, on how many
+    ``threads`` (0: as many as there are cores)."""
 
     format: str
     file: Path
     engine: EngineSettings
+    threads: int = 0
 
     @property
     def name(self) -> str:
         told = self.engine.model_dump(exclude_defaults=True)
+        if "draft" in told:
+            told["draft"] = Path(told["draft"]).stem
+        told |= {"threads": self.threads} if self.threads else {}
         return " ".join([self.format, *(f"{key}={value}" for key, value in told.items())])
