@@ -74,7 +74,7 @@ class Squares:
         return Batch(tensors, len(sample), len(sample), len(sample), ids)
 
     def terms(self, model: Any, batch: Batch) -> Terms:
-        numbers = batch.tensors["numbers"]
+        numbers = batch.tensors["numbers"].cpu()
         self.seen[numbers] += 1
         distance_b = model(batch.tensors["x_bw"])[:, 0] - batch.tensors["y_b"]
         factor = self.factors.get(int(numbers[0]), 1.0)

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from undercroft.settings.parallel import ParallelSettings, Precision
+from undercroft.settings.parallel import Device, ParallelSettings, Precision
 from undercroft.settings.section import Section
 
 
@@ -84,7 +84,16 @@ class LoopSettings(Section):
         description="steps between looks at the distribution of weights, gradients, updates and "
         "activations of every block; fewer where they would take over 1 % of the time; 0: none",
     )
-    precision: Precision = Field("bf16", description="number format of weights and activations")
+    precision: Precision = Field(
+        "bf16",
+        description="number format of weights and activations; fp16 scales its loss, for devices "
+        "that do not compute in bf16",
+    )
+    device: Device = Field(
+        "auto",
+        description="where it is computed: cpu, cuda, cuda:N, or auto: cuda where there is one; of "
+        "several processes each takes a device of its own",
+    )
     seed: int = Field(20, description="seed of order and initialisation")
     parallel: ParallelSettings = Field(
         ParallelSettings(), description="how the run is laid out over processes"
@@ -199,6 +208,7 @@ class LessonSettings(Section):
     max_tokens: int = Field(1024, ge=64, description="longer examples are left out")
     micro_batch_size: int = Field(4, gt=0, description="examples per forward pass")
     precision: Precision = Field("bf16", description="number format of weights and activations")
+    device: Device = Field("auto", description="where it is computed: cpu, cuda, cuda:N, or auto")
     unanswerable: float = Field(
         0.04, ge=0, lt=1, description="share of unanswerable examples, of those there are"
     )

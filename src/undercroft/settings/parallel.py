@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Any, Final, Literal
 
 from pydantic import BeforeValidator, Field
@@ -20,7 +21,16 @@ def _is_had(precision: Any) -> Any:
     return precision
 
 
-Precision = Annotated[Literal["bf16", "fp32"], BeforeValidator(_is_had)]
+Precision = Annotated[Literal["bf16", "fp16", "fp32"], BeforeValidator(_is_had)]
+
+
+def _is_known(device: Any) -> Any:
+    if isinstance(device, str) and not re.fullmatch(r"auto|cpu|cuda(:\d+)?", device):
+        raise ValueError(f"a device is auto, cpu, cuda or cuda:N, such as cuda:1, and not {device}")
+    return device
+
+
+Device = Annotated[str, BeforeValidator(_is_known)]
 
 
 class ParallelSettings(Section):

@@ -244,7 +244,7 @@ def _reference(
         with torch.no_grad():
             for number, group in enumerate(groups):
                 site.tell(number, len(groups), "groups of pairs", "reading them as the parent does")
-                batch = collated(group)
+                batch = collated(group).to(model.device)
                 found.update(zip(batch.ids, log_probs(model, batch).tolist(), strict=True))
         _write(half, found)
 

@@ -27,6 +27,7 @@ def spread(model: Any, team: Team, settings: ParallelSettings) -> Arrangement:
     """
     plan = team.plan
     _check(model, team, settings)
+    model.to(team.device)
     remember(model)
     team.copy_first([weight.detach() for weight in model.parameters()])
     chunks: tuple[stages.Chunk, ...] = ()

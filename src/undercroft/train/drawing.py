@@ -9,7 +9,7 @@ from typing import Generic, TypeVar
 
 from undercroft.errors import BadInput
 from undercroft.train.objectives.objective import Batch, Objective
-from undercroft.train.parallel.team import Group
+from undercroft.train.parallel.team import Team
 from undercroft.train.samples.data import Sampler
 
 S = TypeVar("S", bound=Sized)
@@ -65,12 +65,17 @@ class Drawer(Generic[S]):
     """
 
     def __init__(
-        self, objective: Objective[S], samples: Sequence[S], sampler: Sampler, group: Group
+        self,
+        objective: Objective[S],
+        samples: Sequence[S],
+        sampler: Sampler,
+        team: Team,
     ) -> None:
         self._objective = objective
         self._samples = samples
         self._sampler = sampler
-        self._group = group
+        self._group = team.data
+        self._device = team.device
 
     def draw(self, batch_size: int) -> Draw:
         """Samples of at least ``batch_size`` examples; raises `BadInput` when none is usable."""
@@ -101,11 +106,12 @@ class Drawer(Generic[S]):
     def any_batch(self) -> Batch:
         """One that can be read, for a rank that has nothing to read when others have."""
         found = (self._objective.collate(sample) for sample in self._samples)
-        return next(batch for batch in found if batch is not None)
+        return next(batch for batch in found if batch is not None).to(self._device)
 
     def _collate(self, number: int) -> tuple[Batch | None, Drawn]:
         sample = self._samples[number]
         batch = self._objective.collate(sample)
+        batch = None if batch is None else batch.to(self._device)
         rank = self._group.rank
         if batch is None:
             return None, Drawn(rank, number, (), 0, len(sample), 0, 0)

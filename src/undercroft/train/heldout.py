@@ -130,7 +130,7 @@ class Heldout(Generic[S]):
         data = self._team.data
         for first in range(0, len(batches), data.size):
             at = first + data.rank
-            terms = self._look(batches[min(at, len(batches) - 1)])
+            terms = self._look(batches[min(at, len(batches) - 1)].to(self._team.device))
             if terms is None or at >= len(batches):
                 continue
             found = {"heldout_loss": (float(terms.loss_sum), terms.count)}
@@ -143,7 +143,9 @@ class Heldout(Generic[S]):
     def _collated(self) -> list[Any]:
         if self._batches is None:
             found = [self._objective.collate(sample) for sample in self._samples]
-            self._batches = [batch for batch in found if batch is not None]
+            self._batches = [
+                batch for batch in found if batch is not None
+            ]  # few: they stay in memory
             if not self._batches:
                 raise BadInput(
                     "None of what was held out can be read.",

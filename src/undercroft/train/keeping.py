@@ -86,7 +86,7 @@ def held(
             folder / _IMPORTANCE,
             lambda half: _consolidated(site, params, chats, model, old).save(half),
         )
-        penalties.append(Quadratic.load(path))
+        penalties.append(Quadratic.load(path, model.device))
     return penalised(goal, penalties)
 
 
@@ -101,7 +101,7 @@ def to_base(params: HoldSettings, model: Any, base: Path) -> list[Penalty]:
     if params.kl_to_base:
         reference = None
         if not (isinstance(params, TuneSettings) and params.lora_rank):
-            reference, _ = folders.load(base, params.precision)
+            reference, _ = folders.load(base, params.precision, device=params.device)
         penalties.append(KLToReference(params.kl_to_base, reference))
     return penalties
 

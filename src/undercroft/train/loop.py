@@ -23,6 +23,7 @@ from undercroft.train.heldout import Heldout
 from undercroft.train.objectives.objective import Objective
 from undercroft.train.observing import Observer
 from undercroft.train.optimizer import MasterAdamW
+from undercroft.train.parallel.device import chosen
 from undercroft.train.parallel.team import Alone, Team
 from undercroft.train.passes import Passes
 from undercroft.train.points import Clock, Point, Tally
@@ -62,17 +63,17 @@ class Run(Generic[S]):
         heldout: Sequence[S] = (),
         beat: Callable[[int], None] = lambda _: None,
     ) -> None:
-        self._team = team or Alone()
+        self._team = team or Alone(chosen(params.device))
         self._beat = beat
         self._is_first = self._team.rank == 0
         rng.seed_all(params.seed + self._team.data.rank)
-        self.model = model
+        self.model = model.to(self._team.device)
         self._objective = objective
         self._params = params
         event = event if self._is_first else _tell_nobody
         self._now = Standing.at_start(params, len(samples))
         self._optimizer = MasterAdamW(model, params.weight_decay, self._team, params.optimizer)
-        self._drawer = Drawer(objective, samples, self._now.sampler, self._team.data)
+        self._drawer = Drawer(objective, samples, self._now.sampler, self._team)
         self._passes = Passes(model, objective, self._drawer, self._team)
         self._heldout = Heldout(model, objective, heldout, self._team, self._passes.look)
         self._clock = Clock()

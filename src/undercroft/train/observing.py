@@ -152,7 +152,7 @@ def _spread(sample: Tensor) -> Spread:
     size = sample.abs()
     finite = size[(size > 0) & size.isfinite()]
     logs = finite.log2().clamp_(LOWEST, LOWEST + NUM_BINS - 1e-3)
-    counts = torch.histc(logs, NUM_BINS, LOWEST, LOWEST + NUM_BINS)
+    counts = torch.histc(logs.cpu(), NUM_BINS, LOWEST, LOWEST + NUM_BINS)
     squares = float(finite.square().sum(dtype=torch.float64))
     return Spread([int(each) for each in counts.tolist()], int((size == 0).sum()), squares)
 

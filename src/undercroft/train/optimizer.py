@@ -174,7 +174,9 @@ class MasterAdamW:
         if group.size == 1 or not any(chosen):
             return
         places = [place for place, is_chosen in enumerate(chosen) if is_chosen]
-        has_one = torch.tensor([float(grads[place] is not None) for place in places])
+        has_one = torch.tensor(
+            [float(grads[place] is not None) for place in places], device=self._team.device
+        )
         found = [_or_zeros(grads[place], self._all[place].weight) for place in places]
         group.add([has_one, *found])
         for place, grad, has in zip(places, found, has_one.tolist(), strict=True):
@@ -182,7 +184,7 @@ class MasterAdamW:
 
     def _norm(self) -> Tensor:
         """Of the gradient of the whole model, wherever its parts are."""
-        squares = torch.zeros(1, dtype=torch.float64)
+        squares = torch.zeros(1, dtype=torch.float64, device=self._team.device)
         for each in self._all:
             if each.is_counted and each.master.grad is not None:
                 squares += each.master.grad.square().sum()
@@ -233,12 +235,12 @@ class MasterAdamW:
             state = self._stepper_of[each.master].state
             state.pop(each.master, None)
             entry: dict[str, Any] = {
-                key: saved.part(f"{key}.{each.name}", at, size)
+                key: saved.part(f"{key}.{each.name}", at, size).to(each.master.device)
                 for key in _MOMENTS
                 if f"{key}.{each.name}" in saved
             }
             if f"{_STEP}.{each.name}" in saved:
-                entry[_STEP] = saved.part(f"{_STEP}.{each.name}", (), ())
+                entry[_STEP] = saved.part(f"{_STEP}.{each.name}", (), ()).to(each.master.device)
             if entry:
                 state[each.master] = entry
         self._write_back()

@@ -167,4 +167,4 @@ def _pipeline(model: nn.Module, objective: Any, team: Team) -> Pipeline | None:
             "go through a pipeline, and dpo without adapters.",
         )
     deferred = Deferred(model) if layout.schedule == "zero_bubble" else None
-    return Pipeline(team.pipeline, layout.chunks, layout.schedule, deferred)
+    return Pipeline(team.pipeline, layout.chunks, layout.schedule, deferred, team.device)

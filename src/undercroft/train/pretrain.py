@@ -126,7 +126,7 @@ def _gone_on(params: PretrainSettings, base: Path, tokenizer: Any) -> Any:
     """The model in the folder ``base``, looked at."""
     from undercroft.train.models.starting import demand_finite, demand_fitting
 
-    model, _ = folders.load(base, params.precision, params.context)
+    model, _ = folders.load(base, params.precision, params.context, params.device)
     demand_finite(dict(model.named_parameters()))
     demand_fitting(model, tokenizer)
     return model
@@ -135,7 +135,8 @@ def _gone_on(params: PretrainSettings, base: Path, tokenizer: Any) -> Any:
 def _first(params: PretrainSettings, own: Any) -> Any:
     """A model with random weights for the tokenizer ``own``."""
     shape = scratch.shape_of(params, own.get_vocab_size())
-    model = scratch.build(shape, params.precision, params.seed, tokenizing.special_ids(own))
+    special = tokenizing.special_ids(own)
+    model = scratch.build(shape, params.precision, params.seed, special, params.device)
     ends = [own.token_to_id(tokenizing.END_OF_TURN), own.token_to_id(tokenizing.DOCUMENT)]
     model.generation_config.eos_token_id = ends
     return model

@@ -117,7 +117,7 @@ class Keeper:
         state = {
             **self._now.as_state(),
             "plan": asdict(self._team.plan),
-            "random": self._team.gather(rng.captured()),
+            "random": self._team.gather(rng.captured(self._team.device)),
         }
         is_good = self._now.guard.is_calm and (self.is_anchor or not self._params.checkpoint_steps)
         tensors, places = self._learnt.tensors()
@@ -150,7 +150,7 @@ class Keeper:
         self._now.take_up(found.state)
         self.store.pinned = self._now.patience.best_step
         if found.state["plan"] == asdict(self._team.plan):
-            rng.restore(found.state["random"][self._team.rank])
+            rng.restore(found.state["random"][self._team.rank], self._team.device)
         else:
             data = self._team.data
             rng.seed_all(self._params.seed + found.step * data.size + data.rank)

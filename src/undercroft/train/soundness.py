@@ -99,8 +99,8 @@ def _answers(model: Any, tokenizer: Any, prompts: Sequence[list[int]]) -> list[l
     read = [[0] * (longest - len(each)) + [1] * len(each) for each in prompts]
     with torch.no_grad():
         found = model.generate(
-            input_ids=torch.tensor(rows),
-            attention_mask=torch.tensor(read),
+            input_ids=torch.tensor(rows).to(model.device),
+            attention_mask=torch.tensor(read).to(model.device),
             max_new_tokens=_ANSWER_TOKENS,
             do_sample=False,
             pad_token_id=padding,
@@ -126,6 +126,7 @@ def _perplexity(model: Any, tokenizer: Any) -> float:
     read = [tokenizer(text, add_special_tokens=False)["input_ids"][:_PAGE_TOKENS] for text in texts]
     goal = NextToken()
     batch = goal.collate([(Span("", np.array(each, np.uint32)),) for each in read])
+    batch = batch.to(model.device)
     with torch.no_grad():
         loss = float(goal.terms(model, batch).loss_sum) / batch.count
     return math.exp(min(loss, 700.0))

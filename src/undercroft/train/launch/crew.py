@@ -153,10 +153,8 @@ class Crew:
         for host, count in found:
             ranks = range(first, min(first + count, size))
             threads = max(1, host.cores // max(1, len(ranks)))
-            seats = [
-                Seat(rank, size, folder, self._told.path, self._log, threads, meet, host.address)
-                for rank in ranks
-            ]
+            common = (size, folder, self._told.path, self._log, threads, meet, host.address)
+            seats = [Seat(rank, *common, local, len(ranks)) for local, rank in enumerate(ranks)]
             attempt.hosts += [(host, seats)] if seats else []
             first += len(ranks)
         return attempt

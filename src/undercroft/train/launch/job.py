@@ -96,9 +96,11 @@ class Job:
         """The run of ``parts``, at its last checkpoint if there is one."""
         from undercroft.train.arranging import spread
         from undercroft.train.loop import Run
+        from undercroft.train.parallel.device import chosen
         from undercroft.train.parallel.team import Alone
 
-        params, team = params or self.params, team or Alone()
+        params = params or self.params
+        team = team or Alone(chosen(params.device))
         spread(parts.model, team, params.parallel)
         return Run(
             parts.model,

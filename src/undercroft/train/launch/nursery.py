@@ -88,6 +88,7 @@ def main() -> None:
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
     os.dup2(2, 1)
     _import_all()
+    os.environ.setdefault("PYTORCH_NVML_BASED_CUDA_CHECK", "1")  # to look for devices, not use them
     nursery = Nursery((commands, replies))
     send(replies, (None, None))
     while (command := receive(commands)) is not None:

@@ -35,8 +35,8 @@ class Seat:
 
     ``attempt`` is the attempt's folder, and ``told`` the file of what first ranks tell. Ranks of
     one machine meet by a file; those of several ``meet`` at the address of the first one's.
-    This one's own machine has ``address``. They wait for each other for ``patience_s`` at most,
-    which whoever watches them will not.
+    This one's own machine has ``address``; it is number ``local`` of the ranks ``here``. They wait
+    for each other for ``patience_s`` at most, which whoever watches them will not.
     """
 
     rank: int
@@ -47,6 +47,8 @@ class Seat:
     threads: int
     meet: str = ""
     address: str = ""
+    local: int = 0
+    here: int = 1
     patience_s: float = 1800.0
 
     @property
@@ -79,17 +81,20 @@ def _train(job: Job, seat: Seat) -> NoReturn:
     import torch
     from torch import distributed
 
+    from undercroft.train.parallel import device as devices
     from undercroft.train.parallel.plan import Plan
     from undercroft.train.parallel.team import at_meetings, leave, team
 
     torch.set_num_threads(seat.threads)
     heart = Heart(seat.pulse, orphaned=lambda: os._exit(1))
     site = _InRank(seat, heart)
+    devices.seat(seat.local, seat.here)
+    device = devices.chosen(job.params.device)
     parts = job.build(site)
-    _join(seat)
+    _join(seat, devices.backend(device))
     parallel = job.params.parallel.model_copy(update={"processes": seat.size})
     params = job.params.model_copy(update={"parallel": parallel})
-    crew = team(Plan.of(parallel, job.section))
+    crew = team(Plan.of(parallel, job.section), device)
     run = job.run(parts, site.event, params=params, team=crew, beat=heart.beat)
     heart.beat(run.schedule.step)
     at_meetings.append(heart.beat)  # whoever hangs has come to fewer of them
@@ -99,7 +104,7 @@ def _train(job: Job, seat: Seat) -> NoReturn:
     leave()
 
 
-def _join(seat: Seat) -> None:
+def _join(seat: Seat, backend: str) -> None:
     """Make torch's group of all ranks."""
     from torch import distributed
 
@@ -114,7 +119,7 @@ def _join(seat: Seat) -> None:
         store = _at_address(seat, patience)
     store.set_timeout(patience)
     distributed.init_process_group(
-        "gloo", store=store, rank=seat.rank, world_size=seat.size, timeout=patience
+        backend, store=store, rank=seat.rank, world_size=seat.size, timeout=patience
     )
 
 

@@ -92,19 +92,20 @@ class Layout:
             start, end, node = self.nodes[node]
             yield start, end
 
-    def mask(self, block: _Block, groups: int, dtype: torch.dtype) -> Tensor:
+    def mask(self, block: _Block, groups: int, like: Tensor) -> Tensor:
         """What is added to the scores of a block: 0 where a query may look, the least elsewhere.
 
-        Rows are the block's queries, each ``groups`` times (once for each head that shares keys).
+        It is of the type and on the device of ``like``. Rows are the block's queries, each
+        ``groups`` times (once for each head that shares keys).
         """
         seen = sum(end - start for start, end in block.before)
         first, last = block.queries
-        key = (seen, first, last, groups, dtype)
+        key = (seen, first, last, groups, like.dtype, like.device)
         if key not in self._masks:
-            is_hidden_qk = torch.ones(last - first, seen + last, dtype=torch.bool)
+            is_hidden_qk = like.new_ones(last - first, seen + last, dtype=torch.bool)
             is_hidden_qk = is_hidden_qk.triu_(seen + first + 1)
-            mask_qk = torch.zeros(is_hidden_qk.shape, dtype=dtype)
-            mask_qk.masked_fill_(is_hidden_qk, torch.finfo(dtype).min)
+            mask_qk = like.new_zeros(is_hidden_qk.shape)
+            mask_qk.masked_fill_(is_hidden_qk, torch.finfo(like.dtype).min)
             self._masks[key] = mask_qk.repeat_interleave(groups, 0)
         return self._masks[key]
 
@@ -193,7 +194,7 @@ def _probs(q_gnd: Tensor, k_gtd: Tensor, scale: float, layout: Layout, block: _B
     """How much each query of a block takes of each key (G * copies, queries * H / G, keys)."""
     groups = q_gnd.shape[1] // k_gtd.shape[1]
     q_sqd, k_skd = _asking(q_gnd, block, groups).flatten(0, 1), _seen(k_gtd, block)
-    mask_qk = layout.mask(block, groups, q_gnd.dtype)
+    mask_qk = layout.mask(block, groups, q_gnd)
     return torch.baddbmm(mask_qk, q_sqd, k_skd.transpose(1, 2), alpha=scale).softmax(-1)
 
 

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from undercroft.errors import BadInput, MissingExtra, NotFound
+from undercroft.train.models.formats import dtype_of
 from undercroft.train.models.gguf_import import import_gguf
 from undercroft.train.models.limits import PLAIN_KEYS
 
@@ -87,39 +88,51 @@ def facts(folder: Path, licence: str) -> dict[str, Any]:
     }
 
 
-def load(folder: Path, precision: str, max_tokens: int = PLAIN_KEYS) -> tuple[Any, Any]:
-    """Model and tokenizer in ``folder``, weights in ``bf16`` or ``fp32``.
+def load(
+    folder: Path, precision: str, max_tokens: int = PLAIN_KEYS, device: str = "cpu"
+) -> tuple[Any, Any]:
+    """Model and tokenizer in ``folder``, weights in ``bf16``, ``fp16`` or ``fp32`` on ``device``.
 
-    Sequences will be at most ``max_tokens`` long, which decides how attention is computed.
+    Sequences will be at most ``max_tokens`` long, which decides how attention is computed. Raises
+    `BadConfig` for a device that is not there.
     """
-    torch, transformers = libraries()
-    dtype = torch.bfloat16 if precision == "bf16" else torch.float32
+    _, transformers = libraries()
+    where = _device(device)
     tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
     model = transformers.AutoModelForCausalLM.from_pretrained(
         folder,
-        dtype=dtype,
+        dtype=dtype_of(precision),
         attn_implementation=attention_for(max_tokens),
     )
-    return model, tokenizer
+    return model.to(where), tokenizer
 
 
-def load_scorer(folder: Path, precision: str, max_tokens: int = PLAIN_KEYS) -> tuple[Any, Any]:
+def load_scorer(
+    folder: Path, precision: str, max_tokens: int = PLAIN_KEYS, device: str = "cpu"
+) -> tuple[Any, Any]:
     """As `load`, with a head ``score`` that gives one number; random where the folder has none.
 
     The number is read at the last token that is no padding, which must not be the end of the turn.
     """
-    torch, transformers = libraries()
+    _, transformers = libraries()
+    where = _device(device)
     tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
     model = transformers.AutoModelForSequenceClassification.from_pretrained(
         folder,
         num_labels=1,
-        dtype=torch.bfloat16 if precision == "bf16" else torch.float32,
+        dtype=dtype_of(precision),
         attn_implementation=attention_for(max_tokens),
     )
     if tokenizer.pad_token_id in (None, tokenizer.eos_token_id):
         tokenizer.pad_token = tokenizer.unk_token or tokenizer.bos_token
     model.config.pad_token_id = tokenizer.pad_token_id
-    return model, tokenizer
+    return model.to(where), tokenizer
+
+
+def _device(asked: str) -> Any:
+    from undercroft.train.parallel.device import chosen
+
+    return chosen(asked)
 
 
 def attention_for(max_tokens: int) -> str:

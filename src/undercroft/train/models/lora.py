@@ -131,9 +131,10 @@ def adapt(model: Any, lora: Lora, seed: int) -> None:
     for name, weight in model.named_parameters():
         weight.requires_grad_(name.startswith("score."))
     draw = torch.Generator().manual_seed(seed)
+    where = next(model.parameters()).device
     for name, layer in found.items():
         if not lora.targets or name.rpartition(".")[2] in lora.targets:
-            _put(model, name, AdaptedLinear(layer, lora, draw))
+            _put(model, name, AdaptedLinear(layer, lora, draw).to(where))
 
 
 def begin(model: Any, params: TuneSettings) -> Lora | None:

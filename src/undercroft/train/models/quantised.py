@@ -17,6 +17,8 @@ from torch.nn import functional
 
 from undercroft.errors import BadInput, MissingExtra
 from undercroft.train.models import folders
+from undercroft.train.models.formats import dtype_of
+from undercroft.train.parallel.device import chosen
 
 BLOCK: Final = 64
 _HEAD: Final = "lm_head"  # objectives read its matrix
@@ -73,7 +75,7 @@ class _Product(torch.autograd.Function):  # type: ignore[misc]
         return grad @ ctx.layer.weight, None
 
 
-def load(folder: Path, precision: str, max_tokens: int) -> tuple[Any, Any]:
+def load(folder: Path, precision: str, max_tokens: int, device: str = "cpu") -> tuple[Any, Any]:
     """As `folders.load`, but linear layers other than the head are in 4 bits.
 
     One layer after the other is read and packed, so that the whole model is never in memory.
@@ -88,9 +90,10 @@ def load(folder: Path, precision: str, max_tokens: int) -> tuple[Any, Any]:
     with no_init_weights():  # memory that nobody writes to is not taken
         model = transformers.AutoModelForCausalLM.from_config(
             config,
-            dtype=torch.bfloat16 if precision == "bf16" else torch.float32,
+            dtype=dtype_of(precision),
             attn_implementation=folders.attention_for(max_tokens),
         )
+    model.to(chosen(device))
     _fill(model, folder)
     if (folder / "generation_config.json").exists():
         model.generation_config = transformers.GenerationConfig.from_pretrained(folder)
@@ -132,7 +135,7 @@ def _place(model: nn.Module, name: str, value: Tensor, weight: Tensor) -> None:
     layer = model.get_submodule(path)
     if kind == "weight" and _is_packed(path, layer):
         parent, _, child = path.rpartition(".")
-        packed = FourBitLinear(value.to(weight.dtype), layer.bias)
+        packed = FourBitLinear(value.to(weight.device, weight.dtype), layer.bias)
         setattr(model.get_submodule(parent), child, packed)
         return
     with torch.no_grad():

@@ -17,7 +17,9 @@ from undercroft.settings import ParallelSettings, PretrainSettings
 from undercroft.train.models import memory
 from undercroft.train.models.anatomy import Anatomy
 from undercroft.train.models.folders import attention_for, libraries
+from undercroft.train.models.formats import dtype_of
 from undercroft.train.models.memory import Estimate, Load
+from undercroft.train.parallel.device import chosen
 from undercroft.train.parallel.plan import Plan
 
 INIT_STD = 0.02
@@ -139,7 +141,9 @@ def _smaller(shape: Shape, micro_batch_size: int) -> Iterator[tuple[str, Shape, 
         yield said, replace(shape, layers=layers, width=width), 1
 
 
-def build(shape: Shape, precision: str, seed: int, special: dict[str, int]) -> Any:
+def build(
+    shape: Shape, precision: str, seed: int, special: dict[str, int], device: str = "cpu"
+) -> Any:
     """The model with seeded random weights; ``special`` are token ids for its configuration.
 
     It is laid out on the meta device, which allocates nothing, and then materialised once.
@@ -156,15 +160,15 @@ def build(shape: Shape, precision: str, seed: int, special: dict[str, int]) -> A
         tie_word_embeddings=True,
         **special,
     )
-    dtype = torch.bfloat16 if precision == "bf16" else torch.float32
+    where = chosen(device)
     with torch.device("meta"):
         model = transformers.AutoModelForCausalLM.from_config(
-            config, dtype=dtype, attn_implementation=attention_for(shape.context)
+            config, dtype=dtype_of(precision), attn_implementation=attention_for(shape.context)
         )
-    model = model.to_empty(device="cpu")
+    model = model.to_empty(device=where)
     model.tie_weights()
     rotary = model.model.rotary_emb  # its tables are no weights: they are computed, not drawn
-    model.model.rotary_emb = type(rotary)(config=config)
+    model.model.rotary_emb = type(rotary)(config=config).to(where)
     with torch.no_grad():
         for name, weight in model.named_parameters():
             _draw(name, weight, shape.layers, seed)

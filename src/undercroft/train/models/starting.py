@@ -36,7 +36,7 @@ def start(folder: Path, params: TuneSettings) -> tuple[Any, Any, lora.Lora | Non
         load = quantised.load
     else:
         load = folders.load_scorer if is_scorer else folders.load
-    model, tokenizer = load(folder, params.precision, params.max_tokens)
+    model, tokenizer = load(folder, params.precision, params.max_tokens, params.device)
     demand_sound(model, tokenizer)
     return model, tokenizer, lora.begin(model, params)
 

@@ -67,7 +67,7 @@ class Distillation:
 
         loss, sums_3 = summed(model.lm_head, target_states(model, batch), loss_of)
         names = ("teacher_kl", "answer_loss", "token_accuracy")
-        metrics = dict(zip(names, sums_3.tolist(), strict=True))
+        metrics = dict(zip(names, sums_3.cpu().tolist(), strict=True))
         return Terms(loss, batch.count, {name: (x, batch.count) for name, x in metrics.items()})
 
 
@@ -91,12 +91,14 @@ def divergence(logits_cv: Tensor, lesson: Lesson, temperature: float) -> Tensor:
 def lesson_of(teacher: Any, batch: Batch, top_k: int, temperature: float) -> Lesson:
     """What ``teacher`` says at the targets of ``batch``; no more tokens than there are."""
     head = teacher.lm_head
+    here = batch.to(head.weight.device)
     parts: list[Lesson] = []
-    for _, logits_cv in logits_in_chunks(head, target_states(teacher, batch)):
+    for _, logits_cv in logits_in_chunks(head, target_states(teacher, here)):
         log_cv = torch.log_softmax(logits_cv / temperature, dim=-1)
         log_probs_ck, tokens_ck = log_cv.topk(min(top_k, log_cv.shape[1]), dim=-1)
         rest_c = _rest(log_cv, tokens_ck)
-        parts.append(Lesson(tokens_ck.int(), log_probs_ck.float(), rest_c.float()))
+        found = (tokens_ck.int(), log_probs_ck.float(), rest_c.float())
+        parts.append(Lesson(*(each.cpu() for each in found)))
     return Lesson(*(torch.cat(each) for each in zip(*parts, strict=True)))
 
 

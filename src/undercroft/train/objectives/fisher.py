@@ -44,8 +44,8 @@ def diagonal(
 
     def drawn(log_av: Tensor) -> Iterator[Tensor]:
         for _ in range(draws):
-            labels_a1 = torch.multinomial(log_av.detach().exp(), 1, generator=draw)
-            yield log_av.gather(-1, labels_a1).sum() / math.sqrt(draws)
+            labels_a1 = torch.multinomial(log_av.detach().exp().cpu(), 1, generator=draw)
+            yield log_av.gather(-1, labels_a1.to(log_av.device)).sum() / math.sqrt(draws)
 
     return _mean_squared_scores(model, batches, logits, drawn)
 
@@ -76,7 +76,8 @@ def _mean_squared_scores(
     count = 0
     for batch in batches:
         count += batch.count
-        log_av = torch.log_softmax(logits(model, batch).float(), dim=-1)
+        here = batch.to(next(iter(weights.values())).device)
+        log_av = torch.log_softmax(logits(model, here).float(), dim=-1)
         for likelihood in likelihoods(log_av):
             scores = torch.autograd.grad(
                 likelihood, list(weights.values()), retain_graph=True, allow_unused=True

@@ -6,9 +6,9 @@ target alike however it was cut into micro-batches.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sized
-from dataclasses import dataclass, field
-from typing import Any, Literal, Protocol, TypeVar
+from collections.abc import Callable, Iterator, Mapping, Sized
+from dataclasses import dataclass, field, replace
+from typing import Any, Final, Literal, Protocol, TypeVar
 
 from undercroft.errors import BadConfig, nearest
 
@@ -25,6 +25,10 @@ class Terms:
     metrics: Mapping[str, tuple[float, int]]
 
 
+_ON_HOST: Final = ("nodes_n3", "task", "task_targets")
+"""Tensors that Python reads, to know what is to be computed."""
+
+
 @dataclass(frozen=True)
 class Batch:
     """One forward pass: what `Objective.collate` made, its targets, tokens and examples."""
@@ -34,6 +38,21 @@ class Batch:
     num_tokens: int
     num_examples: int
     ids: tuple[str, ...] = field(default=())
+
+    def to(self, device: Any) -> Batch:
+        """The batch on ``device``, which copies it while the host goes on."""
+        if device.type == "cpu":
+            return self
+        return replace(self, tensors=dict(_moved(self.tensors, device)))
+
+
+def _moved(tensors: Mapping[str, Tensor], device: Any) -> Iterator[tuple[str, Tensor]]:
+    for name, each in tensors.items():
+        if name in _ON_HOST:
+            yield name, each
+            continue
+        held = each.pin_memory() if device.type == "cuda" else each
+        yield name, held.to(device, non_blocking=True)
 
 
 class Objective(Protocol[S_contra]):

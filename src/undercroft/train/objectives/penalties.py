@@ -22,6 +22,7 @@ from undercroft.train.models.lora import adapters_off
 from undercroft.train.objectives.branches import target_states
 from undercroft.train.objectives.chunked import summed
 from undercroft.train.objectives.objective import Batch, Objective, Terms
+from undercroft.train.parallel.device import CPU
 from undercroft.train.parallel.placement import is_spread
 
 S = TypeVar("S")
@@ -79,7 +80,7 @@ class Quadratic:
     def __call__(self, model: nn.Module, batch: Batch) -> Tensor:  # noqa: ARG002
         """Raises `BadInput` for a model that has none of the weights, and `BadConfig` for one that
         has parts of them."""
-        total = torch.tensor(self.offset)
+        total: Tensor | float = self.offset
         known = 0
         for name, weight in model.named_parameters():
             anchor = self.anchor.get(name)
@@ -134,10 +135,10 @@ class Quadratic:
         save_file({name: value.contiguous() for name, value in tensors.items()}, path)
 
     @classmethod
-    def load(cls, path: Path) -> Quadratic:
-        """What `save` wrote; raises `BadInput` for another file."""
+    def load(cls, path: Path, device: torch.device = CPU) -> Quadratic:
+        """What `save` wrote, on ``device``; raises `BadInput` for another file."""
         try:
-            tensors = load_file(path)
+            tensors = load_file(path, device=str(device))
             strength, offset = tensors.pop("numbers").tolist()
         except Exception as error:
             raise BadInput(
@@ -202,7 +203,7 @@ class KLToReference:
                 target_cv = their_head(theirs_ad[rows]).to(logits_cv.dtype).log_softmax(-1)
             log_cv = logits_cv.log_softmax(-1)
             found = functional.kl_div(log_cv, target_cv, reduction="sum", log_target=True)
-            return found, torch.zeros(0)
+            return found, found.new_zeros(0)
 
         divergence, _ = summed(own_head, own_ad, loss_of)
         return self.strength * divergence / len(own_ad)

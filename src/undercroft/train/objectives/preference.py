@@ -125,7 +125,7 @@ class WorthMore:
 def log_probs(model: Any, batch: Batch) -> Tensor:
     """The log-probability of each answer: sums over its tokens (B pairs, 2)."""
     losses_a, _ = answer_losses(model, batch)
-    sums = torch.zeros(2 * batch.count, dtype=losses_a.dtype)
+    sums = losses_a.new_zeros(2 * batch.count)
     return -sums.index_add(0, batch.tensors["branch_a"], losses_a).view(-1, 2)
 
 
@@ -181,7 +181,8 @@ def stored(values: dict[str, list[float]]) -> Reference:
     """The reference whose sums for each pair, by its id, were computed before."""
 
     def look_up(model: Any, batch: Batch) -> Tensor:  # noqa: ARG001
-        return torch.tensor([values[name] for name in batch.ids])
+        found_b2 = torch.tensor([values[name] for name in batch.ids])
+        return found_b2.to(batch.tensors["branch_a"].device)
 
     return look_up
 

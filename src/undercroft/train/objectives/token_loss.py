@@ -48,8 +48,8 @@ class _TokenLosses(torch.autograd.Function):  # type: ignore[misc]
         ctx: Any, hidden_ad: Tensor, weight_vd: Tensor, labels_a: Tensor
     ) -> tuple[Tensor, Tensor]:
         wants_hidden, wants_weight, _ = ctx.needs_input_grad
-        losses_a = torch.empty(len(labels_a), dtype=_wide(hidden_ad.dtype))
-        is_right_a = torch.empty(len(labels_a), dtype=torch.bool)
+        losses_a = hidden_ad.new_empty(len(labels_a), dtype=_wide(hidden_ad.dtype))
+        is_right_a = hidden_ad.new_empty(len(labels_a), dtype=torch.bool)
         grad_ad = torch.empty_like(hidden_ad) if wants_hidden else None
         grad_vd = torch.zeros_like(weight_vd, dtype=losses_a.dtype) if wants_weight else None
         for rows in _chunks(len(labels_a), len(weight_vd)):

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from undercroft.train.parallel.device import CPU
 from undercroft.train.parallel.orders import Action, order
 from undercroft.train.parallel.stages import Chunk
 from undercroft.train.parallel.team import Group
@@ -20,12 +21,13 @@ loss."""
 
 @dataclass
 class Pipeline:
-    """The stages ``chunks`` of this rank among those of ``group``."""
+    """The stages ``chunks`` of this rank among those of ``group``, which computes on ``device``."""
 
     group: Group
     chunks: Sequence[Chunk]
     schedule: str
     deferred: Deferred | None = None
+    device: torch.device = CPU
     _waits: list[tuple[Callable[[], Any], Tensor]] = field(init=False, default_factory=list)
 
     def run(self, sizes: Sequence[tuple[int, ...]], dtype: torch.dtype, forward: Forward) -> None:
@@ -103,7 +105,7 @@ class Pipeline:
     def _receive(
         self, source: int, to: int, micro: int, sizes: Sequence[tuple[int, ...]], dtype: torch.dtype
     ) -> Tensor:
-        found = torch.empty(sizes[micro], dtype=dtype)
+        found = torch.empty(sizes[micro], dtype=dtype, device=self.device)
         self.group.receive(found, source % self.group.size, self._tag(source, to, micro))
         return found
 

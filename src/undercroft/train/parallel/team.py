@@ -15,6 +15,7 @@ from typing import Any, Final, NoReturn, Protocol, TypeVar
 import torch
 from torch import Tensor
 
+from undercroft.train.parallel.device import CPU
 from undercroft.train.parallel.plan import Plan
 
 T = TypeVar("T")
@@ -77,6 +78,7 @@ class Team(Group, Protocol):
     """
 
     plan: Plan
+    device: torch.device
     data: Group
     shard: Group
     tensor: Group
@@ -123,8 +125,9 @@ class Single:
 class Alone(Single):
     """A team of one."""
 
-    def __init__(self) -> None:
+    def __init__(self, device: torch.device = CPU) -> None:
         self.plan = Plan()
+        self.device = device
         one: Group = Single()
         self.data = self.shard = self.tensor = self.pipeline = self.ends = one
 
@@ -145,7 +148,7 @@ def _meet() -> None:
 
 
 class Linked:
-    """A group over torch.distributed; gloo on CPUs."""
+    """A group over torch.distributed; gloo on CPUs, NCCL for what lies on other devices."""
 
     def __init__(self, group: Any) -> None:
         from torch import distributed
@@ -202,31 +205,38 @@ class Linked:
         return total[share(len(whole), self)]
 
     def send(self, tensor: Tensor, to: int, tag: int) -> Callable[[], Any]:
-        work = self._distributed.isend(tensor, self._ranks[to], group=self._group, tag=tag)
+        """By way of the host: NCCL knows no tags, and would have both ends of a pipeline wait for
+        the other to receive first."""
+        sent = tensor.cpu()
+        work = self._distributed.isend(sent, self._ranks[to], group=self._group, tag=tag)
         assert work is not None
         wait: Callable[[], Any] = work.wait
         return wait
 
     def receive(self, tensor: Tensor, source: int, tag: int) -> None:
-        self._distributed.recv(tensor, self._ranks[source], group=self._group, tag=tag)
+        found = tensor if tensor.device.type == "cpu" else torch.empty_like(tensor, device="cpu")
+        self._distributed.recv(found, self._ranks[source], group=self._group, tag=tag)
+        if found is not tensor:
+            tensor.copy_(found)
 
 
 class Processes(Linked):
-    """The processes that `torchrun` started, laid out as ``plan``.
+    """The processes that `torchrun` started, laid out as ``plan``, each on its ``device``.
 
     The group must have been made, by ``torch.distributed.init_process_group``, and be as large as
     the plan.
     """
 
-    def __init__(self, plan: Plan) -> None:
+    def __init__(self, plan: Plan, device: torch.device = CPU) -> None:
         from torch import distributed
         from torch.distributed.device_mesh import init_device_mesh
 
         super().__init__(distributed.group.WORLD)
         self.plan = plan
+        self.device = device
         names = ("pipeline", "replicate", "shard", "tensor")
         sizes = (plan.pipeline, plan.replicate, plan.shard, plan.tensor)
-        self._mesh = init_device_mesh("cpu", sizes, mesh_dim_names=names)
+        self._mesh = init_device_mesh(device.type, sizes, mesh_dim_names=names)
         self.tensor = _linked(self._mesh.get_group("tensor"))
         self.pipeline = _linked(self._mesh.get_group("pipeline"))
         self.shard = _linked(self._mesh.get_group("shard"))
@@ -257,7 +267,7 @@ class Processes(Linked):
         return self._mesh["replicate", "shard"]
 
     def apart(self) -> Group:
-        return Linked(self._distributed.new_group(list(range(self.size))))
+        return Linked(self._distributed.new_group(list(range(self.size)), backend="gloo"))
 
 
 def _messages(tensors: Sequence[Tensor]) -> Iterator[list[Tensor]]:
@@ -279,13 +289,13 @@ def _linked(group: Any) -> Group:
     return made if made.size > 1 else Single()
 
 
-def team(plan: Plan | None = None) -> Team:
+def team(plan: Plan | None = None, device: torch.device = CPU) -> Team:
     """All processes of torch's group, if there is one, as ``plan`` or as copies; else this one."""
     from torch import distributed
 
     if not (distributed.is_available() and distributed.is_initialized()):
-        return Alone()
-    return Processes(plan or Plan(distributed.get_world_size()))
+        return Alone(device)
+    return Processes(plan or Plan(distributed.get_world_size()), device)
 
 
 def leave(code: int = 0) -> NoReturn:

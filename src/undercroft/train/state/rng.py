@@ -8,32 +8,48 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
+
+from undercroft.train.parallel import device as devices
 
 
 def seed_all(seed: int) -> None:
-    """Seed Python's, NumPy's and torch's generators."""
+    """Seed Python's, NumPy's and torch's generators, those of devices too."""
     random.seed(seed)
     np.random.seed(seed % 2**32)
     torch.manual_seed(seed)
 
 
-def captured() -> dict[str, Any]:
-    """What `restore` takes."""
+def captured(device: torch.device = devices.CPU) -> dict[str, Any]:
+    """What `restore` takes, of a process that computes on ``device``."""
     version, words, gauss = random.getstate()
     name, keys, *rest = np.random.get_state(legacy=True)
-    own = torch.get_rng_state().numpy().tobytes()
-    return {
+    found = {
         "python": [version, list(words), gauss],
         "numpy": [name, np.asarray(keys).tolist(), *rest],
-        "torch": base64.b64encode(own).decode(),
+        "torch": _packed(torch.get_rng_state()),
     }
+    own = devices.random_state(device)
+    return found if own is None else {**found, device.type: _packed(own)}
 
 
-def restore(state: dict[str, Any]) -> None:
-    """Set the generators to what they were when ``state`` was `captured`."""
+def restore(state: dict[str, Any], device: torch.device = devices.CPU) -> None:
+    """Set the generators to what they were when ``state`` was `captured`.
+
+    The device's is left as it is where ``state`` is of a process that had another kind of device.
+    """
     version, words, gauss = state["python"]
     random.setstate((version, tuple(words), gauss))
     name, keys, *rest = state["numpy"]
     np.random.set_state((name, np.asarray(keys, np.uint32), *rest))
-    own = np.frombuffer(base64.b64decode(state["torch"]), np.uint8).copy()
-    torch.set_rng_state(torch.from_numpy(own))
+    torch.set_rng_state(_unpacked(state["torch"]))
+    if device.type != "cpu" and device.type in state:
+        devices.set_random_state(device, _unpacked(state[device.type]))
+
+
+def _packed(state: Tensor) -> str:
+    return base64.b64encode(state.cpu().numpy().tobytes()).decode()
+
+
+def _unpacked(state: str) -> Tensor:
+    return torch.from_numpy(np.frombuffer(base64.b64decode(state), np.uint8).copy())

@@ -91,13 +91,22 @@ class Writer:
             self._failed.append((checkpoint.step, error))
 
     def _copy(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """By NumPy, on this thread alone: torch would take the cores that training computes on."""
+        """By NumPy, on this thread alone: torch would take the cores that training computes on.
+
+        What lies on a device is copied into memory that it reaches directly, after what was asked
+        of it before and before what is asked of it later.
+        """
         old, self._copies = self._copies, {}
         for name, tensor in tensors.items():
             mine = old.get(name)
             if mine is None or mine.shape != tensor.shape or mine.dtype != tensor.dtype:
-                mine = torch.empty_like(tensor, memory_format=torch.contiguous_format)
-            np.copyto(_bytes(mine), _bytes(tensor.contiguous()))
+                mine = torch.empty(
+                    tensor.shape, dtype=tensor.dtype, pin_memory=tensor.device.type == "cuda"
+                )
+            if tensor.device.type == "cpu":
+                np.copyto(_bytes(mine), _bytes(tensor.contiguous()))
+            else:
+                mine.copy_(tensor)
             self._copies[name] = mine
         return self._copies
 

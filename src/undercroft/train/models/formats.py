@@ -1,0 +1,14 @@
+"""The number formats that weights and activations can be held in."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+NAMES: Final = {"bf16": "bfloat16", "fp16": "float16", "fp32": "float32"}
+
+
+def dtype_of(precision: str) -> Any:
+    """Torch's type for ``bf16``, ``fp16`` or ``fp32``."""
+    import torch
+
+    return getattr(torch, NAMES[precision])
