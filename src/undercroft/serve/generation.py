@@ -22,8 +22,9 @@ from undercroft.errors import EngineFailed
 from undercroft.meter import estimate_wh
 from undercroft.serve import hedging
 from undercroft.serve.admission.claim import Claim
+from undercroft.serve.admission.ladder import CHEAPER, SHORT
 from undercroft.serve.journal.rows import RequestRow
-from undercroft.serve.pools import upstream
+from undercroft.serve.pools import affinity, upstream
 from undercroft.serve.pools.pool import Pool
 from undercroft.serve.pools.replicas import Replica
 from undercroft.serve.pools.route import Arm
@@ -54,6 +55,7 @@ def generate(
 
     Raises `TooManyRequests` when no slot came free, `HttpError` 400 and `EngineFailed`.
     """
+    ask = _kept_short(gateway, arms[0].pool, ask, row)
     if ask.n == 1:
         return _one(gateway, arms, ask, messages, row=row, claim=claim)
     seed = ask.sampling.get("seed")
@@ -64,6 +66,27 @@ def generate(
         for number in range(ask.n)
     ]
     return _together([_one(gateway, arms, each, messages, row=row, claim=claim) for each in asks])
+
+
+def _kept_short(gateway: Gateway, pool: Pool, ask: Ask, row: RequestRow) -> Ask:
+    """``ask`` for a shorter answer where there is too much to do; half of an object or of a call
+    would be of no use to anybody."""
+    most = gateway.settings.admission.short_tokens
+    if SHORT not in pool.ladder or ask.max_tokens <= most:
+        return ask
+    if ask.structured or "tools" in ask.sampling:
+        return ask
+    row.degrade(SHORT)
+    return msgspec.structs.replace(ask, max_tokens=most)
+
+
+def in_order(arms: Sequence[Arm]) -> Sequence[Arm]:
+    """``arms`` as they are to be tried now: the fallback alone where the first cannot, or has too
+    much to do."""
+    first, last = arms[0].pool, arms[-1].pool
+    if first is last or last.is_broken or not (first.is_broken or CHEAPER in first.ladder):
+        return arms
+    return arms[-1:]
 
 
 async def _together(flows: Sequence[AsyncGenerator[Piece, None]]) -> AsyncGenerator[Piece, None]:
@@ -107,6 +130,9 @@ async def _one(
     row: RequestRow,
     claim: Claim,
 ) -> AsyncGenerator[Piece, None]:
+    if gateway.settings.serve.affinity and len(arms[0].pool.seats) > 1:
+        asked = affinity.beginnings(messages, ask.prompt, arms[0].adapter)
+        claim = msgspec.structs.replace(claim, beginnings=asked)
     attempt = partial(_attempt, gateway, ask=ask, messages=messages, row=row, claim=claim)
     for arm, is_last in ((arms[0], False), (arms[-1], True)):
         row.model, begun = arm.model, False
@@ -211,7 +237,10 @@ def _needs_words(replica: Replica, asked: dict[str, Any], messages: Messages) ->
 
 
 def _charge(row: RequestRow, lease: Lease, meter: MeterSettings) -> None:
-    """This request's share of the engine's processor time, as energy and money."""
+    """What this attempt cost: its share of the engine's processor time as energy, and what whoever
+    runs the engine asks for its tokens."""
     cpu_s, wall_s = lease.spent()
-    row.energy_wh += estimate_wh(cpu_s, wall_s, meter) if lease.replica.local else 0.0
-    row.cost = row.energy_wh / 1000 * meter.price_per_kwh
+    energy_wh = estimate_wh(cpu_s, wall_s, meter) if lease.replica.local else 0.0
+    row.energy_wh += energy_wh
+    row.cost += energy_wh / 1000 * meter.price_per_kwh
+    row.cost += lease.replica.price.of(lease.prompt_tokens, lease.written_tokens)

@@ -29,6 +29,11 @@ class StoreSettings(Section):
     ledger: str = Field("", description="SQLAlchemy URL: sqlite:///… or postgresql+psycopg://…")
     jobs: str = Field("", description="database URL of the durable job queues")
     lake: str = Field("", description="folder or s3:// gs:// az:// prefix of the tables")
+    cache: str = Field(
+        "",
+        pattern=r"^$|^(redis|rediss|unix)://",
+        description="redis://… of answers that several gateways share; empty: each its own",
+    )
     keep_versions_hours: float = Field(
         24.0, ge=0, description="unpinned table versions older than this are cleaned up"
     )
@@ -54,6 +59,9 @@ class ServeSettings(Section):
     least_replicas: int = Field(
         1, ge=0, description="of them that run without load; 0: the engine sleeps when nobody asks"
     )
+    affinity: bool = Field(
+        True, description="prefer the replica that has read the beginning of a prompt already"
+    )
     scale_up_s: float = Field(2.0, gt=0, description="wait for a slot that starts another replica")
     scale_down_s: float = Field(300.0, gt=0, description="idle time after which one is stopped")
     slots: int = Field(2, gt=0, description="requests one replica answers at once")
@@ -66,6 +74,15 @@ class ServeSettings(Section):
     max_body_mb: float = Field(2.0, gt=0, description="larger requests get 413")
     require_key: bool = Field(True, description="false lets anybody on this host in as role user")
     cache_entries: int = Field(1000, ge=0, description="answers kept in the exact cache; 0 is off")
+    shared_cache_entries: int = Field(
+        100_000, gt=0, description="answers of this project in the shared cache (store.cache)"
+    )
+    shared_cache_s: float = Field(3600.0, gt=0, description="how long they are kept there")
+    semantic_cache: Literal["off", "shadow", "on"] = Field(
+        "off",
+        description="on: an answer is given again to a question that asks the same in other words; "
+        "shadow: only recorded which would have been (undercroft cache)",
+    )
     screen_input: bool = Field(True, description="look for injection patterns in requests")
     screen_output: list[str] = Field(
         default_factory=lambda: ["pii", "secret"], description="kinds of finding masked in answers"

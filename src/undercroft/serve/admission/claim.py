@@ -19,7 +19,8 @@ LANES: tuple[Lane, ...] = ("interactive", "batch", "background")
 
 class Claim(msgspec.Struct, frozen=True):
     """``tokens`` is what the engine has to read at most, roughly, and ``cost`` that and what it may
-    write. ``deadline`` is monotonic. ``tries`` is how often the client has asked before."""
+    write. ``deadline`` is monotonic. ``tries`` is how often the client has asked before.
+    ``beginnings`` tell replicas that have read the prompt's beginning from others (`affinity`)."""
 
     lane: Lane
     deadline: float
@@ -28,6 +29,7 @@ class Claim(msgspec.Struct, frozen=True):
     tokens: int = 0
     cost: int = 0
     tries: int = 0
+    beginnings: tuple[bytes, ...] = ()
 
 
 def claim_of(

@@ -29,8 +29,8 @@ SLOWER_THAN_LATE = 4.0  # times what only 5 answers in 100 exceed is silence
 
 
 class Keeper:
-    """The replicas of the pool ``name``. ``freed`` is called when there may be a slot for whoever
-    waits; ``load`` tells how many wait for one and hold one."""
+    """The replicas of the pool ``name``. ``tick`` is called every `POLL_S` and when a replica
+    is there again: somebody may wait for it. ``load`` tells how many wait for one and hold one."""
 
     def __init__(
         self,
@@ -40,7 +40,7 @@ class Keeper:
         *,
         scaler: Scaler | None,
         hang_s: float,
-        freed: Callable[[], None],
+        tick: Callable[[], None],
         load: Callable[[], tuple[int, int]],
     ) -> None:
         self._name = name
@@ -48,7 +48,7 @@ class Keeper:
         self._pace = pace
         self._scaler = scaler
         self._hang_s = hang_s
-        self._freed = freed
+        self._tick = tick
         self._load = load
         self.restarts = 0
         self.hangs = 0
@@ -70,7 +70,7 @@ class Keeper:
             await self.stop()
             raise failures[0]
         self._tasks = [asyncio.create_task(self._supervise(seat)) for seat in self._seats]
-        self._tasks.append(asyncio.create_task(self._tick()))
+        self._tasks.append(asyncio.create_task(self._follow_load()))
 
     async def stop(self) -> None:
         for task in self._tasks:
@@ -83,11 +83,11 @@ class Keeper:
         for place, seat in enumerate(self._seats):
             seat.wanted = place < count
 
-    async def _tick(self) -> None:
+    async def _follow_load(self) -> None:
         while True:
             if self._scaler is not None:
                 self.want(self._scaler.look(time.monotonic(), *self._load()))
-            self._freed()  # a breaker may have rested enough, a limit may have grown
+            self._tick()
             await asyncio.sleep(POLL_S)
 
     async def _bring_up(self, seat: Seat) -> None:
@@ -99,8 +99,9 @@ class Keeper:
             raise
         seat.failures = 0
         seat.breaker.reset()
+        seat.recall.clear()
         seat.ready = True
-        self._freed()
+        self._tick()
 
     async def _supervise(self, seat: Seat) -> None:
         """Watch one replica: start it again whenever it is gone, stop it when it is not wanted."""
@@ -117,7 +118,7 @@ class Keeper:
                     await self._end(seat)
                 elif not seat.ready:  # suspected, and found well
                     seat.ready = True
-                    self._freed()
+                    self._tick()
                 continue
             await self._revive(seat)
 

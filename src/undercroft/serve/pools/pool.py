@@ -15,10 +15,13 @@ from contextlib import asynccontextmanager, contextmanager
 from undercroft.errors import EngineFailed, Overloaded
 from undercroft.serve.admission.breaker import Breaker
 from undercroft.serve.admission.claim import LANES, Claim
+from undercroft.serve.admission.ladder import Ladder, Load
 from undercroft.serve.admission.limiter import Limiter
 from undercroft.serve.admission.line import Line, Waiter
 from undercroft.serve.admission.pace import Pace
 from undercroft.serve.admission.recent import Allowance, Recent
+from undercroft.serve.pools import affinity
+from undercroft.serve.pools.affinity import Beginnings
 from undercroft.serve.pools.keeper import Keeper
 from undercroft.serve.pools.replicas import Replica
 from undercroft.serve.pools.scaling import Scaler
@@ -30,6 +33,7 @@ from undercroft.settings import AdmissionSettings
 HOPELESS_AFTER = 5  # failed starts in a row after which requests are refused at once
 GUESSED_ANSWER_S = 2.0  # until some were seen
 LOOKS_BACK_S = 10.0
+LEAST_SHED = 10
 
 
 class Pool:
@@ -56,6 +60,7 @@ class Pool:
         self.shed = Recent(LOOKS_BACK_S)
         self.retries = Allowance(rules.retry_share, rules.retry_least, LOOKS_BACK_S)
         self.hedges = Allowance(rules.hedge_share, 1, LOOKS_BACK_S)
+        self.ladder = Ladder(name, rules.degrade_least_s)
         self._rules = rules
         self._queue = queue
         self._queue_timeout_s = queue_timeout_s
@@ -72,7 +77,7 @@ class Pool:
         )  # fmt: skip
         self._keeper = Keeper(
             name, self.seats, self.pace, scaler=scaler, hang_s=rules.hang_s,
-            freed=self._hand_out, load=lambda: (self.waiting, self.busy),
+            tick=self._tick, load=lambda: (self.waiting, self.busy),
         )  # fmt: skip
 
     async def start(self) -> None:
@@ -126,6 +131,17 @@ class Pool:
     @property
     def _is_hopeless(self) -> bool:
         return all(seat.failures >= HOPELESS_AFTER for seat in self.seats)
+
+    def _tick(self) -> None:
+        self._hand_out()  # a breaker may have rested enough, a limit may have grown
+        if self._rules.degrade:
+            self.ladder.look(self._load())
+
+    def _load(self) -> Load:
+        """How it fares. Few refusals are no share of anything."""
+        wait_s, shed = self.expected_wait_s() or 0.0, self.shed.count
+        share = shed / max(shed, self.asked.count) if shed >= LEAST_SHED else 0.0
+        return Load(wait_s / self._queue_timeout_s, share, self.is_broken)
 
     def want(self, count: int) -> None:
         """Have so many replicas run."""
@@ -188,7 +204,7 @@ class Pool:
         Raises `TooManyRequests` when the wait was in vain, and `EngineFailed` where the engine was
         given up while the block listened to it.
         """
-        lease = None if self._line else self._take(claim.lane)
+        lease = None if self._line else self._take(claim.lane, asked=claim.beginnings)
         if lease is None:
             lease = await self._wait(claim)
         async with self.held(lease):
@@ -198,6 +214,7 @@ class Pool:
     async def held(self, lease: Lease) -> AsyncIterator[Lease]:
         """Give ``lease`` back at the end of the block, and learn from it."""
         is_well: bool | None = None
+        lease.task = asyncio.current_task()
         try:
             yield lease
             is_well = True
@@ -255,11 +272,13 @@ class Pool:
                 raise self._too_busy("No slot came free in time.", claim.lane) from None
             raise
 
-    def _take(self, lane: Lane, but: Seat | None = None) -> Lease | None:
-        """A slot on the least busy replica, or None when all are busy, starting or kept."""
-        seat = max((seat for seat in self.seats if seat is not but), key=_free, default=None)
-        if seat is None or seat.free <= 0 or not self._may(lane):
+    def _take(self, lane: Lane, but: Seat | None = None, asked: Beginnings = ()) -> Lease | None:
+        """A slot on the least busy replica, or one near it that has read the beginning of what is
+        asked; None when all are busy, starting or kept."""
+        seat = affinity.choose((seat for seat in self.seats if seat is not but), asked)
+        if seat is None or not self._may(lane):
             return None
+        seat.recall.note(asked)
         return Lease(seat, lane)
 
     def _may(self, lane: Lane) -> bool:
@@ -278,7 +297,7 @@ class Pool:
                 return
             if waiter.turn.done():  # it is leaving
                 continue
-            lease = self._take(waiter.claim.lane)
+            lease = self._take(waiter.claim.lane, asked=waiter.claim.beginnings)
             assert lease is not None
             waiter.turn.set_result(lease)
 
@@ -296,10 +315,6 @@ class Pool:
         wait_s = answer_s * (self._line.ahead_of(lane) + 1) / max(1, self.slots)
         rest_s = min(seat.breaker.rest_s for seat in self.seats)
         return min(60.0, max(0.2, wait_s, rest_s))
-
-
-def _free(seat: Seat) -> int:
-    return seat.free
 
 
 def _seat(replica: Replica, rules: AdmissionSettings) -> Seat:

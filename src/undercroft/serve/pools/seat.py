@@ -7,6 +7,7 @@ import time
 
 from undercroft.serve.admission.breaker import Breaker
 from undercroft.serve.admission.limiter import Limiter
+from undercroft.serve.pools.affinity import Recall
 from undercroft.serve.pools.replicas import Replica
 from undercroft.serve.wire.asks import Lane
 from undercroft.serve.wire.pieces import Piece
@@ -24,6 +25,7 @@ class Seat:
         self.replica = replica
         self.breaker = breaker
         self.limiter = limiter
+        self.recall = Recall(replica.slots)
         self.ready = False
         self.wanted = True
         self.resting = False  # stopped because nobody needed it
@@ -74,7 +76,7 @@ class Lease:
 
     __slots__ = (
         "_began", "began_at", "first_s", "heard_at", "is_abandoned", "is_listening", "is_probe",
-        "lane", "prompt_tokens", "replica", "seat", "task",
+        "lane", "prompt_tokens", "replica", "seat", "task", "written_tokens",
     )  # fmt: skip
 
     def __init__(self, seat: Seat, lane: Lane) -> None:
@@ -84,7 +86,7 @@ class Lease:
         self.is_probe = seat.breaker.enter()
         self.began_at = self.heard_at = time.monotonic()
         self.first_s: float | None = None
-        self.prompt_tokens = 0
+        self.prompt_tokens = self.written_tokens = 0
         self.is_listening = False
         self.is_abandoned = False
         self.task: asyncio.Task[object] | None = None
@@ -103,8 +105,10 @@ class Lease:
         self.is_listening = False
         if self.first_s is None and piece.says:
             self.first_s = self.heard_at - self.began_at
+        self.written_tokens += piece.says
         if piece.usage is not None:
             self.prompt_tokens = piece.usage.prompt_tokens
+            self.written_tokens = piece.usage.completion_tokens
 
     def abandon(self) -> None:
         """Wait for the engine no longer: whoever listens meets `EngineFailed` instead."""

@@ -79,6 +79,7 @@ class Rollout:
         self._stamp = 0
         self._judged_at = 0.0
         self._is_shadowing = False
+        self._is_tripped = False  # failures in a row: no more traffic, while that is written down
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def start(self) -> None:
@@ -99,7 +100,7 @@ class Rollout:
         """The live route, or the canary for its share; a name of either's own is honoured."""
         live, canary, trial = self._router.route, self._canary, self.trial
         subject = ask.user or who.id
-        if canary is None or trial is None:
+        if canary is None or trial is None or self._is_tripped:
             return self._named(live, ask, subject, who)
         if ask.model not in (live.name, f"route:{live.name}"):
             return self._named(live, ask, subject, who)
@@ -179,7 +180,8 @@ class Rollout:
 
     def _count(self, part: str, unit: str, outcome: Outcome) -> None:
         self.tally.add(part, unit, outcome)
-        if self.tally.streak >= self._settings.failures_in_a_row:
+        if self.tally.streak >= self._settings.failures_in_a_row and not self._is_tripped:
+            self._is_tripped = True
             self._spawn(self._guarded_judge())
 
     # What follows
@@ -237,6 +239,7 @@ class Rollout:
         kept = await asyncio.to_thread(trials.read_tally, self._folder)
         self.tally = Tally.of(kept["tally"]) if kept else Tally()
         self.curve = kept["curve"] if kept else []
+        self._is_tripped = False
         self._answers.clear()
 
     async def replaced(self, route: str) -> None:
@@ -274,6 +277,8 @@ class Rollout:
             self.tally, self._settings, step=trial.step,
             step_s=now - trial.step_at, total_s=now - trial.started_at,
         )  # fmt: skip
+        if verdict.action != "roll back":  # an answer under way has come well after all
+            self._is_tripped = False
         self._note(now, verdict)
         await asyncio.to_thread(trials.write_tally, self._folder, self._written())
         await self._act(verdict)
