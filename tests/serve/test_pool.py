@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from collections.abc import AsyncGenerator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -9,9 +10,12 @@ import pytest
 
 from undercroft.errors import EngineFailed
 from undercroft.serve.admission.claim import Claim
+from undercroft.serve.hedging import hedged
 from undercroft.serve.pools.pool import Pool
 from undercroft.serve.pools.scaling import Scaler
 from undercroft.serve.wire.failures import TooManyRequests
+from undercroft.serve.wire.pieces import Piece
+from undercroft.settings import AdmissionSettings
 
 
 @dataclass
@@ -48,8 +52,13 @@ class Bench:
         self.up = False
 
 
-async def pool_of(*replicas: Bench, queue: int = 4, timeout_s: float = 2.0) -> Pool:
-    pool = Pool("model:m@1", replicas, queue, timeout_s)
+async def pool_of(
+    *replicas: Bench,
+    queue: int = 4,
+    timeout_s: float = 2.0,
+    rules: AdmissionSettings | None = None,
+) -> Pool:
+    pool = Pool("model:m@1", replicas, queue, timeout_s, rules=rules)
     await pool.start()
     return pool
 
@@ -58,8 +67,10 @@ def claim(lane: str = "interactive", seconds: float = 5.0, **said: Any) -> Claim
     return Claim(lane, time.monotonic() + seconds, **said)
 
 
-async def hold(pool: Pool, release: asyncio.Event, lane: str = "interactive") -> None:
-    async with pool.slot(claim(lane)):
+async def hold(
+    pool: Pool, release: asyncio.Event, lane: str = "interactive", tokens: int = 0
+) -> None:
+    async with pool.slot(claim(lane, tokens=tokens)):
         await release.wait()
 
 
@@ -244,6 +255,159 @@ def test_load_that_comes_and_goes_starts_and_stops_nothing():
     steady = [scaler.look(306 + second, 0, 3) for second in range(200)]
     assert steady[-1] == 2, "three requests need two replicas of two slots"
     assert [scaler.look(600 + second, 0, 0) for second in range(120)][-1] == 1
+
+
+async def test_a_request_that_would_come_too_late_is_refused_at_once():
+    pool = await pool_of(Bench(), queue=10, timeout_s=60.0)
+    for _ in range(5):
+        pool.pace.answered(2.0)
+    release = asyncio.Event()
+    held = [asyncio.create_task(hold(pool, release)) for _ in range(3)]
+    await asyncio.sleep(0)
+    with pytest.raises(TooManyRequests, match="in time") as refused, pool.admit(claim(seconds=5)):
+        pass
+    assert refused.value.retry_after_s == pytest.approx(6.0)
+    with pool.admit(claim(seconds=7)):
+        pass
+    release.set()
+    await asyncio.gather(*held)
+    await pool.stop(0)
+
+
+async def test_prompts_wait_only_as_long_as_the_engine_can_read_them():
+    pool = await pool_of(Bench(), queue=10, rules=AdmissionSettings(target_first_s=10))
+    for _ in range(5):
+        pool.pace.read(100, 1.0, at_once=1)
+    release = asyncio.Event()
+    held = [asyncio.create_task(hold(pool, release, tokens=600)) for _ in range(2)]
+    await asyncio.sleep(0)
+    for _ in range(5):
+        pool.pace.answered(0.001)
+    with pytest.raises(TooManyRequests, match="read"), pool.admit(claim(tokens=600)):
+        pass
+    with pool.admit(claim(tokens=300)):
+        pass
+    release.set()
+    await asyncio.gather(*held)
+    await pool.stop(0)
+
+
+async def test_a_full_pool_sheds_background_work_for_a_person():
+    pool = await pool_of(Bench(), queue=1)
+    release = asyncio.Event()
+
+    async def ask(lane: str) -> str:
+        asked = claim(lane)
+        with pool.admit(asked):
+            async with pool.slot(asked):
+                await release.wait()
+        return lane
+
+    running = asyncio.create_task(ask("interactive"))
+    shadow = asyncio.create_task(ask("background"))
+    await asyncio.sleep(0)
+    person = asyncio.create_task(ask("interactive"))
+    with pytest.raises(TooManyRequests, match="matters more"):
+        await shadow
+    with pytest.raises(TooManyRequests, match="busy"):
+        await ask("batch")
+    release.set()
+    assert await asyncio.gather(running, person) == ["interactive"] * 2
+    assert pool.shed.count == pytest.approx(2)
+    await pool.stop(0)
+
+
+async def test_slots_kept_for_people_are_not_given_to_batches():
+    pool = await pool_of(Bench(slots=4))
+    release = asyncio.Event()
+    batches = [asyncio.create_task(hold(pool, release, "batch")) for _ in range(6)]
+    await asyncio.sleep(0)
+    assert (pool.busy, pool.waiting) == (3, 3)
+    async with asyncio.timeout(1), pool.slot(claim()):
+        assert pool.busy == 4
+    release.set()
+    await asyncio.gather(*batches)
+    await pool.stop(0)
+
+
+async def test_a_replica_that_keeps_breaking_gets_nothing_until_one_request_finds_it_well():
+    bad, good = Bench(), Bench()
+    rules = AdmissionSettings(breaker_failures=3, breaker_rest_s=0.3)
+    pool = await pool_of(bad, good, rules=rules)
+    broken = 0
+    async with pool.slot(claim()) as kept:
+        pool_bad = next(seat for seat in pool.seats if seat is not kept.seat)
+        while pool_bad.breaker.is_closed:
+            with pytest.raises(EngineFailed):
+                async with pool.slot(claim()):
+                    broken += 1
+                    raise EngineFailed("It broke off.")
+    assert broken == 3
+    async with pool.slot(claim()) as lease:
+        assert lease.seat is not pool_bad
+    await until(lambda: pool_bad.free == 1)
+    async with pool.slot(claim()) as one, pool.slot(claim()) as other:
+        assert pool_bad in (one.seat, other.seat)
+    assert pool_bad.breaker.is_closed
+    await pool.stop(0)
+
+
+async def test_a_replica_that_is_silent_and_does_not_react_is_ended_and_started_again():
+    replica = Bench(reacts=False)
+    pool = await pool_of(replica, rules=AdmissionSettings(hang_s=0.2))
+
+    async def wait_for_a_word() -> None:
+        async with pool.slot(claim()) as lease:
+            lease.listen(speaks=True)
+            await asyncio.sleep(30)
+
+    with pytest.raises(EngineFailed, match="silent"):
+        await asyncio.wait_for(wait_for_a_word(), 5)
+    assert pool.hangs == 1
+    await until(lambda: replica.starts == 2 and pool.alive)
+    await pool.stop(0)
+
+
+async def test_a_replica_that_is_at_work_may_be_silent_and_so_may_one_nobody_listens_to():
+    busy, unheard = Bench(), Bench(reacts=False)
+    rules = AdmissionSettings(hang_s=0.1)
+    one, other = await pool_of(busy, rules=rules), await pool_of(unheard, rules=rules)
+    async with one.slot(claim()) as lease, other.slot(claim()):
+        lease.listen(speaks=True)
+        await asyncio.sleep(0.4)
+    assert (one.hangs, other.hangs) == (0, 0)
+    await asyncio.gather(one.stop(0), other.stop(0))
+
+
+def attempts(pool: Pool, log: list[str], delays: dict[int, float]):
+    """What `hedged` takes: an attempt that says which replica answered."""
+
+    async def attempt(given: Any = None) -> AsyncGenerator[Piece, None]:
+        async with pool.slot(claim()) if given is None else pool.held(given) as lease:
+            number = [id(seat) for seat in pool.seats].index(id(lease.seat))
+            try:
+                await asyncio.sleep(delays[number])
+                yield Piece(f"{number}")
+                yield Piece("", "stop")
+            except BaseException:
+                log.append(f"{number} was stopped")
+                raise
+
+    return attempt
+
+
+async def test_a_late_answer_is_asked_for_twice_and_the_loser_is_stopped():
+    pool = await pool_of(Bench(), Bench())
+    for _ in range(20):
+        pool.pace.began(0.05)
+    log: list[str] = []
+    pieces = hedged(pool, claim(), attempts(pool, log, {0: 20.0, 1: 0.0}))
+    assert [piece.text async for piece in pieces] == ["1", ""]
+    assert log == ["0 was stopped"]
+    assert pool.busy == 0
+    late = hedged(pool, claim(), attempts(pool, log, {0: 0.3, 1: 0.0}))
+    assert [piece.text async for piece in late] == ["0", ""], "one in twenty, and one at least"
+    await pool.stop(0)
 
 
 async def until(condition, timeout_s: float = 5.0) -> None:

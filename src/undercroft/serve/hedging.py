@@ -27,7 +27,7 @@ async def hedged(pool: Pool, claim: Claim, attempt_on: Callable[[Lease | None], 
         late_s = pool.pace.late_s
         if late_s is not None:
             done, _ = await asyncio.wait(firsts, timeout=late_s)
-            spare = None if done else _spare(pool, claim)
+            spare = None if done else _spare(pool, claim, firsts[0])
             if spare is not None:
                 flows.append(attempt_on(spare))
                 firsts.append(asyncio.create_task(_first(flows[1])))
@@ -46,10 +46,11 @@ async def hedged(pool: Pool, claim: Claim, attempt_on: Callable[[Lease | None], 
             await flow.aclose()
 
 
-def _spare(pool: Pool, claim: Claim) -> Lease | None:
-    """A slot on another replica than the one that is slow, where there is one to spare."""
-    slow = max(pool.seats, key=lambda seat: seat.active)
-    lease = pool.spare(claim.lane, but=slow)
+def _spare(pool: Pool, claim: Claim, late: asyncio.Task[Piece | None]) -> Lease | None:
+    """A slot on another replica than the one that is ``late``, where there is one to spare."""
+    held = (lease for seat in pool.seats for lease in seat.leases)
+    slow = next((lease.seat for lease in held if lease.task is late), None)
+    lease = pool.spare(claim.lane, but=slow) if slow is not None else None
     if lease is not None and not pool.hedges.take():
         lease.end()
         return None
