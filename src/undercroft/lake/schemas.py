@@ -201,6 +201,7 @@ REQUESTS = pa.schema(
         ("cost", pa.float64()),
         ("energy_wh", pa.float64()),
         ("consent", pa.string()),  # store, where the client agreed that it be learnt from
+        ("alike", pa.string()),  # the request with the same question in other words
     ]
 )
 

@@ -11,19 +11,23 @@ import logging
 import time
 from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
 from contextlib import aclosing, contextmanager
+from functools import partial
 from typing import TYPE_CHECKING
 
+from undercroft.errors import EngineFailed, Overloaded
 from undercroft.records import Passage, Principal
 from undercroft.retrieve.prompt import REFUSAL
 from undercroft.serve.admission.budgets import Grant, most_tokens
-from undercroft.serve.admission.claim import claim_of
-from undercroft.serve.caches.cache import Answer, key_of
-from undercroft.serve.generation import generate
+from undercroft.serve.admission.claim import Claim, claim_of
+from undercroft.serve.admission.ladder import CHEAPER, LESSER, SPARSE, STALE
+from undercroft.serve.caches.cache import Answer, Flight
+from undercroft.serve.generation import generate, in_order
 from undercroft.serve.guards import screens
 from undercroft.serve.journal import rows
 from undercroft.serve.journal.rows import RequestRow
-from undercroft.serve.pools.route import Arm, Route
-from undercroft.serve.prompting.preparation import prepare
+from undercroft.serve.pools.route import Arm
+from undercroft.serve.prompting.preparation import prepare, screen_question
+from undercroft.serve.releasing.rollout import Place
 from undercroft.serve.reply import Reply
 from undercroft.serve.wire.asks import Ask
 from undercroft.serve.wire.exchange import Exchange
@@ -48,15 +52,15 @@ async def answer(
     ask = parse(await exchange.body(gateway.max_body_bytes), gateway.route.sampling)
     who = await gateway.identify(exchange, "chat")
     place = gateway.rollout.place(ask, who)  # fixed now: the cache key depends on it
-    route, arm = place.route, place.arm
+    route, arms = place.route, in_order(place.arms)
     patience = exchange.patience(gateway.settings.serve.timeout_s)
     time_limit = gateway.settings.serve.timeout_s if ask.stream else patience
-    passages: tuple[Passage, ...] | None
     most = most_tokens(ask, reads=route.reads_for(ask))
     rules = gateway.settings.admission
     claim = claim_of(exchange, ask, who, cost=most, patience_s=patience, rules=rules)
-    with gateway.budgets.reserve(who, most) as grant, arm.pool.admit(claim):
-        row = _begin(ask, who, route, arm)
+    admitted = _admitted(gateway, ask, arms[0], claim)
+    with gateway.budgets.reserve(who, most) as grant, admitted as stale:
+        row = _begin(ask, who, place, arms[0])
         await gateway.ready_to_seal(row.subject)
         reply = Reply(exchange, ask, row)
         settled = _settled_and_recorded(
@@ -64,38 +68,95 @@ async def answer(
         )
         with gateway.rollout.observed(place, row) as seen, settled:
             async with exchange.cancelled_on_hang_up(), asyncio.timeout(time_limit):
-                key = key_of(ask, route.ref, arm.model, route.index, screens.VERSION)
-                async with gateway.cache.flight(key) as flight:
-                    if flight.answer is not None:
-                        row.cached, passages = True, flight.answer.passages
-                        pieces = _replayed(flight.answer)
+                versions = (route.ref, arms[0].model, route.index, screens.VERSION)
+                async with gateway.cache.flight(ask, row.id, route.embedder, versions) as flight:
+                    known = _known(gateway, ask, row, flight, stale)
+                    if known is not None:
+                        passages, pieces = known.passages, _replayed(known)
                     else:
-                        passages, messages = await prepare(gateway, route, ask, row)
+                        sparse = SPARSE in arms[0].pool.ladder
+                        passages, messages = await prepare(gateway, route, ask, row, sparse)
                         seen.input_findings = len(row.findings)
                         if "retrieval" not in row.degraded and route.abstains(ask, passages):
                             pieces = _abstention(row)
                         else:
-                            written = generate(
-                                gateway, place.arms, ask, messages, row=row, claim=claim
-                            )
+                            written = generate(gateway, arms, ask, messages, row=row, claim=claim)
                             pieces = _screen_output(gateway, ask, written, passages, row)
                     row.passages = [rows.passage_row(passage) for passage in passages or ()]
-                    flight.land(await reply.deliver(pieces, passages))
+                    last_resort = partial(_overtaken, gateway, ask, arms[0])
+                    whole = await _deliver(reply, pieces, passages, row, last_resort)
+                    if not LESSER.intersection(row.degraded.split(",")):
+                        flight.land(whole)
+                        gateway.stale.keep(ask, arms[0].adapter, whole)
         await reply.conclude()
     gateway.rollout.shadow(ask, place)
 
 
-def _begin(ask: Ask, who: Principal, route: Route, arm: Arm) -> RequestRow:
-    return RequestRow(
+def _begin(ask: Ask, who: Principal, place: Place, arm: Arm) -> RequestRow:
+    row = RequestRow(
         id=ask.id or rows.new_answer_id(),
         at=rows.now(),
         key=who.id,
         subject=ask.user or who.id,
-        route=route.ref,
+        route=place.route.ref,
         model=arm.model,
         kind=ask.kind,
         consent="store" if ask.store else "",
     )
+    if arm is not place.arm:
+        row.degrade("fallback" if place.arm.pool.is_broken else CHEAPER)
+    return row
+
+
+@contextmanager
+def _admitted(gateway: Gateway, ask: Ask, arm: Arm, claim: Claim) -> Iterator[Answer | None]:
+    """A place in the arm's pool; or, where that has far too much to do, what was answered in better
+    times, which needs no place."""
+    stale = _overtaken(gateway, ask, arm) if STALE in arm.pool.ladder else None
+    if stale is not None:
+        yield stale
+        return
+    with arm.pool.admit(claim):
+        yield None
+
+
+def _overtaken(gateway: Gateway, ask: Ask, arm: Arm) -> Answer | None:
+    """What ``ask`` was answered by a version that is not served any more, or in better times."""
+    return gateway.stale.find(ask, arm.adapter, gateway.router.erased)
+
+
+async def _deliver(
+    reply: Reply,
+    pieces: AsyncGenerator[Piece, None],
+    passages: tuple[Passage, ...] | None,
+    row: RequestRow,
+    last_resort: Callable[[], Answer | None],
+) -> Answer:
+    """Have ``pieces`` sent on; where nothing of them comes, what was answered in better times."""
+    try:
+        return await reply.deliver(pieces, passages)
+    except (EngineFailed, Overloaded):
+        stale = None if reply.text else last_resort()
+        if stale is None:
+            raise
+        row.degrade(STALE)
+        row.passages = [rows.passage_row(passage) for passage in stale.passages or ()]
+        return await reply.deliver(_replayed(stale), stale.passages)
+
+
+def _known(
+    gateway: Gateway, ask: Ask, row: RequestRow, flight: Flight, stale: Answer | None
+) -> Answer | None:
+    """What the caches know. A question answered by its like is new, so it is screened."""
+    row.cached, row.alike = flight.answer is not None, flight.alike
+    if flight.degraded:
+        row.degrade("cache")
+    if row.cached and row.alike:
+        row.degrade("alike")
+        screen_question(gateway, ask, row)
+    if flight.answer is None and stale is not None:
+        row.degrade(STALE)
+    return flight.answer or stale
 
 
 async def _screen_output(

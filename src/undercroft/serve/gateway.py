@@ -14,7 +14,8 @@ from undercroft.errors import UndercroftError
 from undercroft.project import Project
 from undercroft.records import Principal
 from undercroft.serve.admission.budgets import Budgets
-from undercroft.serve.caches.cache import Cache
+from undercroft.serve.caches.answers import Answers
+from undercroft.serve.caches.stale import Stale
 from undercroft.serve.guards.door import Door
 from undercroft.serve.journal.recorder import Recorder
 from undercroft.serve.journal.rows import FeedbackRow, RequestRow
@@ -47,7 +48,8 @@ class Gateway:
         self.vault = project.trust.vault
         self.door = Door(project.trust.keys, None if serve.require_key else ANYBODY)
         self.budgets = Budgets(serve.daily_tokens, project.settings.admission.tenant_tokens)
-        self.cache = Cache(serve.cache_entries)
+        self.cache = Answers(project, lambda document: document in self.router.erased)
+        self.stale = Stale(serve.cache_entries)
         self.recorder = Recorder(project.lake, project.state / "spool")
         self.metrics = Metrics()
         self.router = Router(
@@ -83,6 +85,7 @@ class Gateway:
                 self.router.start(),
                 asyncio.to_thread(load_screens, self.settings.serve.screen_output),
                 asyncio.to_thread(self.shelf.prune),
+                self.cache.start(),
             )
             self.budgets.restore(spent, tenants)
         except BaseException:
@@ -99,6 +102,7 @@ class Gateway:
         await self.rollout.stop()
         await self.router.stop(grace_s)
         await self.recorder.stop()
+        await self.cache.stop()
         await self.client.close()
         self.search_threads.shutdown(wait=False, cancel_futures=True)
 

@@ -41,6 +41,10 @@ class Metrics:
         self.tokens = Counter("tokens", "Tokens read (prompt) and written (completion).",
                               ("model", "direction"), **made)  # fmt: skip
         self.cache_hits = Counter("cache_hits", "Answers given from the cache.", by_model, **made)
+        self.alike = Counter(
+            "alike_questions", "Questions asked before in other words: hit, or shadow.",
+            ("model", "mode"), **made,
+        )  # fmt: skip
         self.degraded = Counter(
             "degraded", "Answers that lacked a step, by step.", ("step",), **made
         )
@@ -79,6 +83,8 @@ class Metrics:
             self.retrieval.observe(row.retrieve_ms / 1000)
         if row.cached:
             self.cache_hits.labels(row.model).inc()
+        if row.alike:
+            self.alike.labels(row.model, "hit" if row.cached else "shadow").inc()
         for step in filter(None, row.degraded.split(",")):
             self.degraded.labels(step).inc()
 

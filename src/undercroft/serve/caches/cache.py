@@ -2,7 +2,8 @@
 
 Only answers that would come out the same are kept (temperature 0, or a seed). The key covers all
 that they depend on: messages, sampling, and the versions of model, index and screens. Identical
-questions that are being answered at the moment wait for that one answer (single flight).
+questions that are being answered at the moment wait for that one answer (single flight). With a
+`Shared` store behind it, both hold between the gateways of a project.
 """
 
 from __future__ import annotations
@@ -12,12 +13,16 @@ import hashlib
 from collections import OrderedDict
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
 
 import msgspec
 
 from undercroft.records import Passage
 from undercroft.serve.wire.asks import Ask
 from undercroft.serve.wire.pieces import Piece
+
+if TYPE_CHECKING:
+    from undercroft.serve.caches.shared import Shared
 
 
 class Answer(msgspec.Struct, frozen=True):
@@ -27,12 +32,23 @@ class Answer(msgspec.Struct, frozen=True):
     choices: tuple[Piece, ...]
     passages: tuple[Passage, ...] | None = None
 
+    def reads(self, document: str) -> bool:
+        """Whether ``document`` is among its passages."""
+        return any(passage.document == document for passage in self.passages or ())
+
 
 class Flight:
-    """A question on its way: either ``answer`` is known, or we are to find and `land` it."""
+    """A question on its way: either ``answer`` is known, or we are to find and `land` it.
 
-    def __init__(self, answer: Answer | None = None) -> None:
+    ``degraded`` says that only this gateway's memory was asked, though there is a shared store;
+    ``alike`` is the id of the request whose question asks the same: what ``answer`` was given to,
+    or in shadow mode, without an answer, what would have been given again.
+    """
+
+    def __init__(self, answer: Answer | None = None, alike: str = "") -> None:
         self.answer = answer
+        self.alike = alike
+        self.degraded = False
         self.landed: Answer | None = None
 
     def land(self, answer: Answer) -> None:
@@ -40,10 +56,12 @@ class Flight:
 
 
 class Cache:
-    """The ``entries`` most recently used answers; with 0 nothing is kept or waited for."""
+    """The ``entries`` most recently used answers, and ``shared`` behind them; with 0 nothing is
+    kept or waited for."""
 
-    def __init__(self, entries: int) -> None:
+    def __init__(self, entries: int, shared: Shared | None = None) -> None:
         self._entries = entries
+        self._shared = shared
         self._answers: OrderedDict[str, Answer] = OrderedDict()
         self._flights: dict[str, asyncio.Future[Answer | None]] = {}
         self._generation = 0
@@ -68,13 +86,22 @@ class Cache:
         self._flights[key] = landing
         generation, flight = self._generation, Flight()
         try:
-            yield flight
+            if self._shared is None:
+                yield flight
+            else:
+                async with self._shared.flight(key, flight, lambda: generation == self._generation):
+                    yield flight
         finally:
             if self._flights.get(key) is landing:
                 del self._flights[key]
-            if flight.landed is not None and generation == self._generation:
-                self._keep(key, flight.landed)
-            landing.set_result(flight.landed)
+            known = flight.landed or flight.answer
+            if known is not None and generation == self._generation:
+                self._keep(key, known)
+            landing.set_result(known)
+
+    def peek(self, key: str) -> Answer | None:
+        """The answer in memory for ``key``."""
+        return self._answers.get(key)
 
     async def _find(self, key: str) -> Answer | None:
         """The answer kept or landing for ``key``; None when we are to lead."""
@@ -99,13 +126,10 @@ class Cache:
         Answers on their way are not kept either: their passages are not known here.
         """
         self._leave_behind()
-        reached = [
-            key
-            for key, answer in self._answers.items()
-            if any(passage.document == document for passage in answer.passages or ())
-        ]
-        for key in reached:
+        for key in [key for key, answer in self._answers.items() if answer.reads(document)]:
             del self._answers[key]
+        if self._shared is not None:
+            self._shared.forget(document)
 
     def clear(self) -> None:
         self._leave_behind()

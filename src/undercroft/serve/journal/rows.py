@@ -36,7 +36,8 @@ class FindingRow(msgspec.Struct, frozen=True):
 class RequestRow(msgspec.Struct, tag="requests", tag_field="table"):
     """One request. Times are milliseconds since it arrived, cost in the currency of the meter.
 
-    ``consent`` is ``store`` where the client agreed that the exchange be learnt from.
+    ``consent`` is ``store`` where the client agreed that the exchange be learnt from. ``alike`` is
+    the request whose answer was given again to this other question (``cached``), or would have been.
     """
 
     id: str
@@ -63,6 +64,7 @@ class RequestRow(msgspec.Struct, tag="requests", tag_field="table"):
     cost: float = 0.0
     energy_wh: float = 0.0
     consent: str = ""
+    alike: str = ""
 
     def degrade(self, what: str) -> None:
         """Note that a step fell back to its lesser form."""

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from undercroft.records import Passage
 from undercroft.retrieve.prompt import QUESTION_CHARACTERS
+from undercroft.serve.admission.ladder import SPARSE
 from undercroft.serve.guards import screens
 from undercroft.serve.journal import rows
 from undercroft.serve.journal.rows import RequestRow
@@ -24,21 +25,20 @@ log = logging.getLogger(__name__)
 
 
 async def prepare(
-    gateway: Gateway, route: Route, ask: Ask, row: RequestRow
+    gateway: Gateway, route: Route, ask: Ask, row: RequestRow, sparse: bool = False
 ) -> tuple[tuple[Passage, ...] | None, Messages]:
     """Screen the input and search for passages at the same time; what the model is to read.
 
     Passages are None when nothing is looked up: the client does not want it, or there is no index.
+    With ``sparse`` they are half as many: there is too much to read.
     Raises `HttpError` 400 for a request that is plainly an attack.
     """
     reads = route.reads_for(ask)
+    if reads and sparse:
+        row.degrade(SPARSE)
     searching = asyncio.ensure_future(_retrieve(gateway, route, ask, row)) if reads else None
     try:
-        if gateway.settings.serve.screen_input:
-            found = screens.screen_input(ask.text)
-            row.findings += [rows.finding_row(each) for each in found]
-            gateway.metrics.count_findings("input", found)
-            screens.refuse_if_certain(found)
+        screen_question(gateway, ask, row)
         if searching is None:
             return None, grounding.plain(ask)
         passages = await searching
@@ -52,11 +52,21 @@ async def prepare(
     return passages, grounding.grounded(ask, passages, title, context)
 
 
+def screen_question(gateway: Gateway, ask: Ask, row: RequestRow) -> None:
+    """Note what is suspicious in what the client wrote. Raises `HttpError` 400 as `prepare`."""
+    if gateway.settings.serve.screen_input:
+        found = screens.screen_input(ask.text)
+        row.findings += [rows.finding_row(each) for each in found]
+        gateway.metrics.count_findings("input", found)
+        screens.refuse_if_certain(found)
+
+
 async def _retrieve(
     gateway: Gateway, route: Route, ask: Ask, row: RequestRow
 ) -> tuple[Passage, ...]:
     """The passages for the question; none, and the answer is marked, when the index fails."""
     settings = gateway.settings.retrieve
+    count = settings.passages if SPARSE not in row.degraded else (settings.passages + 1) // 2
     assert route.retriever is not None
     began = time.perf_counter()
     try:
@@ -64,7 +74,7 @@ async def _retrieve(
             gateway.search_threads,
             route.retriever.search,
             ask.question,
-            settings.passages,
+            count,
             settings.candidates,
         )
     except Exception:
