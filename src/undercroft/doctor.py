@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 
+from undercroft.engines import native
 from undercroft.errors import UndercroftError
 from undercroft.project import Project
 
@@ -38,6 +39,7 @@ def examine(project: Project | None) -> list[Check]:
     """Look at the machine and, when there is one, at ``project``."""
     checks = [_python(), _memory(), _disk(project.root if project else Path.cwd())]
     checks += [_extra(name, modules) for name, modules in EXTRAS.items()]
+    checks.append(_engine())
     if project is not None:
         checks += [_ledger(project), _audit(project), _blobs(project)]
     return checks
@@ -64,6 +66,13 @@ def _extra(name: str, modules: tuple[str, ...]) -> Check:
     missing = [module for module in modules if find_spec(module) is None]
     found = f"missing {', '.join(missing)}" if missing else "installed"
     return Check(f"part {name}", not missing, found, f"pip install 'undercroft[{name}]'")
+
+
+def _engine() -> Check:
+    """Never amiss: the wheel serves everywhere, only not as fast as it could."""
+    used = native.choose("auto")
+    built = f"native build {used.name}" if used else f"wheel {native.installed()}"
+    return Check("llama.cpp", True, f"{built}. {native.advice()}".strip())
 
 
 def _ledger(project: Project) -> Check:

@@ -84,6 +84,6 @@ def test_adapters_become_a_model_of_their_own_by_command(
     done = CliRunner().invoke(group, words)
     assert done.exit_code == 0, done.output
     (made,) = json.loads(done.stdout)
-    assert made["ref"] == "model:docs-adapter@1"
-    assert made["meta"]["is_adapter"]
+    assert made["ref"] == "adapter:docs@1"
+    assert made["meta"]["fits"] == "tiny"
     assert made["meta"]["source"] == "model:docs@2"

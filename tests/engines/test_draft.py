@@ -7,11 +7,15 @@ from typing import Any
 
 import pytest
 
+from tests.serve.serving import keep_model
 from undercroft.engines import LlamaServer, with_draft_file
 from undercroft.engines.client import EngineClient
 from undercroft.engines.gguf_header import raw_values, text
 from undercroft.engines.tiny import write_tiny
 from undercroft.errors import BadConfig, BadInput, NotFound
+from undercroft.project import Project
+from undercroft.serve.pools.replicas import LocalReplica
+from undercroft.serve.pools.route import make_pool
 from undercroft.settings import EngineSettings
 
 
@@ -75,3 +79,19 @@ def test_the_header_tells_what_a_file_is(wheel_gguf: Path) -> None:
     assert text(values, "general.architecture") == "llama"
     assert text(values, "tokenizer.ggml.model") == "gpt2"
     assert text(values, "nothing") == ""
+
+
+def test_a_pool_is_made_with_the_file_of_the_draft_that_the_settings_name(
+    tiny: Path, tmp_path: Path
+) -> None:
+    settings = {
+        "project.name": "docs",
+        "engine.speculation": "draft",
+        "engine.draft": "model:small",
+    }
+    project = Project.open(tmp_path, settings)
+    small, large = (keep_model(project, name, tiny) for name in ("small", "large"))
+    pool = make_pool(project, large)
+    (seat,) = pool.seats
+    assert isinstance(seat.replica, LocalReplica)
+    assert seat.replica.tuning.draft == str(project.path(small) / tiny.name)

@@ -20,14 +20,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
+from undercroft.engines import with_draft_file
 from undercroft.errors import NotFound
 from undercroft.project import Project
 from undercroft.records import Artifact, Passage, Principal, Ref
 from undercroft.serve.pools import replicas
 from undercroft.serve.pools.pool import Pool
+from undercroft.serve.pools.replicas import Replica
 from undercroft.serve.pools.scaling import Scaler
 from undercroft.serve.wire.asks import Ask
-from undercroft.settings import SamplingSettings
+from undercroft.settings import SamplingSettings, Settings
 
 if TYPE_CHECKING:
     from undercroft.retrieve import Embedder, Retriever
@@ -218,32 +220,45 @@ def sampling_of(project: Project, route: Artifact) -> SamplingSettings:
     return SamplingSettings(**judged) if judged else project.settings.sampling
 
 
-def make_pool(project: Project, model: Artifact, adapters: Sequence[Artifact] = ()) -> Pool:
-    """A pool, not yet started, for ``model``, whose engines hold ``adapters``, sorted by ref."""
-    serve = project.settings.serve
+def make_replicas(
+    project: Project, settings: Settings, model: Artifact, adapters: Sequence[Artifact] = ()
+) -> list[Replica]:
+    """The replicas, not yet started, of ``model`` under ``settings``; each holds ``adapters``."""
     path = project.path(model) if model.uri.startswith("blob:") else None
     logs = project.state / "logs"
     files = {str(each.ref): project.path(each) for each in adapters}
-    built = [
+    engine = with_draft_file(
+        settings.engine,
+        lambda ref: replicas.gguf_in(project.path(project.ledger.artifact(ref))),
+    )
+    return [
         replicas.build(
             model.meta,
             path,
-            project.settings,
+            settings.model_copy(update={"engine": engine}),
             logs / f"{model.ref.name}-{model.ref.version}-{n}.log",
             files,
             secret=project.trust.secrets.get,
         )
-        for n in range(serve.replicas)
+        for n in range(settings.serve.replicas)
     ]
+
+
+def make_pool(
+    project: Project, settings: Settings, model: Artifact, adapters: Sequence[Artifact] = ()
+) -> Pool:
+    """A pool, not yet started, for ``model``, whose engines hold ``adapters``, sorted by ref."""
+    serve = settings.serve
+    built = make_replicas(project, settings, model, adapters)
     scaler = None
     if serve.least_replicas < serve.replicas:
         scaler = Scaler(
             serve.least_replicas, serve.replicas, serve.slots, serve.scale_up_s, serve.scale_down_s
         )
+    name = "+".join(str(each.ref) for each in (model, *adapters))
     return Pool(
-        "+".join((str(model.ref), *files)), built, serve.queue, serve.queue_timeout_s,
-        scaler=scaler, rules=project.settings.admission,
-    )  # fmt: skip
+        name, built, serve.queue, serve.queue_timeout_s, scaler=scaler, rules=settings.admission
+    )
 
 
 def open_index(project: Project, meta: Any) -> tuple[str, Retriever | None]:
