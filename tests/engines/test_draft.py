@@ -15,7 +15,7 @@ from undercroft.engines.tiny import write_tiny
 from undercroft.errors import BadConfig, BadInput, NotFound
 from undercroft.project import Project
 from undercroft.serve.pools.replicas import LocalReplica
-from undercroft.serve.pools.route import make_pool
+from undercroft.serve.pools.route import make_replicas
 from undercroft.settings import EngineSettings
 
 
@@ -91,7 +91,6 @@ def test_a_pool_is_made_with_the_file_of_the_draft_that_the_settings_name(
     }
     project = Project.open(tmp_path, settings)
     small, large = (keep_model(project, name, tiny) for name in ("small", "large"))
-    pool = make_pool(project, large)
-    (seat,) = pool.seats
-    assert isinstance(seat.replica, LocalReplica)
-    assert seat.replica.tuning.draft == str(project.path(small) / tiny.name)
+    (replica,) = make_replicas(project, project.settings, large)
+    assert isinstance(replica, LocalReplica)
+    assert replica.tuning.draft == str(project.path(small) / tiny.name)
