@@ -1,7 +1,7 @@
 """Clients that are slow: to send, to go on, to read."""
 
 import asyncio
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 
 import pytest
 import uvicorn
@@ -52,10 +52,7 @@ async def test_a_client_that_does_not_read_is_hung_up_on(monkeypatch):
     async def endless(scope, receive, send):
         asked = Exchange(scope, receive, send)
         with pytest.raises(Cancelled):
-            async with asked.cancelled_on_hang_up():
-                await asked.start_stream(lambda _: b"")
-                while True:
-                    await asked.frame(b"a" * 65536)
+            await without_end(asked)
         assert asked.gone
         ended.set()
 
@@ -65,6 +62,13 @@ async def test_a_client_that_does_not_read_is_hung_up_on(monkeypatch):
         async with asyncio.timeout(5):
             await ended.wait()
         writer.close()
+
+
+async def without_end(asked: Exchange) -> None:
+    async with asked.cancelled_on_hang_up():
+        await asked.start_stream(lambda _: b"")
+        while True:
+            await asked.frame(b"a" * 65536)
 
 
 async def test_what_is_sent_after_a_refusal_is_read_for_a_while_and_no_longer(monkeypatch):
@@ -77,11 +81,11 @@ async def test_what_is_sent_after_a_refusal_is_read_for_a_while_and_no_longer(mo
         await Exchange(scope, receive, send).reply(refused.value.http_status, b"no")
 
     async with serving(refuse) as address:
-        reader, writer = await asyncio.open_connection(*address)
+        _, writer = await asyncio.open_connection(*address)
         writer.write(head)
         sent = 0
-        with pytest.raises(ConnectionError):
-            for _ in range(1000):
+        with suppress(ConnectionError):
+            while sent < 100_000_000:
                 writer.write(b"a" * 100_000)
                 sent += 100_000
                 await writer.drain()

@@ -15,7 +15,11 @@ import asyncio
 from collections.abc import Callable
 from typing import Literal
 
+import msgspec
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from undercroft.serve.wire.exchange import new_request_id
+from undercroft.serve.wire.failures import HttpError, body_of
 
 HEAD_WITHIN_S = 20.0  # from the first byte; of a new connection, from its beginning
 MAX_HEAD_BYTES = 256_000  # of headers that did not come in one piece
@@ -52,6 +56,17 @@ class PatientProtocol(HttpToolsProtocol):
             self.send_400_response("The headers are too large.")
         elif "head" not in self._waits:
             self._wait("head", HEAD_WITHIN_S, self.timeout_keep_alive_handler)
+
+    def send_400_response(self, msg: str) -> None:
+        said = body_of(HttpError(400, "invalid_http", msg))
+        body = msgspec.json.encode(said)
+        head = (
+            "HTTP/1.1 400 Bad Request\r\ncontent-type: application/json\r\n"
+            f"x-request-id: {new_request_id()}\r\nconnection: close\r\n"
+            f"content-length: {len(body)}\r\n\r\n"
+        )
+        self.transport.write(head.encode() + body)
+        self.transport.close()
 
     def on_message_begin(self) -> None:
         self._is_in_head = True

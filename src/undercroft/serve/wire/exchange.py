@@ -47,7 +47,7 @@ class Exchange:
         self.method: str = scope["method"]
         self.path: str = scope["path"]
         self.headers: dict[bytes, bytes] = dict(scope["headers"])
-        self.request_id = "req-" + secrets.token_hex(10)
+        self.request_id = new_request_id()
         self.started = False  # the status line has been sent
         self.gone = False  # the client has hung up
         self.extra: list[tuple[bytes, bytes]] = []  # headers that steps of the path add
@@ -82,9 +82,14 @@ class Exchange:
 
     async def body(self, max_bytes: int) -> bytes:
         """The whole body. Raises `HttpError` 413 above ``max_bytes``, 408 when it takes too long,
-        `Cancelled` on a hang-up."""
+        415 when it is compressed, `Cancelled` on a hang-up."""
         if self._body is not None:
             return self._body
+        if self.headers.get(b"content-encoding", b"identity") != b"identity":
+            raise HttpError(
+                415, "unsupported_encoding", "The body is compressed.", "",
+                "Send it as it is.", param="content-encoding",
+            )  # fmt: skip
         announced = self.header(b"content-length")
         if announced.isdigit() and int(announced) > max_bytes:
             raise _too_large(max_bytes)
@@ -170,6 +175,10 @@ class Exchange:
         own = (b"x-request-id", self.request_id.encode())
         said = self.version.adapt([own, *headers, *self.extra])
         await self._send({"type": "http.response.start", "status": status, "headers": said})
+
+
+def new_request_id() -> str:
+    return "req-" + secrets.token_hex(10)
 
 
 def _too_large(max_bytes: int) -> HttpError:
