@@ -12,6 +12,7 @@ import click
 from undercroft.cli.bar import Tell, bar
 from undercroft.cli.files import write
 from undercroft.cli.main import State, print_json
+from undercroft.cli.restart import restart
 
 if TYPE_CHECKING:
     from undercroft.project import Project
@@ -162,6 +163,9 @@ def _print_best(best: Point, before: Point | None) -> None:
         click.echo("[engine]")
     for key, value in chosen.items():
         click.echo(f"{key} = {value!r}".replace("'", '"'))
+
+
+serve.add_command(restart)
 
 
 def _parent(project: Project, model: str | None) -> Artifact:

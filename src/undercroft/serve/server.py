@@ -41,7 +41,8 @@ def run(project: Project) -> None:
 
 
 async def serve(project: Project) -> None:
-    """Serve ``project`` until SIGTERM or SIGINT, then let answers under way finish.
+    """Serve ``project`` until SIGTERM or SIGINT, then let answers under way finish. SIGHUP starts
+    the engines again, one after another, as the settings are by then.
 
     Raises `Busy`, `NotFound` (nothing is released) and `EngineFailed` while starting.
     """
@@ -56,6 +57,7 @@ async def serve(project: Project) -> None:
     if not await _unless(stop, gateway.start()):
         listener.close()
         return
+    loop.add_signal_handler(signal.SIGHUP, gateway.router.renew_soon)
     _settle_memory()
     server = _Server(_config(gateway))
     running = asyncio.create_task(server.serve(sockets=[listener]))

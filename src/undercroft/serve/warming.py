@@ -14,7 +14,6 @@ from undercroft.errors import EngineFailed
 from undercroft.retrieve import prompt
 from undercroft.serve.guards import screens
 from undercroft.serve.pools import upstream
-from undercroft.serve.pools.pool import Pool
 from undercroft.serve.pools.replicas import Replica
 from undercroft.serve.prompting.grounding import Messages
 from undercroft.serve.wire.pieces import Piece
@@ -34,17 +33,12 @@ def load_screens(kinds: Sequence[str]) -> None:
     screens.OutputScreen(kinds, 1).shown(Piece(SAMPLE, "stop"))
 
 
-async def warm(gateway: Gateway, pool: Pool) -> None:
-    """One short real answer on every slot of every replica. Raises `EngineFailed`."""
-    messages = prompt.messages("", [], gateway.project.title)
-    await asyncio.gather(
-        *(
-            check(gateway, seat.replica, messages, WARM_TIMEOUT_S)
-            for seat in pool.seats
-            if seat.ready and seat.replica.local
-            for _ in range(seat.replica.slots)
-        )
-    )
+async def warm(gateway: Gateway, replica: Replica) -> None:
+    """One short real answer on every slot of ``replica``. Raises `EngineFailed`."""
+    if replica.local:
+        messages = prompt.messages("", [], gateway.project.title)
+        asked = (check(gateway, replica, messages, WARM_TIMEOUT_S) for _ in range(replica.slots))
+        await asyncio.gather(*asked)
 
 
 async def check(

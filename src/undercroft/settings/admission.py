@@ -61,6 +61,11 @@ class AdmissionSettings(Section):
     hang_s: float = Field(
         20.0, gt=0, description="silence after which an engine that does not react is killed"
     )
+    check_idle_s: float = Field(
+        300.0,
+        ge=0,
+        description="a replica that nobody asked for so long is asked for a token; 0: never",
+    )
     degrade: bool = Field(True, description="give lesser answers under load rather than none")
     degrade_least_s: float = Field(
         5.0, ge=0, description="time for which a step of degradation lasts at least"

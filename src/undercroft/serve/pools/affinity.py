@@ -58,10 +58,6 @@ class Recall:
                 return number
         return len(asked)
 
-    def clear(self) -> None:
-        """It was started anew."""
-        self._known.clear()
-
 
 def choose(seats: Iterable[Seat], asked: Beginnings) -> Seat | None:
     """The seat for a prompt with these beginnings; None when none is free.

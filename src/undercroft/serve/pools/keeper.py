@@ -40,6 +40,7 @@ class Keeper:
         *,
         scaler: Scaler | None,
         hang_s: float,
+        check_idle_s: float,
         tick: Callable[[], None],
         load: Callable[[], tuple[int, int]],
     ) -> None:
@@ -48,6 +49,7 @@ class Keeper:
         self._pace = pace
         self._scaler = scaler
         self._hang_s = hang_s
+        self._check_idle_s = check_idle_s
         self._tick = tick
         self._load = load
         self.restarts = 0
@@ -97,9 +99,7 @@ class Keeper:
             seat.failures += 1
             await seat.replica.stop()
             raise
-        seat.failures = 0
-        seat.breaker.reset()
-        seat.recall.clear()
+        seat.started()
         seat.ready = True
         self._tick()
 
@@ -107,6 +107,8 @@ class Keeper:
         """Watch one replica: start it again whenever it is gone, stop it when it is not wanted."""
         while True:
             await asyncio.sleep(POLL_S)
+            if seat.is_held:
+                continue
             if not seat.wanted:
                 seat.ready = False  # what it is answering goes on
                 if not seat.active and not seat.resting:
@@ -114,7 +116,7 @@ class Keeper:
                     seat.resting = True
                 continue
             if seat.replica.alive():
-                if await self._hangs(seat):
+                if await self._hangs(seat) or await self._is_dead_asleep(seat):
                     await self._end(seat)
                 elif not seat.ready:  # suspected, and found well
                     seat.ready = True
@@ -144,6 +146,17 @@ class Keeper:
         if await seat.replica.responsive(min(REACTS_WITHIN_S, limit)):
             return False
         return seat.silent_s(time.monotonic()) >= limit  # it may have spoken meanwhile
+
+    async def _is_dead_asleep(self, seat: Seat) -> bool:
+        """Whether one that nobody asked for long answers no question of ours: a token each time."""
+        if not self._check_idle_s or seat.leases or not seat.replica.local:
+            return False
+        if time.monotonic() - seat.heard_at < self._check_idle_s:
+            return False
+        if await seat.replica.responsive(REACTS_WITHIN_S):
+            seat.heard_at = time.monotonic()
+            return False
+        return not seat.leases
 
     async def _end(self, seat: Seat) -> None:
         """Give up what the replica owes, and end it if it is ours to end."""

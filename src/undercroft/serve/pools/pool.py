@@ -76,7 +76,8 @@ class Pool:
             rules.aging_s,
         )  # fmt: skip
         self._keeper = Keeper(
-            name, self.seats, self.pace, scaler=scaler, hang_s=rules.hang_s,
+            name, self.seats, self.pace, scaler=scaler,
+            hang_s=rules.hang_s, check_idle_s=rules.check_idle_s,
             tick=self._tick, load=lambda: (self.waiting, self.busy),
         )  # fmt: skip
 
@@ -127,6 +128,11 @@ class Pool:
     def is_broken(self) -> bool:
         """Whether no replica is trusted with a request now."""
         return all(not seat.breaker.lets_in for seat in self.seats) or self._is_hopeless
+
+    @property
+    def resting(self) -> int:
+        """How many replicas broke too often to be trusted without a trial."""
+        return sum(not seat.breaker.is_closed for seat in self.seats)
 
     @property
     def _is_hopeless(self) -> bool:

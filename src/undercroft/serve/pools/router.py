@@ -9,11 +9,16 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 
+from undercroft.errors import BadInput
 from undercroft.project import Project
 from undercroft.records import Artifact, Principal
+from undercroft.serve.pools import renewal
 from undercroft.serve.pools import route as routes
 from undercroft.serve.pools.pool import Pool
+from undercroft.serve.pools.renewal import Report
+from undercroft.serve.pools.replicas import Replica
 from undercroft.serve.pools.route import Arm, Route
+from undercroft.settings import Settings
 
 log = logging.getLogger(__name__)
 
@@ -28,13 +33,13 @@ class Router:
     open beside it: the canary of a trial, and a route just replaced that may be wanted again.
     ``changed`` is called after a swap, ``replaced`` with the route that another took the place of
     in the ledger: it is to be dropped, at once or later; ``forget`` with each document that is
-    erased from then on, ``warm`` with each pool before it gets traffic."""
+    erased from then on, ``warm`` with each replica before it gets traffic."""
 
     def __init__(
         self,
         project: Project,
         *,
-        warm: Callable[[Pool], Awaitable[None]],
+        warm: Callable[[Replica], Awaitable[None]],
         changed: Callable[[], None],
         replaced: Callable[[str], Awaitable[None]],
         forget: Callable[[str], None],
@@ -46,6 +51,7 @@ class Router:
         self.ahead = ""  # what the ledger still calls live, though it was replaced
         self._changing = asyncio.Lock()
         self._project = project
+        self._settings = project.settings  # of engines: they may change while we run
         self._warm = warm
         self._changed = changed
         self._replaced = replaced
@@ -53,6 +59,7 @@ class Router:
         self._pools: dict[str, Pool] = {}
         self._retired: set[Pool] = set()
         self._complaint = ""
+        self._is_renewing = False
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def start(self) -> None:
@@ -136,11 +143,49 @@ class Router:
 
     def _make(self, model: str, adapters: Sequence[str]) -> Pool:
         find = self._project.ledger.artifact
-        return routes.make_pool(self._project, find(model), [find(each) for each in adapters])
+        held = [find(each) for each in adapters]
+        return routes.make_pool(self._project, self._settings, find(model), held)
 
     async def _bring_up(self, pool: Pool) -> None:
         await pool.start()
-        await self._warm(pool)
+        await asyncio.gather(*(self._warm(seat.replica) for seat in pool.seats if seat.ready))
+
+    def renew_soon(self) -> None:
+        """Start every replica again as the project's settings are by now, one after another,
+        without a request noticing; how far it is is told in a file (`renewal.Report`)."""
+        if not self._is_renewing:
+            self._is_renewing = True
+            self._spawn(self._renew())
+
+    async def _renew(self) -> None:
+        report = Report(self._project.state, sum(len(pool.seats) for pool in self._pools.values()))
+        try:
+            async with self._changing:
+                fresh = await asyncio.to_thread(Project.open, self._project.root)
+                for name, pool in list(self._pools.items()):
+                    made = await asyncio.to_thread(self._make_again, name, fresh.settings, pool)
+                    await renewal.renew(
+                        pool, made, self._warm, drain_s=DRAIN_S, told=report.one_more
+                    )
+                self._settings = fresh.settings
+        except Exception as error:  # what runs goes on running
+            log.exception("the replicas could not be started again")
+            report.end(f"{error}" or type(error).__name__)
+        else:
+            report.end()
+            self._changed()
+        finally:
+            self._is_renewing = False
+
+    def _make_again(self, name: str, settings: Settings, pool: Pool) -> list[Replica]:
+        if len(pool.seats) != settings.serve.replicas:
+            raise BadInput(
+                f"serve.replicas is {settings.serve.replicas} now and was {len(pool.seats)}.",
+                "How many there are is fixed when the gateway starts.",
+                "Start the gateway again, or set it back.",
+            )
+        model, *adapters = map(self._project.ledger.artifact, name.split("+"))
+        return routes.make_replicas(self._project, settings, model, adapters)
 
     async def _watch(self) -> None:
         while True:

@@ -29,6 +29,8 @@ class Seat:
         self.ready = False
         self.wanted = True
         self.resting = False  # stopped because nobody needed it
+        self.is_held = False  # by whoever replaces it
+        self.heard_at = time.monotonic()  # when its engine last proved that it works
         self.failures = 0
         self.leases: set[Lease] = set()
         self._shared_cpu_s = 0.0
@@ -51,6 +53,20 @@ class Seat:
         if not self.ready or not self.breaker.lets_in:
             return 0
         return self.slots - len(self.leases) if self.breaker.is_closed else 1
+
+    def take(self, replica: Replica) -> None:
+        """Have ``replica`` from now on; what the one before is answering goes on."""
+        self.read()
+        self.replica = replica
+        self._read_cpu_s = replica.cpu_s()
+        self.started()
+
+    def started(self) -> None:
+        """Its replica is a new process: nothing that was known of it holds."""
+        self.failures = 0
+        self.breaker.reset()
+        self.recall = Recall(self.replica.slots)
+        self.heard_at = time.monotonic()
 
     def silent_s(self, now: float) -> float:
         """For how long the one that it owes a word the longest has been waiting."""
@@ -101,7 +117,7 @@ class Lease:
 
     def heard(self, piece: Piece) -> None:
         """The engine said something; nobody listens until it is passed on."""
-        self.heard_at = time.monotonic()
+        self.heard_at = self.seat.heard_at = time.monotonic()
         self.is_listening = False
         if self.first_s is None and piece.says:
             self.first_s = self.heard_at - self.began_at
