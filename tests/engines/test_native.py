@@ -6,8 +6,12 @@ The servers here are scripts around the wheel's llama.cpp, so that nothing is co
 from __future__ import annotations
 
 import json
+import os
+import signal
 import stat
 import sys
+import time
+import urllib.request
 from pathlib import Path
 
 import pytest
@@ -120,18 +124,43 @@ async def test_a_native_server_serves_and_ends_as_the_wheel_does(
     assert not engine.alive()
 
 
+@pytest.mark.parametrize("dies", ["at once", "later"])
 def test_a_build_that_dies_of_an_instruction_is_not_used_again(
-    cache: Path, wheel_gguf: Path
+    cache: Path, wheel_gguf: Path, dies: str
 ) -> None:
-    put("broken", DIES)
-    engine = LlamaServer.start(wheel_gguf, context=256, slots=1, threads=1)
-    with pytest.raises(EngineFailed, match="SIGILL"):
-        engine.wait_ready()
+    put("broken", DIES if dies == "at once" else "")
+    with LlamaServer.start(wheel_gguf, context=256, slots=1, threads=1) as engine:
+        if dies == "at once":
+            with pytest.raises(EngineFailed, match="SIGILL"):
+                engine.wait_ready()
+        else:
+            engine.wait_ready()
+            os.kill(engine.pid, signal.SIGILL)
+            while engine.alive():
+                time.sleep(0.02)
     assert native.choose("auto") is None
     listed = CliRunner().invoke(group, ["engine", "ls", "--json"])
     (row,) = json.loads(listed.stdout)["builds"]
     assert not row["used"]
     assert "instruction" in row["unfit"]
+
+
+@pytest.mark.skipif(native.choose("auto") is None, reason="no native build on this machine")
+def test_a_native_build_is_told_the_same_as_the_wheel(wheel_gguf: Path) -> None:
+    said = []
+    for build in ("wheel", "native"):
+        tuning = EngineSettings(build=build, kv_cache="q8_0", prompt_batch=256)
+        with LlamaServer.start(
+            wheel_gguf, context=256, slots=2, threads=1, tuning=tuning
+        ) as engine:
+            engine.wait_ready()
+            with urllib.request.urlopen(engine.base_url + "/props", timeout=30) as reply:
+                props = json.load(reply)
+            with urllib.request.urlopen(engine.base_url + "/slots", timeout=30) as reply:
+                slots = json.load(reply)
+            del props["media_marker"]  # drawn at random
+            said.append((props, slots))
+    assert said[0] == said[1]
 
 
 def test_the_probe_lets_a_good_build_pass_and_keeps_others_out(

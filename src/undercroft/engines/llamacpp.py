@@ -131,7 +131,12 @@ class LlamaServer:
         return self._child.process.pid
 
     def alive(self) -> bool:
-        return self._child.alive()
+        """Whether its process runs. A native build found dead of an instruction that the processor
+        does not have is withdrawn: the next engine is the wheel's."""
+        running = self._child.alive()
+        if not running and self.build is not None and self.exit_code == -signal.SIGILL:
+            self.build.withdraw("it died of an instruction that this processor does not have")
+        return running
 
     @property
     def exit_code(self) -> int | None:
@@ -148,8 +153,6 @@ class LlamaServer:
             self._base_url = self._address(timeout_s)
         except EngineFailed:
             failure = self.failure()
-            if self.build is not None and self.exit_code == -signal.SIGILL:
-                self.build.withdraw("it died of an instruction that this processor does not have")
             self.stop()
             raise failure from None
 
