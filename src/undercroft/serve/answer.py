@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING
 
 from undercroft.errors import EngineFailed, Overloaded
 from undercroft.records import Passage, Principal
-from undercroft.retrieve.prompt import REFUSAL
 from undercroft.serve.admission.budgets import Grant, most_tokens
 from undercroft.serve.admission.claim import Claim, claim_of
 from undercroft.serve.admission.ladder import CHEAPER, LESSER, SPARSE, STALE
@@ -60,7 +59,7 @@ async def answer(
     claim = claim_of(exchange, ask, who, cost=most, patience_s=patience, rules=rules)
     admitted = _admitted(gateway, ask, arms[0], claim)
     with gateway.budgets.reserve(who, most) as grant, admitted as stale:
-        row = _begin(ask, who, place, arms[0])
+        row = _begin(gateway, ask, who, place, arms[0])
         await gateway.ready_to_seal(row.subject)
         reply = Reply(exchange, ask, row)
         settled = _settled_and_recorded(
@@ -78,7 +77,7 @@ async def answer(
                         passages, messages = await prepare(gateway, route, ask, row, sparse)
                         seen.input_findings = len(row.findings)
                         if "retrieval" not in row.degraded and route.abstains(ask, passages):
-                            pieces = _abstention(row)
+                            pieces = _abstention(row, route.template.refusal)
                         else:
                             written = generate(gateway, arms, ask, messages, row=row, claim=claim)
                             pieces = _screen_output(gateway, ask, written, passages, row)
@@ -92,7 +91,7 @@ async def answer(
     gateway.rollout.shadow(ask, place)
 
 
-def _begin(ask: Ask, who: Principal, place: Place, arm: Arm) -> RequestRow:
+def _begin(gateway: Gateway, ask: Ask, who: Principal, place: Place, arm: Arm) -> RequestRow:
     row = RequestRow(
         id=ask.id or rows.new_answer_id(),
         at=rows.now(),
@@ -105,6 +104,8 @@ def _begin(ask: Ask, who: Principal, place: Place, arm: Arm) -> RequestRow:
     )
     if arm is not place.arm:
         row.degrade("fallback" if place.arm.pool.is_broken else CHEAPER)
+    if gateway.door.failing:
+        row.degrade("ledger")
     return row
 
 
@@ -176,10 +177,10 @@ async def _screen_output(
     gateway.metrics.count_findings("output", screen.findings)
 
 
-async def _abstention(row: RequestRow) -> AsyncGenerator[Piece, None]:
+async def _abstention(row: RequestRow, refusal: str) -> AsyncGenerator[Piece, None]:
     """The answer to what the documents are plainly not about; no model is asked."""
     row.degrade("abstained")
-    yield Piece(REFUSAL, "stop", Usage())
+    yield Piece(refusal, "stop", Usage())
 
 
 async def _replayed(known: Answer) -> AsyncGenerator[Piece, None]:

@@ -6,18 +6,34 @@ Latency buckets reach from what the gateway adds (milliseconds) to a long answer
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import TypedDict
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
 from undercroft.records import Finding
+from undercroft.serve.admission.ladder import STEPS
 from undercroft.serve.journal.rows import RequestRow
 from undercroft.serve.pools.pool import Pool
 
 _SECONDS = (
     0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0,
 )  # fmt: skip
+
+
+_OF_POOLS: Mapping[str, tuple[str, Callable[[Pool], float]]] = {
+    "slots": ("Slots; of remote engines that name none, as found out.", lambda pool: pool.slots),
+    "slots_busy": ("Slots that answer now.", lambda pool: pool.busy),
+    "queue_length": ("Requests that wait for a slot.", lambda pool: pool.waiting),
+    "engine_restarts": ("Engine restarts since start.", lambda pool: pool.restarts),
+    "engine_hangs": ("Engines that hung and were ended.", lambda pool: pool.hangs),
+    "breakers_open": (
+        "Replicas that get nothing or one request to try.",
+        lambda pool: pool.resting,
+    ),
+    "shed_recently": ("Requests turned away in the last 10 s.", lambda pool: pool.shed.count),
+}
+"""What is asked of every pool at this moment: the help text, and how."""
 
 
 class _Made(TypedDict):
@@ -56,11 +72,12 @@ class Metrics:
         self.first = self._seconds("first_token_seconds", "Arrival to first text.", by_model)
         self.queue = self._seconds("queue_seconds", "Wait for a slot.", by_model)
         self.retrieval = self._seconds("retrieval_seconds", "Search for passages.", ())
-        self.slots_busy = Gauge("slots_busy", "Slots that answer now.", by_model, **made)
-        self.queue_length = Gauge(
-            "queue_length", "Requests that wait for a slot.", by_model, **made
+        self.loads = {
+            name: Gauge(name, what, by_model, **made) for name, (what, _) in _OF_POOLS.items()
+        }
+        self.steps = Gauge(
+            "degradation", "1 while a step of the ladder is taken.", ("model", "step"), **made
         )
-        self.restarts = Gauge("engine_restarts", "Engine restarts since start.", by_model, **made)
         self.spooled = Gauge("spooled_rows", "Rows not yet in the lake.", **made)
 
     def _seconds(self, name: str, help_text: str, labels: tuple[str, ...]) -> Histogram:
@@ -95,8 +112,9 @@ class Metrics:
     def render(self, pools: list[Pool], spooled: int) -> bytes:
         """The exposition text, with the loads of this moment."""
         for pool in pools:
-            self.slots_busy.labels(pool.name).set(pool.busy)
-            self.queue_length.labels(pool.name).set(pool.waiting)
-            self.restarts.labels(pool.name).set(pool.restarts)
+            for name, (_, of) in _OF_POOLS.items():
+                self.loads[name].labels(pool.name).set(of(pool))
+            for step in STEPS:
+                self.steps.labels(pool.name, step.name).set(step.name in pool.ladder)
         self.spooled.set(spooled)
         return generate_latest(self.registry)

@@ -72,7 +72,7 @@ class Ladder:
 
     @property
     def steps(self) -> tuple[str, ...]:
-        return tuple(self._taken)
+        return tuple(step.name for step in STEPS if step.name in self._taken)
 
     def __contains__(self, step: str) -> bool:
         return step in self._taken

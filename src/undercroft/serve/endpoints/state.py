@@ -36,12 +36,14 @@ async def health(gateway: Gateway, exchange: Exchange) -> None:
     """``GET /health``: 200 only when every pool answers; one that has not just done so is tried."""
     pools = {pool.name: await _pool_health(gateway, pool) for pool in gateway.router.pools}
     well = all(state["answers"] for state in pools.values())
-    failing = gateway.recorder.failing
+    failing, ledger = gateway.recorder.failing, gateway.door.failing
+    lesser = failing or ledger or any(state["degraded"] for state in pools.values())
     report = {
-        "status": "ok" if well and not failing else "degraded" if well else "down",
+        "status": "down" if not well else "degraded" if lesser else "ok",
         "route": gateway.route.ref,
         "models": pools,
         "records": {"waiting": gateway.recorder.waiting, "failing": failing or None},
+        "ledger": {"failing": ledger or None},
         "uptime_s": round(time.time() - gateway.started_at, 1),
     }
     await exchange.reply_json(200 if well else 503, report)
@@ -71,7 +73,11 @@ async def _pool_health(gateway: Gateway, pool: Pool) -> dict[str, Any]:
         "answers": answers,
         "busy": pool.busy,
         "waiting": pool.waiting,
+        "slots": pool.slots,
         "restarts": pool.restarts,
+        "hangs": pool.hangs,
+        "breakers_open": pool.resting,
+        "degraded": list(pool.ladder.steps),
     }
 
 

@@ -11,7 +11,7 @@ import hashlib
 import logging
 import time
 
-from undercroft.errors import Denied
+from undercroft.errors import Denied, Overloaded
 from undercroft.records import Principal
 from undercroft.serve.wire.exchange import Exchange
 from undercroft.serve.wire.failures import HttpError
@@ -21,6 +21,9 @@ log = logging.getLogger(__name__)
 
 BELIEVED_S = 1.0  # a revoked key is refused after this and the key table's own second
 MAX_REMEMBERED = 10_000
+REMEMBERED_S = 600.0  # a key is believed for this long while the ledger cannot be asked
+LEDGER_WITHIN_S = 2.0
+ASK_AGAIN_S = 1.0
 
 
 class Door:
@@ -32,6 +35,8 @@ class Door:
         self._known: dict[bytes, tuple[Principal, float]] = {}
         self._inside: dict[Exchange, tuple[str, str]] = {}  # the secret, and what for
         self._looking: asyncio.Task[None] | None = None
+        self.failing = ""  # why the ledger cannot be asked at present
+        self._ask_again_at = 0.0
 
     def open(self) -> None:
         self._looking = asyncio.create_task(self._look_around())
@@ -72,7 +77,15 @@ class Door:
         known = self._known.get(digest)
         if known is not None and time.monotonic() < known[1]:
             return known[0]
-        who = await asyncio.to_thread(self._keys.identify, secret)
+        if self.failing and time.monotonic() < self._ask_again_at:
+            return self._remembered(known)
+        try:
+            async with asyncio.timeout(LEDGER_WITHIN_S):
+                who = await asyncio.to_thread(self._keys.identify, secret)
+        except Exception as error:
+            self._complain(error)
+            return self._remembered(known)
+        self.failing = ""
         if who is None:
             self._known.pop(digest, None)
             raise Denied(
@@ -84,6 +97,24 @@ class Door:
             self._known.clear()
         self._known[digest] = (who, time.monotonic() + BELIEVED_S)
         return who
+
+    def _remembered(self, known: tuple[Principal, float] | None) -> Principal:
+        """A key seen not long ago is believed while the ledger cannot be asked. Raises
+        `Overloaded` for others."""
+        if known is not None and time.monotonic() < known[1] + REMEMBERED_S:
+            return known[0]
+        raise Overloaded(
+            "Keys cannot be looked up at the moment.",
+            "The ledger does not answer.",
+            "Try again shortly.",
+            retry_after_s=ASK_AGAIN_S,
+        )
+
+    def _complain(self, error: Exception) -> None:
+        if not self.failing:
+            log.error("the ledger cannot be asked for keys", exc_info=error)
+        self.failing = f"{type(error).__name__}: {error}"[:200]
+        self._ask_again_at = time.monotonic() + ASK_AGAIN_S
 
     async def _look_around(self) -> None:
         while True:
