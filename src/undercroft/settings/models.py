@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Final, Literal
 
 from pydantic import Field
 
 from undercroft.settings.parallel import Device, ParallelSettings, Precision
 from undercroft.settings.section import Section
+
+Optimizer = Literal["", "adamw", "muon"]
+_OPTIMIZER: Final = (
+    "what steps the weights; muon makes each step of a block's matrix orthogonal, which learns "
+    "from random weights in fewer steps; empty: muon where every process holds whole matrices, "
+    "else adamw"
+)
 
 
 class ModelSettings(Section):
@@ -21,25 +28,41 @@ class ModelSettings(Section):
     context: int = Field(2048, ge=256, description="tokens of context the engine serves")
 
 
-class LoopSettings(Section):
-    """What every training run is told; `TrainSettings` and `PretrainSettings` are its forms."""
+class BudgetSettings(Section):
+    """How long training goes on, and how much a step reads."""
 
     minutes: float = Field(2.0, gt=0, description="wall-clock budget of training; more is better")
+    max_steps: int = Field(0, ge=0, description="stop after this many steps; 0: the minutes decide")
     batch_size: int = Field(8, gt=0, description="examples per optimizer step")
+
+
+class ComputeSettings(Section):
+    """How a model computes, whether it is trained or only asked."""
+
     micro_batch_size: int = Field(4, gt=0, description="examples per forward pass")
+    precision: Precision = Field(
+        "bf16",
+        description="number format of weights and activations; fp16 scales its loss, for devices "
+        "that do not compute in bf16",
+    )
+    device: Device = Field(
+        "auto",
+        description="where it is computed: cpu, cuda, cuda:N, or auto: cuda where there is one; of "
+        "several processes each takes a device of its own",
+    )
+    seed: int = Field(20, description="seed of order and initialisation")
+
+
+class LoopSettings(ComputeSettings, BudgetSettings):
+    """What every training run is told; `TrainSettings` and `PretrainSettings` are its forms."""
+
     learning_rate: float = Field(1e-4, gt=0, description="peak learning rate")
     warmup_fraction: float = Field(
         0.1, ge=0, lt=1, description="share of the steps the rate rises in"
     )
     weight_decay: float = Field(0.0, ge=0, description="decoupled weight decay")
-    optimizer: Literal["", "adamw", "muon"] = Field(
-        "adamw",
-        description="what steps the weights; muon makes each step of a block's matrix orthogonal, "
-        "which learns from random weights in fewer steps; empty: muon where every process holds "
-        "whole matrices, else adamw",
-    )
+    optimizer: Optimizer = Field("adamw", description=_OPTIMIZER)
     max_grad_norm: float = Field(1.0, gt=0, description="gradients are clipped to this norm")
-    max_steps: int = Field(0, ge=0, description="stop after this many steps; 0: the minutes decide")
     checkpoint_seconds: float = Field(
         60.0, gt=0, description="a crash loses at most this much training"
     )
@@ -84,17 +107,6 @@ class LoopSettings(Section):
         description="steps between looks at the distribution of weights, gradients, updates and "
         "activations of every block; fewer where they would take over 1 % of the time; 0: none",
     )
-    precision: Precision = Field(
-        "bf16",
-        description="number format of weights and activations; fp16 scales its loss, for devices "
-        "that do not compute in bf16",
-    )
-    device: Device = Field(
-        "auto",
-        description="where it is computed: cpu, cuda, cuda:N, or auto: cuda where there is one; of "
-        "several processes each takes a device of its own",
-    )
-    seed: int = Field(20, description="seed of order and initialisation")
     parallel: ParallelSettings = Field(
         ParallelSettings(), description="how the run is laid out over processes"
     )
@@ -136,15 +148,16 @@ class PretrainSettings(HoldSettings):
     micro_batch_size: int = Field(8, gt=0, description="sequences per forward pass")
     learning_rate: float = Field(1e-3, gt=0, description="peak learning rate")
     weight_decay: float = Field(0.1, ge=0, description="decoupled weight decay")
-    optimizer: Literal["", "adamw", "muon"] = Field(
-        "",
-        description="what steps the weights; muon makes each step of a block's matrix orthogonal, "
-        "which learns in fewer steps; empty: muon where every process holds whole matrices, else "
-        "adamw",
-    )
+    optimizer: Optimizer = Field("", description=_OPTIMIZER)
 
 
-class TuneSettings(HoldSettings):
+class LengthSettings(ComputeSettings):
+    """How long what is read may be."""
+
+    max_tokens: int = Field(1024, ge=64, description="longer examples are left out")
+
+
+class TuneSettings(LengthSettings, HoldSettings):
     """What training runs are told that start from a model; LoRA is a way of all of them."""
 
     beside: dict[str, Annotated[float, Field(gt=0, lt=1)]] = Field(
@@ -152,7 +165,6 @@ class TuneSettings(HoldSettings):
         description="what else is trained on, and its share of the loss, such as "
         '{"dataset:docs" = 0.2, "examples:old" = 0.1}: documents as text, examples as chats',
     )
-    max_tokens: int = Field(1024, ge=64, description="longer examples are left out")
     lora_rank: int = Field(
         0, ge=0, description="train adapters of this rank (LoRA), not the weights; 0: the weights"
     )
@@ -174,16 +186,21 @@ class TuneSettings(HoldSettings):
     )
 
 
-class TrainSettings(TuneSettings):
-    """Examples -> a model."""
+class ExampleSettings(Section):
+    """Which examples are read."""
 
     unanswerable: float = Field(
         0.04,
         ge=0,
         lt=1,
-        description="share of unanswerable examples trained on, of those there are; "
+        description="share of unanswerable examples read, of those there are; "
         "in a short run more of them teach refusing before answering",
     )
+
+
+class TrainSettings(ExampleSettings, TuneSettings):
+    """Examples -> a model."""
+
     objective: str = Field("sft", description="what is minimised")
     earlier: str = Field(
         "", description="examples not to be forgotten, such as examples:docs@1; for replay and ewc"
@@ -195,41 +212,27 @@ class TrainSettings(TuneSettings):
     )  # fmt: skip
 
 
-class LessonSettings(Section):
+class TeacherSettings(ExampleSettings):
+    """What is kept of what a teacher would say."""
+
+    top_k: int = Field(
+        64, gt=0, description="likeliest tokens of the teacher that are kept at every target; all "
+        "others count as one"
+    )  # fmt: skip
+    temperature: float = Field(
+        1.0, gt=0, description="above 1 the teacher's less likely tokens weigh more"
+    )
+
+
+class LessonSettings(TeacherSettings, LengthSettings):
     """A teacher and what it is shown -> what it would say there."""
 
-    top_k: int = Field(
-        64, gt=0, description="likeliest tokens of the teacher that are kept at every target; all "
-        "others count as one"
-    )  # fmt: skip
-    temperature: float = Field(
-        1.0, gt=0, description="above 1 the teacher's less likely tokens weigh more"
-    )
-    max_tokens: int = Field(1024, ge=64, description="longer examples are left out")
-    micro_batch_size: int = Field(4, gt=0, description="examples per forward pass")
-    precision: Precision = Field("bf16", description="number format of weights and activations")
-    device: Device = Field("auto", description="where it is computed: cpu, cuda, cuda:N, or auto")
-    unanswerable: float = Field(
-        0.04, ge=0, lt=1, description="share of unanswerable examples, of those there are"
-    )
-    seed: int = Field(20, description="seed of order and initialisation")
 
-
-class DistilSettings(TuneSettings):
+class DistilSettings(TeacherSettings, TuneSettings):
     """A teacher and a student -> a model: `undercroft distil`."""
 
-    top_k: int = Field(
-        64, gt=0, description="likeliest tokens of the teacher that are kept at every target; all "
-        "others count as one"
-    )  # fmt: skip
-    temperature: float = Field(
-        1.0, gt=0, description="above 1 the teacher's less likely tokens weigh more"
-    )
     share: float = Field(
         0.9, gt=0, le=1, description="the teacher's share of the loss; the rest is the answers' own"
-    )
-    unanswerable: float = Field(
-        0.04, ge=0, lt=1, description="share of unanswerable examples, of those there are"
     )
 
     @property
