@@ -1,10 +1,12 @@
 """Request bodies: what is taken, what is refused, and how clearly."""
 
 import base64
+import io
 import struct
 
 import msgspec
 import pytest
+from PIL import Image
 
 from undercroft.serve.wire import media
 from undercroft.serve.wire.asks import (
@@ -75,7 +77,10 @@ def test_images_go_on_as_they_came_and_bombs_do_not():
     assert not asked.retrieve
     header = b"\x89PNG\r\n\x1a\n" + struct.pack(">I4sII", 13, b"IHDR", 60_000, 60_000)
     bomb = "data:image/png;base64," + base64.b64encode(header).decode()
-    for url in (bomb, "data:image/png;base64,AA=A", "file:///etc/passwd", "data:text/html,x"):
+    unknown = "data:image/bmp;base64," + base64.b64encode(b"BM" + b"\0" * 60).decode()
+    for url in (
+        bomb, unknown, "data:image/png;base64,AA=A", "file:///etc/passwd", "data:text/html,x",
+    ):  # fmt: skip
         assert refused_chat(messages=image(url)).param == "messages[0].content"
 
 
@@ -84,6 +89,19 @@ def test_the_pixels_of_an_image_are_told_from_its_first_bytes():
     assert media.pixels(jpeg) == 1200
     assert media.pixels(b"GIF89a" + struct.pack("<HH", 3, 5)) == 15
     assert media.pixels(b"RIFF....WEBP") == 0
+    hidden = b"\x89PNG\r\n\x1a\n" + struct.pack(">I4sII", 4, b"CgBI", 1, 1)
+    assert media.pixels(hidden + struct.pack(">I4sII", 13, b"IHDR", 60_000, 60_000)) == 0
+    assert media.pixels(b"\xff\xd8" + b"\xff\xe0\x00\x02" * 100_000) == 0
+
+
+@pytest.mark.parametrize("how", ["PNG", "JPEG", "GIF", "WEBP", "lossless", "extended"])
+def test_the_pixels_of_real_images_are_told(how):
+    file = io.BytesIO()
+    kind = how if how.isupper() else "WEBP"
+    extended = {"exif": b"Exif\0\0II*\0"} if how == "extended" else {}
+    picture = Image.new("RGB", (300, 17), "red")
+    picture.save(file, kind, **({"lossless": True} if how == "lossless" else extended))
+    assert media.pixels(file.getvalue()) == 300 * 17
 
 
 def test_calls_of_tools_and_their_results_are_turns():

@@ -7,6 +7,7 @@ import socket
 import time
 import urllib.parse
 from contextlib import suppress
+from datetime import UTC, datetime, timedelta
 
 import psutil
 import pytest
@@ -15,8 +16,11 @@ from tests.serve import raw_upstream
 from tests.serve.raw_upstream import SAYINGS, TEXT
 from tests.serve.serving import gateway_of, keep, make_project, release
 from undercroft.errors import EngineFailed, NotFound, UndercroftError
+from undercroft.records import Principal
+from undercroft.serve.admission.budgets import Budgets
 from undercroft.serve.gateway import Gateway
 from undercroft.serve.pools import upstream
+from undercroft.serve.wire.failures import OutOfTokens
 
 TIMEOUT_S = 3.0
 EVERY = 61  # bytes between two cuts that go through a whole gateway; all of them do without one
@@ -30,12 +34,16 @@ def raw():
 
 @pytest.fixture(scope="module")
 def fronted(tmp_path_factory, raw):
-    """A gateway in front of the engine that does as it is told."""
+    """A gateway in front of the engine that does as it is told, under a name for each test that
+    has it fail: what is known of an engine's failures must not reach from one into another."""
     project = make_project(
         tmp_path_factory.mktemp("hostile") / "p", slots=64, queue=512, timeout_s=TIMEOUT_S,
         cache_entries=0, daily_tokens=0, screen_input=False,
     )  # fmt: skip
-    release(project, keep(project, "model", "raw", {"engine": "remote", "base_url": raw.url}))
+    meta = {"engine": "remote", "base_url": raw.url}
+    models = [keep(project, "model", name, meta) for name in ("well", "breaks", "hangs", "leaves")]
+    arms = [{"model": str(model.ref), "weight": 1} for model in models]
+    release(project, models[0], arms=arms)
     with gateway_of(project) as gateway:
         yield gateway
 
@@ -65,8 +73,8 @@ async def said(url: str, stream: bool, **what) -> str:
 
 @pytest.mark.parametrize(
     ("name", "then", "step"),
-    [("stream", "close", 1), ("stream", "reset", 20), ("unsized", "close", 2), ("whole", "close", 2),
-     ("whole", "reset", 9)],
+    [("stream", "close", 1), ("stream", "reset", 20), ("unsized", "close", 2),
+     ("whole", "close", 2), ("whole", "reset", 9)],
 )  # fmt: skip
 async def test_an_engine_cut_off_after_any_byte_has_answered_all_or_failed(raw, name, then, step):
     answered = 0
@@ -102,11 +110,13 @@ async def test_an_engine_without_an_end_is_given_up_before_memory_is(
     assert psutil.Process().memory_info().rss - before < 200e6
 
 
-async def asked(fronted, stream: bool, key: str = "", **what) -> tuple[int, bytes]:
+async def asked(fronted, model: str, stream: bool, key: str = "", **what) -> tuple[int, bytes]:
     """Status and body of the gateway's answer, read to the end of the connection."""
     parts = urllib.parse.urlsplit(fronted.root)
     reader, writer = await asyncio.open_connection(parts.hostname, parts.port)
-    writer.write(request(fronted, key, stream=stream, messages=told(**what)))
+    writer.write(
+        request(fronted, key, model=f"model:{model}", stream=stream, messages=told(**what))
+    )
     async with asyncio.timeout(15):
         received = await reader.read()
     writer.close()
@@ -115,7 +125,7 @@ async def asked(fronted, stream: bool, key: str = "", **what) -> tuple[int, byte
 
 
 def request(fronted, key: str = "", length: int | None = None, **fields) -> bytes:
-    body = json.dumps({"model": "docs", **fields}).encode()
+    body = json.dumps({"model": "model:well", **fields}).encode()
     return (
         b"POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\nconnection: close\r\n"
         b"content-type: application/json\r\n"
@@ -153,7 +163,7 @@ def judged(status: int, body: bytes) -> str:
 
 async def test_what_breaks_anywhere_is_an_error_to_the_client_and_never_a_whole_answer(fronted):
     asks = [
-        asked(fronted, name == "stream", say=name, upto=upto, then=then)
+        asked(fronted, "breaks", name == "stream", say=name, upto=upto, then=then)
         for name in ("stream", "whole")
         for then in ("close", "reset")
         for upto in [*range(0, len(SAYINGS[name]), EVERY), len(SAYINGS[name])]
@@ -166,9 +176,9 @@ async def test_what_breaks_anywhere_is_an_error_to_the_client_and_never_a_whole_
 async def test_an_engine_that_hangs_is_waited_for_no_longer_than_the_time_limit(fronted):
     began = time.monotonic()
     before, amid, whole = await asyncio.gather(
-        asked(fronted, True, say="stream", upto=0, then="hang"),
-        asked(fronted, True, say="stream", upto=400, then="hang"),
-        asked(fronted, False, say="whole", upto=150, then="hang"),
+        asked(fronted, "hangs", True, say="stream", upto=0, then="hang"),
+        asked(fronted, "hangs", True, say="stream", upto=400, then="hang"),
+        asked(fronted, "hangs", False, say="whole", upto=150, then="hang"),
     )
     assert time.monotonic() - began < 3 * TIMEOUT_S
     assert before[0] == whole[0] == 504
@@ -178,7 +188,9 @@ async def test_an_engine_that_hangs_is_waited_for_no_longer_than_the_time_limit(
 async def test_a_key_revoked_in_mid_stream_ends_the_stream_and_what_was_said_is_charged(fronted):
     keys = fronted.project.trust.keys
     who, secret = keys.create("gone-soon", "user")
-    going = asyncio.create_task(asked(fronted, True, secret, say="stream", upto=400, then="hang"))
+    going = asyncio.create_task(
+        asked(fronted, "leaves", True, secret, say="stream", upto=400, then="hang")
+    )
     await asyncio.sleep(0.3)
     began = time.monotonic()
     await asyncio.to_thread(keys.revoke, who.name)
@@ -272,5 +284,29 @@ def test_a_client_that_closes_its_half_has_hung_up(fronted):
 
 def test_the_gateway_is_well_after_all_this(fronted):
     with fronted.client() as client:
-        said = client.chat.completions.create(model="docs", messages=told(say="whole"))
+        said = client.chat.completions.create(model="model:well", messages=told(say="whole"))
     assert said.choices[0].message.content == TEXT
+
+
+# --- clocks ------------------------------------------------------------------------------------
+
+
+def test_a_clock_set_back_across_midnight_gives_no_budget_back():
+    noon = datetime(2026, 11, 23, 12, tzinfo=UTC)
+    times = [noon]
+    budgets = Budgets(100, now=lambda: times[0])
+    who = Principal("key-1", "ada", "user")
+
+    def spend() -> None:
+        with budgets.reserve(who, 60) as grant:
+            grant.used = 60
+
+    spend()
+    for now in (noon - timedelta(hours=13), noon):
+        times[0] = now
+        with pytest.raises(OutOfTokens):
+            spend()
+    times[0] = noon - timedelta(days=400)  # it had been wrong for long
+    spend()
+    times[0] += timedelta(days=1)
+    spend()

@@ -108,8 +108,10 @@ class Budgets:
         self._spent[account] = self._spent.get(account, 0) + tokens
 
     def _turn_day(self) -> None:
+        """Begin anew at midnight; not when the clock is set back across it, which would give away
+        what was spent, unless it was wrong by more than a day."""
         today = self._now().date()
-        if today != self._day:
+        if today > self._day or self._day - today > timedelta(days=1):
             self._day = today
             self._spent.clear()
 

@@ -1,6 +1,7 @@
 """Images and sound in messages: which may go on to an engine, and what is too much for one.
 
-A picture's size in pixels is read from its first bytes: a few kilobytes may unpack to gigabytes.
+A picture's size in pixels is read from its first bytes: a few kilobytes may unpack to gigabytes. So
+only kinds of pictures whose size can be told go on.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from undercroft.serve.wire.failures import invalid
 
 MAX_BYTES = 20_000_000  # of one part; what a whole body may have is the setting serve.max_body_mb
 MAX_PIXELS = 50_000_000
+MAX_SEGMENTS = 1_000  # of a JPEG before its size
 AUDIO_FORMATS = ("wav", "mp3")
 
 KINDS = {"image_url": "image", "input_audio": "audio"}
@@ -41,6 +43,8 @@ def _check_image(url: str, where: str) -> None:
     if not (comma and head.startswith("data:image/") and head.endswith(";base64")):
         raise invalid(where, "An image is at an https:// address or in a data:image/…;base64 URL.")
     size = pixels(_decoded(data, where))
+    if not size:
+        raise invalid(where, "An image is a PNG, JPEG, GIF or WebP that says how large it is.")
     if size > MAX_PIXELS:
         raise invalid(where, f"An image of {size:,} pixels is larger than {MAX_PIXELS:,}.")
 
@@ -55,23 +59,43 @@ def _decoded(data: str, where: str) -> bytes:
 
 
 def pixels(image: bytes) -> int:
-    """Width times height as a PNG, GIF or JPEG says; 0 where it cannot be told."""
-    if image.startswith(b"\x89PNG") and len(image) >= 24:
+    """Width times height as a PNG, JPEG, GIF or WebP says; 0 where it cannot be told."""
+    width = height = 0
+    if image.startswith(b"\x89PNG\r\n\x1a\n") and image[12:16] == b"IHDR" and len(image) >= 24:
         width, height = struct.unpack(">II", image[16:24])
     elif image.startswith(b"GIF8") and len(image) >= 10:
         width, height = struct.unpack("<HH", image[6:10])
-    else:
-        width, height = _jpeg_size(image) if image.startswith(b"\xff\xd8") else (0, 0)
+    elif image.startswith(b"\xff\xd8"):
+        width, height = _jpeg_size(image)
+    elif image.startswith(b"RIFF") and image[8:12] == b"WEBP" and len(image) >= 30:
+        width, height = _webp_size(image)
     return int(width * height)
 
 
 def _jpeg_size(image: bytes) -> tuple[int, int]:
     """From the frame header, the segment SOF0 to SOF15 without DHT, JPG and DAC (ITU T.81, B.2)."""
     at = 2
-    while at + 9 <= len(image) and image[at] == 0xFF:
+    for _ in range(MAX_SEGMENTS):
+        if at + 9 > len(image) or image[at] != 0xFF:
+            break
         marker = image[at + 1]
         if 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC):
             height, width = struct.unpack(">HH", image[at + 5 : at + 9])
             return width, height
         at += 2 + int(struct.unpack(">H", image[at + 2 : at + 4])[0])
+    return 0, 0
+
+
+def _webp_size(image: bytes) -> tuple[int, int]:
+    """From the first chunk: lossy (RFC 6386, 9.1), lossless or extended (RFC 9649, 3.4 and 2.7)."""
+    kind = image[12:16]
+    if kind == b"VP8 " and image[23:26] == b"\x9d\x01\x2a":
+        width, height = struct.unpack("<HH", image[26:30])
+        return width & 0x3FFF, height & 0x3FFF
+    if kind == b"VP8L" and image[20] == 0x2F:
+        bits = int.from_bytes(image[21:25], "little")
+        return (bits & 0x3FFF) + 1, (bits >> 14 & 0x3FFF) + 1
+    if kind == b"VP8X":
+        width, height = (int.from_bytes(image[at : at + 3], "little") for at in (24, 27))
+        return width + 1, height + 1
     return 0, 0
