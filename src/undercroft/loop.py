@@ -22,6 +22,7 @@ from undercroft.index.stage import distil, index
 from undercroft.jobs import Runner, Watcher, carry_out
 from undercroft.project import Project
 from undercroft.records import Artifact
+from undercroft.release.prompts import wanted
 from undercroft.release.rollout import introduce
 from undercroft.release.stage import release
 from undercroft.stage import Stage
@@ -69,7 +70,9 @@ class MainJob:
             "embedding": made["embedding"],
         }
         (made["scorecard"],) = self._step(evaluate, suite=made["suite"], **candidates)
-        (made["route"],) = self._step(release, scorecard=made["scorecard"], **candidates)
+        (made["route"],) = self._step(
+            release, scorecard=made["scorecard"], prompt=wanted(self.project), **candidates
+        )
         introduce(self.project, made["route"])
         return made
 

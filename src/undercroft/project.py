@@ -15,15 +15,18 @@ from typing import TYPE_CHECKING, Any
 
 from undercroft import config
 from undercroft.errors import BadInput, NotFound, StorageFull
-from undercroft.records import Artifact
+from undercroft.records import Artifact, Ref
 from undercroft.settings import Settings
 
 if TYPE_CHECKING:
     from undercroft.lake import Lake, Table
     from undercroft.ledger import Ledger
+    from undercroft.retrieve.prompt import Template
     from undercroft.trust import Trust
 
 STATE_FOLDER = ".undercroft"
+WANTED = "wanted"
+"""The alias of the prompt that the next model and route are made with."""
 
 
 @dataclass(frozen=True)
@@ -90,6 +93,25 @@ class Project:
         from undercroft.trust import Trust
 
         return Trust.open(self.ledger.engine, self.state / "trust")
+
+    @property
+    def prompt(self) -> Template:
+        """What questions are put with when something is trained, judged or released from now on:
+        the texts of ``prompt:NAME@wanted``, else the default's."""
+        try:
+            return self.template(str(Ref("prompt", self.name, alias=WANTED)))
+        except NotFound:
+            return self.template("")
+
+    def template(self, ref: str) -> Template:
+        """The template of the artifact ``ref``, such as a route names; "" is the default.
+
+        Raises `NotFound`.
+        """
+        from undercroft.retrieve.prompt import Template
+
+        texts = self.ledger.artifact(ref).meta["texts"] if ref else {}
+        return Template.of(self.title, texts)
 
     @property
     def jobs_url(self) -> str:

@@ -40,6 +40,7 @@ KINDS: tuple[str, ...] = (
     "model",
     "adapter",
     "scorecard",
+    "prompt",
     "route",
 )
 

@@ -16,7 +16,7 @@ from tests.serve.serving import (
     release,
 )
 from undercroft.retrieve import Embedder
-from undercroft.retrieve.prompt import REFUSAL
+from undercroft.retrieve.prompt import Template
 
 CHEESE = "d" * 15 + "2"
 
@@ -208,17 +208,20 @@ def test_what_the_documents_are_not_about_is_not_put_to_the_model(tmp_path, upst
     project = make_project(tmp_path / "p")
     meta = {"engine": "remote", "base_url": upstream.url + "/v1", "model": "theirs"}
     model = keep(project, "model", "remote", meta)
-    release(project, model, min_score=0.7, **keep_index(project))
+    texts = {**Template("").texts, "refusal": "No idea.", "passage": "<{number}> {text}"}
+    template = keep(project, "prompt", "docs", {"texts": texts})
+    release(project, model, min_score=0.7, template=str(template.ref), **keep_index(project))
     with gateway_of(project) as gateway, gateway.client() as client:
         asked = len(upstream.asked)
         answer = ask(client, "Who won the world cup? script:plain")
-        assert answer.choices[0].message.content == REFUSAL
+        assert answer.choices[0].message.content == "No idea."
         assert not any(source["cited"] for source in answer.model_extra["sources"])
-        assert text_of(ask(client, "Who won it again? script:plain", stream=True)) == REFUSAL
+        assert text_of(ask(client, "Who won it again? script:plain", stream=True)) == "No idea."
         assert len(upstream.asked) == asked
         (row,) = gateway.rows("requests", f"id = '{answer.id}'")
         assert (row["status"], row["degraded"]) == ("ok", "abstained")
         ask(client, "Where does Cheddar cheese ripen in the caves? script:plain")
+        assert "<1> Cheddar cheese" in upstream.asked[-1]["messages"][1]["content"]
         turns = [
             {"role": "user", "content": "Where does Cheddar ripen?"},
             {"role": "assistant", "content": "In caves. [1]"},

@@ -194,7 +194,7 @@ def _tasks(project: Project, most: int) -> Sequence[Task]:
     suite = project.ledger.artifact(Ref("suite", project.name))
     cases = [case for case in read_suite(project.path(suite)) if case.answerable][:most]
     return [
-        Task(messages(case.question, case.passages, project.title), case.answer) for case in cases
+        Task(messages(case.question, case.passages, project.prompt), case.answer) for case in cases
     ]
 
 

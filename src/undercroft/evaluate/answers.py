@@ -42,7 +42,7 @@ def token_f1(answer: str, reference: str) -> float:
     return 2 * common / (len(ours) + len(theirs))
 
 
-def groundedness(answer: str, passages: Sequence[Passage]) -> float:
+def groundedness(answer: str, passages: Sequence[Passage], refusal: str = REFUSAL) -> float:
     """Share of the answer's word trigrams that stand in the passages shown with it.
 
     Each trigram counts at most as often as one passage has it (the clipping of BLEU, Papineni et
@@ -51,7 +51,7 @@ def groundedness(answer: str, passages: Sequence[Passage]) -> float:
     refusal rest on nothing and score 0.
     """
     words = _words(without_citations(answer))
-    if not words or is_refusal(answer):
+    if not words or is_refusal(answer, refusal):
         return 0.0
     size = min(GROUNDING_N, len(words))
     said = Counter(_ngrams(words, size))
@@ -82,10 +82,10 @@ def holds(passage: Passage, case: Example) -> bool:
     return overlaps or " ".join(normalise(case.answer)) in " ".join(normalise(passage.text))
 
 
-def is_refusal(answer: str) -> bool:
+def is_refusal(answer: str, refusal: str = REFUSAL) -> bool:
     """Whether ``answer`` begins by saying that the documents do not say, and then says no more."""
-    words, refusal = normalise(answer), normalise(REFUSAL)
-    return words[: len(refusal)] == refusal and len(words) <= len(refusal) + REFUSAL_EXTRA_WORDS
+    words, wanted = normalise(answer), normalise(refusal)
+    return words[: len(wanted)] == wanted and len(words) <= len(wanted) + REFUSAL_EXTRA_WORDS
 
 
 def repetition(answer: str) -> float:

@@ -14,7 +14,7 @@ from undercroft.errors import EngineFailed
 from undercroft.evaluate.answers import without_citations
 from undercroft.evaluate.journal import Answered
 from undercroft.records import Example, Passage
-from undercroft.retrieve.prompt import messages
+from undercroft.retrieve.prompt import REFUSAL, Template, messages
 
 #: Reference tokens that perplexity is measured on; each costs about as much as a generated one.
 REFERENCE_TOKENS = 32
@@ -25,17 +25,18 @@ REFUSED = "refused"
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """A case with the passages that are shown for it."""
+    """A case with the passages that are shown for it, and how a model is to refuse it."""
 
     case: Example
     passages: tuple[Passage, ...]
+    refusal: str = REFUSAL
 
 
 @dataclass(frozen=True, slots=True)
 class Manner:
-    """How questions are put: what the documents are about, and llama.cpp's sampling fields."""
+    """How questions are put: the prompt, and llama.cpp's sampling fields."""
 
-    title: str
+    template: str | Template
     sampling: Mapping[str, Any]
 
 
@@ -83,7 +84,7 @@ class _Asker:
         """The answer, then the reference's likelihood; on one ``slot``, which reads the prompt
         once for both."""
         started = time.monotonic()
-        chat = messages(question.case.question, question.passages, self.manner.title)
+        chat = messages(question.case.question, question.passages, self.manner.template)
         reply = await self.client.chat(chat, self.manner.sampling, slot)
         nll, tokens = 0.0, 0
         if question.case.answerable:

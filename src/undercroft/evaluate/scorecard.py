@@ -35,13 +35,17 @@ class Metric:
     score: Score
 
 
-def _refuses(answered: Answered, _: Question) -> float:
-    return float(answers.is_refusal(answered.text))
+def _refuses(answered: Answered, question: Question) -> float:
+    return float(answers.is_refusal(answered.text, question.refusal))
+
+
+def _is_grounded(answered: Answered, question: Question) -> float:
+    return answers.groundedness(answered.text, question.passages, question.refusal)
 
 
 METRICS: tuple[Metric, ...] = (
     Metric("answer_f1", "answerable", False, lambda a, q: answers.token_f1(a.text, q.case.answer)),
-    Metric("grounded", "answerable", False, lambda a, q: answers.groundedness(a.text, q.passages)),
+    Metric("grounded", "answerable", False, _is_grounded),
     Metric(
         "cited",
         "answerable",

@@ -36,7 +36,7 @@ def _served_as(project: Project, params: EvaluateSettings) -> str:
     texts = [fingerprint(project, params)] if params.keep else []
     return json.dumps(
         [
-            project.title,
+            project.prompt.fingerprint,
             settings.sampling.model_dump(mode="json"),
             settings.retrieve.model_dump(mode="json"),
             settings.model.context,
@@ -105,7 +105,7 @@ def _with_passages(
     from undercroft.evaluate.ask import Question
     from undercroft.retrieve import Embedder, Retriever
 
-    settings = run.project.settings.retrieve
+    settings, refusal = run.project.settings.retrieve, run.project.prompt.refusal
     table, version = run.project.table(index)
     retriever = Retriever(table, version, Embedder.load(run.project.path(embedding)))
     return [
@@ -114,6 +114,7 @@ def _with_passages(
             tuple(retriever.search(case.question, settings.passages, settings.candidates))
             if case.answerable
             else case.passages,
+            refusal,
         )
         for case in cases
     ]
@@ -169,7 +170,7 @@ async def _answer_side_by_side(
 
     settings = run.project.settings
     sampling = sampling_params(settings.sampling, params.seed) | {"max_tokens": params.max_tokens}
-    manner = Manner(run.project.title, sampling)
+    manner = Manner(run.project.prompt, sampling)
 
     async def ask(side: str, engine: Engine) -> None:
         questions, kept = left[side]

@@ -144,7 +144,11 @@ def _parts(project: Project, meta: Mapping[str, Any]) -> dict[str, Artifact]:
     refs = [
         *_models(meta),
         *(meta.get("adapters") or ()),
-        *(str(meta[name]) for name in ("index", "embedding", "fallback") if meta.get(name)),
+        *(
+            str(meta[name])
+            for name in ("index", "embedding", "fallback", "template")
+            if meta.get(name)
+        ),
     ]
     found = [project.ledger.artifact(ref) for ref in dict.fromkeys(refs)]
     return {f"part_{number}": each for number, each in enumerate(found)}

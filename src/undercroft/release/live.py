@@ -95,5 +95,5 @@ def _before(project: Project, live: Artifact) -> Artifact:
 
 def _serves(route: Artifact) -> tuple[object, ...]:
     """What makes two routes different to a user."""
-    parts = ("model", "index", "embedding", "adapters", "fallback")
+    parts = ("model", "index", "embedding", "adapters", "fallback", "template")
     return tuple(route.meta.get(key) for key in parts)

@@ -11,6 +11,7 @@ import json
 from undercroft.errors import NotFound
 from undercroft.project import Project
 from undercroft.records import Artifact
+from undercroft.release import prompts
 from undercroft.release.gate import judge
 from undercroft.release.live import live_route
 from undercroft.settings import ReleaseSettings
@@ -22,7 +23,8 @@ PROMPT = "undercroft.retrieve.prompt"
 def _served_with(project: Project, params: ReleaseSettings) -> str:  # noqa: ARG001
     """A route fixes how tokens are drawn, what the prompt says and when nothing is asked."""
     sampling = project.settings.sampling.model_dump_json()
-    return f"{sampling} {code_digest((PROMPT,))} {project.settings.retrieve.abstain_margin}"
+    margin = project.settings.retrieve.abstain_margin
+    return f"{sampling} {code_digest((PROMPT,))} {project.prompt.fingerprint} {margin}"
 
 
 @stage("release", version=1, params=ReleaseSettings, fingerprint=_served_with)
@@ -35,11 +37,12 @@ def release(
     tuned: Artifact,
     index: Artifact,
     embedding: Artifact,
+    prompt: Artifact | None = None,
 ) -> Made:
     """Route the traffic to ``tuned`` if the gate lets it, else to what was served before.
 
     New documents are served either way: only the model is gated. With nothing served before, a
-    refused model leaves the traffic to ``base``.
+    refused model leaves the traffic to ``base``. ``prompt`` is what the scorecard was made with.
     """
     verdict = judge(scorecard.meta["evaluation"], params)
     previous = live_route(run.project)
@@ -55,6 +58,7 @@ def release(
         "scorecard": str(scorecard.ref),
         "sampling": run.project.settings.sampling.model_dump(mode="json"),
         "prompt": code_digest((PROMPT,))[:16],
+        "template": str((prompt or prompts.wanted(run.project)).ref),
         "min_score": _min_score(scorecard, run.project.settings.retrieve.abstain_margin),
         "previous": str(previous.ref) if previous else "",
         "candidate": str(tuned.ref),

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from undercroft.retrieve.chunk import Chunk, split
 from undercroft.retrieve.embed import Embedder
-from undercroft.retrieve.prompt import REFUSAL, citations, messages
+from undercroft.retrieve.prompt import REFUSAL, Template, citations, messages
 
 if TYPE_CHECKING:
     from undercroft.retrieve.index import Retriever, build
@@ -23,6 +23,7 @@ __all__ = [
     "Chunk",
     "Embedder",
     "Retriever",
+    "Template",
     "build",
     "citations",
     "messages",

@@ -36,7 +36,8 @@ def load_screens(kinds: Sequence[str]) -> None:
 async def warm(gateway: Gateway, replica: Replica) -> None:
     """One short real answer on every slot of ``replica``. Raises `EngineFailed`."""
     if replica.local:
-        messages = prompt.messages("", [], gateway.project.title)
+        template = await asyncio.to_thread(lambda: gateway.project.prompt)
+        messages = prompt.messages("", [], template)
         asked = (check(gateway, replica, messages, WARM_TIMEOUT_S) for _ in range(replica.slots))
         await asyncio.gather(*asked)
 

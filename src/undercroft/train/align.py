@@ -18,6 +18,7 @@ from undercroft.errors import BadConfig, BadInput
 from undercroft.lake.preferences import read_preferences
 from undercroft.project import Project
 from undercroft.records import Artifact, Preference
+from undercroft.retrieve.prompt import Template
 from undercroft.settings import AlignSettings
 from undercroft.stage import Made, StageRun, stage
 from undercroft.train.align_card import aligned_card
@@ -43,7 +44,7 @@ _PARENT_FILE: Final = "parent-sound.json"
 
 def _title(project: Project, params: AlignSettings) -> str:
     """Examples that are learnt beside the pairs are asked for with the title of the documents."""
-    return project.title if params.beside else ""
+    return project.prompt.fingerprint if params.beside else ""
 
 
 @stage(
@@ -79,7 +80,7 @@ def align(
     build = partial(
         built,
         params=params,
-        title=run.project.title,
+        title=run.project.prompt,
         parent=parent,
         found=found,
         beside=sources_beside(run, beside, parent, params),
@@ -149,7 +150,7 @@ def built(
     site: Site,
     *,
     params: AlignSettings,
-    title: str,
+    title: str | Template,
     parent: Path,
     found: Sequence[Preference],
     beside: Sequence[Source],

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Final
 from undercroft.errors import BadInput
 from undercroft.project import Project
 from undercroft.records import Artifact
+from undercroft.retrieve.prompt import Template
 from undercroft.settings import DistilSettings, LessonSettings
 from undercroft.stage import Made, StageRun, stage
 from undercroft.train.heldout import apart
@@ -46,7 +47,7 @@ _CODE: Final = ("undercroft.retrieve.prompt",)
 
 def _title(project: Project, params: LessonSettings | DistilSettings) -> str:  # noqa: ARG001
     """The prompt names what the documents are about."""
-    return project.title
+    return project.prompt.fingerprint
 
 
 @stage("lessons", version=1, params=LessonSettings, code=_CODE, fingerprint=_title)
@@ -65,7 +66,7 @@ def lessons(run: StageRun, params: LessonSettings, *, teacher: Artifact, source:
     model, tokenizer = folders.load(path, params.precision, params.max_tokens)
     demand_sound(model, tokenizer)
     data = sourced(run, source, path, params, unanswerable=params.unanswerable)
-    how = Reading.of(params, model, tokenizer, run.project.title)
+    how = Reading.of(params, model, tokenizer, run.project.prompt)
     shown = material(data, how)
     notebook = Notebook(run.workdir / "lessons")
     targets = _ask(run, model.eval(), shown, notebook, params)
@@ -132,14 +133,14 @@ def student(
     build = partial(
         built,
         params=params,
-        title=run.project.title,
+        title=run.project.prompt,
         base=path,
         source=sourced(run, source, path, params, unanswerable=params.unanswerable),
         lessons=run.project.path(lessons),
         beside=sources_beside(run, beside, path, params),
     )
     inputs = [each.digest for each in (base, lessons, source, *beside.values())]
-    parts = [params.model_dump(mode="json"), run.project.title, inputs]
+    parts = [params.model_dump(mode="json"), run.project.prompt.fingerprint, inputs]
     digest = hashlib.sha256(json.dumps(parts, sort_keys=True).encode())
     done = trained(run, Job.of(run, build, params, digest.hexdigest(), "distil"))
     out = run.workdir / "model"
@@ -154,7 +155,7 @@ def built(
     site: Site,
     *,
     params: DistilSettings,
-    title: str,
+    title: str | Template,
     base: Path,
     source: Source,
     lessons: Path,

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Final
 from undercroft.errors import BadConfig, BadInput, BadRef, NotFound
 from undercroft.project import Project
 from undercroft.records import Artifact, Example
+from undercroft.retrieve.prompt import Template
 from undercroft.settings import LessonSettings, TuneSettings
 from undercroft.stage import StageRun
 from undercroft.train.refusals import examples_of
@@ -50,13 +51,13 @@ class Reading:
     """How data are read: by whom, and how much at once."""
 
     tokenizer: Any
-    title: str
+    title: str | Template
     max_tokens: int
     micro_batch_size: int
     seed: int
 
     @classmethod
-    def of(cls, params: Params, model: Any, tokenizer: Any, title: str) -> Reading:
+    def of(cls, params: Params, model: Any, tokenizer: Any, title: str | Template) -> Reading:
         """As ``params`` say, and no more tokens at once than ``model`` knows positions for."""
         context = getattr(model.config, "max_position_embeddings", None) or params.max_tokens
         most = min(params.max_tokens, int(context))

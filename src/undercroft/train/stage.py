@@ -11,6 +11,7 @@ from pathlib import Path
 
 from undercroft.project import Project
 from undercroft.records import Artifact, Example
+from undercroft.retrieve.prompt import Template
 from undercroft.settings import ModelSettings, TrainSettings
 from undercroft.stage import Made, StageRun, stage
 from undercroft.train.card import card
@@ -64,7 +65,7 @@ def base(run: StageRun, params: ModelSettings) -> Made:
 
 def _title(project: Project, params: TrainSettings) -> str:  # noqa: ARG001
     """The prompt names what the documents are about, so the model depends on it."""
-    return project.title
+    return project.prompt.fingerprint
 
 
 @stage(
@@ -97,7 +98,7 @@ def train(
     build = partial(
         built,
         params=params,
-        title=run.project.title,
+        title=run.project.prompt,
         base=path,
         source=source,
         beside=sources_beside(run, beside, path, params),
@@ -107,7 +108,7 @@ def train(
     found = source.examples
     inputs = (examples, base, earlier, *beside.values())
     demand_room(run.project.path(base), params, "train", run.project.settings.cluster)
-    digest = _config_digest(params, run.project.title, *inputs)
+    digest = _config_digest(params, run.project.prompt.fingerprint, *inputs)
     done = trained(run, Job.of(run, build, params, digest, "train"))
     out = run.workdir / "model"
     shutil.rmtree(out, ignore_errors=True)
@@ -129,7 +130,7 @@ def built(
     site: Site,
     *,
     params: TrainSettings,
-    title: str,
+    title: str | Template,
     base: Path,
     source: Source,
     beside: Sequence[Source],

@@ -24,6 +24,7 @@ from undercroft.engines import with_draft_file
 from undercroft.errors import NotFound
 from undercroft.project import Project
 from undercroft.records import Artifact, Passage, Principal, Ref
+from undercroft.retrieve.prompt import Template
 from undercroft.serve.pools import replicas
 from undercroft.serve.pools.pool import Pool
 from undercroft.serve.pools.replicas import Replica
@@ -71,6 +72,7 @@ class Route:
     embedder: Embedder | None = None
     sampling: SamplingSettings = field(default_factory=SamplingSettings)
     min_score: float = 0.0  # of the best passage, for the model to be asked
+    template: Template = field(default_factory=lambda: Template(""))
     created: int = 0
     adapters: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     fallback: Arm | None = None

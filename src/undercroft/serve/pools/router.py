@@ -118,6 +118,7 @@ class Router:
             opening = asyncio.gather(
                 asyncio.to_thread(routes.open_index, self._project, found.meta),
                 asyncio.to_thread(routes.open_embedding, self._project, found.meta),
+                asyncio.to_thread(self._project.template, str(found.meta.get("template") or "")),
             )
             for name, needs in plan.pools.items():
                 if name not in self._pools:
@@ -127,7 +128,7 @@ class Router:
             await asyncio.gather(*(pool.stop(0.0) for pool in fresh.values()))
             raise
         self._pools |= fresh
-        (index, retriever), (embedding, embedder) = opening.result()
+        (index, retriever), (embedding, embedder), template = opening.result()
         sampling = routes.sampling_of(self._project, found)
         arms = [
             Arm(each.model, each.weight, self._pools[each.pool], sampling) for each in plan.arms
@@ -137,7 +138,7 @@ class Router:
             arms=tuple(arm for arm in arms if arm.weight),
             fallback=next((arm for arm in arms if not arm.weight), None),
             index=index, embedding=embedding, retriever=retriever, embedder=embedder,
-            sampling=sampling, min_score=float(found.meta.get("min_score", 0.0)),
+            sampling=sampling, min_score=float(found.meta.get("min_score", 0.0)), template=template,
             created=int(found.created_at.timestamp()), adapters=plan.adapters,
         )  # fmt: skip
 

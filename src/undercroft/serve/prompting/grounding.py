@@ -11,6 +11,7 @@ from typing import Any
 
 from undercroft.records import Passage
 from undercroft.retrieve import prompt
+from undercroft.retrieve.prompt import Template
 from undercroft.serve.admission.budgets import CHARACTERS_PER_TOKEN
 from undercroft.serve.wire.asks import Ask
 from undercroft.serve.wire.frames import Source
@@ -24,14 +25,16 @@ def plain(ask: Ask) -> Messages:
     return [turn.message() for turn in ask.turns]
 
 
-def grounded(ask: Ask, passages: Sequence[Passage], title: str, context: int) -> Messages:
+def grounded(
+    ask: Ask, passages: Sequence[Passage], template: str | Template, context: int
+) -> Messages:
     """The conversation with its last question asked over ``passages``.
 
     ``context`` is the tokens that prompt and answer share. What the client says as system is added
     to our own instruction. The oldest turns are left out first.
     """
     last = max(number for number, turn in enumerate(ask.turns) if turn.role == "user")
-    system, user = prompt.messages(ask.turns[last].content, passages, title)
+    system, user = prompt.messages(ask.turns[last].content, passages, template)
     said = [turn for turn in ask.turns[:last] if _role(turn) != "system"]
     wishes = [turn.content for turn in ask.turns if _role(turn) == "system" and turn.content]
     first = {"role": "system", "content": "\n\n".join([system["content"], *wishes])}

@@ -47,9 +47,8 @@ async def prepare(
             searching.cancel()
     if len(ask.question) > QUESTION_CHARACTERS:
         row.degrade("question-cut")
-    settings = gateway.settings
-    title, context = gateway.project.title, settings.model.context
-    return passages, grounding.grounded(ask, passages, title, context)
+    context = gateway.settings.model.context
+    return passages, grounding.grounded(ask, passages, route.template, context)
 
 
 def screen_question(gateway: Gateway, ask: Ask, row: RequestRow) -> None:

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Final, Literal, Protocol, TypeVar
 
 from undercroft.errors import BadConfig, nearest
+from undercroft.retrieve.prompt import Template
 
 S_contra = TypeVar("S_contra", bound=Sized, contravariant=True)
 Tensor = Any  # torch.Tensor; torch is heavy and imported only where it is used
@@ -68,19 +69,19 @@ class Objective(Protocol[S_contra]):
     def terms(self, model: Any, batch: Batch) -> Terms: ...
 
 
-Maker = Callable[[Any, str, int], Objective[Any]]
-"""``(tokenizer, title of the documents, max_tokens) -> Objective``."""
+Maker = Callable[[Any, str | Template, int], Objective[Any]]
+"""``(tokenizer, prompt or title of the documents, max_tokens) -> Objective``."""
 
 Reads = Literal["examples", "documents"]
 
 
-def _sft(tokenizer: Any, title: str, max_tokens: int) -> Objective[Any]:
+def _sft(tokenizer: Any, title: str | Template, max_tokens: int) -> Objective[Any]:
     from undercroft.train.objectives.sft import SupervisedFineTuning
 
     return SupervisedFineTuning(tokenizer, title, max_tokens)
 
 
-def _next_token(tokenizer: Any, title: str, max_tokens: int) -> Objective[Any]:  # noqa: ARG001
+def _next_token(tokenizer: Any, title: str | Template, max_tokens: int) -> Objective[Any]:  # noqa: ARG001
     from undercroft.train.objectives.next_token import NextToken
 
     return NextToken()
@@ -94,7 +95,7 @@ OBJECTIVES: dict[str, tuple[Reads, Maker]] = {
 
 
 def objective(
-    name: str, tokenizer: Any, title: str, max_tokens: int, reads: Reads = "examples"
+    name: str, tokenizer: Any, title: str | Template, max_tokens: int, reads: Reads = "examples"
 ) -> Objective[Any]:
     """The objective called ``name``.
 

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from undercroft.records import Example
-from undercroft.retrieve.prompt import messages
+from undercroft.retrieve.prompt import REFUSAL, Template, messages, template_of
 from undercroft.train.objectives.branches import Branch, answer_losses, pack
 from undercroft.train.objectives.chat import encoded
 from undercroft.train.objectives.objective import Batch, Terms
@@ -23,9 +23,9 @@ class SupervisedFineTuning:
 
     is_one_pass = True
 
-    def __init__(self, tokenizer: Any, title: str, max_tokens: int) -> None:
+    def __init__(self, tokenizer: Any, title: str | Template, max_tokens: int) -> None:
         self._tokenizer = tokenizer
-        self._title = title
+        self._template = template_of(title)
         self._max_tokens = max_tokens
 
     def collate(self, examples: Sequence[Example]) -> Batch | None:
@@ -48,11 +48,14 @@ class SupervisedFineTuning:
         return Terms(losses_a.sum(), batch.count, {"token_accuracy": (right, batch.count)})
 
     def _encode(self, example: Example) -> Branch:
-        chat = messages(example.question, example.passages, self._title)
-        return encoded(self._tokenizer, chat, target(example))
+        chat = messages(example.question, example.passages, self._template)
+        return encoded(self._tokenizer, chat, target(example, self._template.refusal))
 
 
-def target(example: Example) -> str:
-    """The answer that is trained: the document's words, then the passages they stand in."""
+def target(example: Example, refusal: str = REFUSAL) -> str:
+    """The answer that is trained: the document's words, then the passages they stand in; where
+    they hold none, ``refusal``."""
+    if not example.answerable and example.answer == REFUSAL:
+        return refusal
     cited = "".join(f"[{number}]" for number in example.cited)
     return f"{example.answer} {cited}".strip()
