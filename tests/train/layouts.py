@@ -30,7 +30,7 @@ from undercroft.train.models import lora, scratch
 from undercroft.train.objectives import preference
 from undercroft.train.objectives.next_token import NextToken
 from undercroft.train.objectives.sft import SupervisedFineTuning
-from undercroft.train.parallel.plan import Plan
+from undercroft.train.parallel.plan import Plan, is_cut
 from undercroft.train.parallel.team import Alone, Team, leave, team
 from undercroft.train.points import Point
 from undercroft.train.samples.data import packs
@@ -107,6 +107,7 @@ def _dpo_lora(tokenizer: Any) -> tuple[Any, Sequence[Any], Any]:
 GOALS: dict[str, Callable[[Any], tuple[Any, Sequence[Any], Any]]] = {
     "next_token": _next_token,
     "sft": _sft,
+    "sft-fp16": _sft,
     "dpo": _dpo,
     "dpo-lora": _dpo_lora,
 }
@@ -128,7 +129,9 @@ def train(
     layout, _, goal = name.partition("/")
     settings = ParallelSettings(**LAYOUTS[layout])
     objective, samples, adapters = GOALS[goal](tokenizer)
-    model = scratch.build(SHAPE, "fp32", 3, {})
+    precision = "fp16" if goal.endswith("fp16") else "fp32"
+    device = scratch.ABSENT if is_cut(settings) else "cpu"
+    model = scratch.build(SHAPE, precision, 3, {}, device)
     if adapters is not None:
         lora.adapt(model, adapters, 1)
         for number, weight in enumerate(p for p in model.parameters() if p.requires_grad):
@@ -136,7 +139,7 @@ def train(
             weight.data += 0.02 * torch.randn(weight.shape, generator=draw)
     spread(model, crew, settings)
     params = LoopSettings(
-        max_steps=steps, batch_size=6, micro_batch_size=2, learning_rate=3e-3, precision="fp32",
+        max_steps=steps, batch_size=6, micro_batch_size=2, learning_rate=3e-3, precision=precision,
         spike_threshold=0, parallel=settings, checkpoint_steps=1, observe_steps=0,
         heldout_steps=STEPS,
     )  # fmt: skip

@@ -9,27 +9,31 @@ from __future__ import annotations
 from functools import partial
 from typing import Any
 
+import torch
+
 from undercroft.errors import BadConfig
 from undercroft.settings import ParallelSettings
 from undercroft.train.gauges import remember
+from undercroft.train.models import absent
 from undercroft.train.models.attention import out_of_graphs
 from undercroft.train.parallel import sharding, stages, tensor
 from undercroft.train.parallel.pipeline import spans
-from undercroft.train.parallel.placement import Arrangement, arrange
+from undercroft.train.parallel.placement import Arrangement, arrange, own
 from undercroft.train.parallel.team import Team
 
 
 def spread(model: Any, team: Team, settings: ParallelSettings) -> Arrangement:
     """Lay ``model`` out over ``team`` as its plan says, from the weights that rank 0 has.
 
-    Every rank gives the whole model. Its weights keep their names; what a rank does not hold is
-    gone from it. Raises `BadConfig` for a model that cannot be laid out so.
+    Every rank gives the whole model, or one whose weights are `absent`, of which it is then given
+    what it holds. Weights keep their names; what a rank does not hold is gone. Raises `BadConfig`
+    for a model that cannot be laid out so.
     """
     plan = team.plan
     _check(model, team, settings)
-    model.to(team.device)
+    _place(model, team.device)
     remember(model)
-    team.copy_first([weight.detach() for weight in model.parameters()])
+    team.copy_first([each.detach() for each in model.parameters() if not each.is_meta])
     chunks: tuple[stages.Chunk, ...] = ()
     tied: set[str] = set()
     if plan.pipeline > 1:
@@ -60,7 +64,30 @@ def spread(model: Any, team: Team, settings: ParallelSettings) -> Arrangement:
         settings.activation_checkpointing,
     )
     arrange(model, found)
+    _bring(model, found, list(blocks.values()) if plan.shard > 1 else [])
     return found
+
+
+def _place(model: Any, device: torch.device) -> None:
+    """Move to ``device`` what has any numbers."""
+    for module in model.modules():
+        for each in (*module._parameters.values(), *module._buffers.values()):
+            if each is not None and not each.is_meta:
+                each.data = each.data.to(device)
+
+
+def _bring(model: Any, layout: Arrangement, spread_blocks: list[Any]) -> None:
+    """Fill what is absent of ``model`` with what lies there in the whole, from its source."""
+    source = absent.source_of(model)
+    if source is None:
+        return
+    empty = set(absent.settle(model, layout.team.device, spread_blocks))
+    with torch.no_grad():
+        for name, weight in model.named_parameters():
+            if name in empty:
+                held = own(weight)
+                at = layout.part(name, weight).at
+                held.copy_(source.part(absent.named(name), at, held.shape))
 
 
 def recompute(block: Any) -> None:
@@ -80,8 +107,6 @@ def recompute(block: Any) -> None:
 def compiled(block: Any, backend: str) -> None:
     """Have torch make one function of what ``block`` computes around attention; what hangs on the
     block is called as ever."""
-    import torch
-
     out_of_graphs()
     block.forward = torch.compile(block.forward, backend=backend, dynamic=True)
 

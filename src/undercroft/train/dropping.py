@@ -43,6 +43,15 @@ class Remedy:
         self._event = event
         self._section = section
 
+    def leave_out(self, draw: Draw) -> None:
+        """Count the step that read ``draw`` as dropped: its gradient was too large for its scale,
+        which is no fault of what was read."""
+        now = self._now
+        step = now.schedule.step + 1
+        now.tally.overflows += 1
+        now.tally.drop(step, step)
+        self._event("scale_halved", {"step": step, "scale": now.scale.scale, "examples": draw.ids})
+
     def drop(self, cause: Cause, draw: Draw, loss: float, norm: float) -> None:
         """Count the step that read ``draw`` as dropped, and do what else is asked for.
 

@@ -112,7 +112,7 @@ class Run(Generic[S]):
         self.model.train()
         saved = time.monotonic()
         try:
-            while self.schedule.steps_left and not self._now.patience.is_out:
+            while not self._now.is_done:
                 started = time.monotonic()
                 point = self._step()
                 now = time.monotonic()
@@ -174,20 +174,24 @@ class Run(Generic[S]):
         with self._clock.part("draw"):
             draw = self._drawer.draw(self._params.batch_size)
             self.tally.note(draw, self._now.sampler.position)
-        rate = self.schedule.rate()
+        rate, scale = self.schedule.rate(), self._now.scale.scale
         is_observed = self._observer.is_due(self.schedule.step + 1, self.schedule.elapsed_s)
         with self._clock.part("passes"), self._observer.activations(is_observed):
-            measured = self._passes.run(draw)
+            measured = self._passes.run(draw, scale)
         loss = measured.loss
         with self._clock.part("update"):
-            norm = self._optimizer.gather(self._params.max_grad_norm)
-        cause = self._now.guard.judge(loss, norm)
+            norm = self._optimizer.gather(self._params.max_grad_norm, scale)
+        is_overflow = self._now.scale.overflowed(loss, norm)
+        cause = None if is_overflow else self._now.guard.judge(loss, norm)
         with self._clock.part("checkpoint"):
             self._writer.wait_for_copy()
-        if cause is not None:
+        if is_overflow or cause is not None:
             self._optimizer.discard()
             self._observer.forget()
-            self._remedy.drop(cause, draw, loss, norm)
+            if cause is None:
+                self._remedy.leave_out(draw)
+            else:
+                self._remedy.drop(cause, draw, loss, norm)
             return None
         if is_observed:
             with self._clock.part("observe"):
@@ -201,7 +205,8 @@ class Run(Generic[S]):
             with self._clock.part("observe"):
                 observed = self._observer.after_update(self.schedule.step + 1).as_dict()
         speed = draw.tokens / max(time.monotonic() - started, 1e-9)
-        point = self._point(loss, norm, rate, speed, measured.metrics)
+        metrics = measured.metrics if scale == 1 else {**measured.metrics, "loss_scale": scale}
+        point = self._point(loss, norm, rate, speed, metrics)
         return replace(point, observed=observed)
 
     def _point(

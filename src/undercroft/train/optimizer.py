@@ -138,14 +138,17 @@ class MasterAdamW:
         """
         return {each.name: each.master for each in self._all if each.is_counted}
 
-    def gather(self, max_norm: float) -> float:
+    def gather(self, max_norm: float, scale: float = 1.0) -> float:
         """Take the gradients over from the weights and clip them; returns their norm before.
 
-        Not finite when any gradient is not.
+        They come ``scale`` times as large as they are. Not finite when any gradient of any rank is
+        not.
         """
         grads = [None if e.weight.grad is None else own(e.weight.grad).float() for e in self._all]
         for each in self._all:
             each.weight.grad = None
+        if scale != 1:
+            torch._foreach_div_([grad for grad in grads if grad is not None], scale)
         if self._team.size > 1:
             grads = self._added_up(grads)
         for each, grad in zip(self._all, grads, strict=True):

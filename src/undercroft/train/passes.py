@@ -50,13 +50,18 @@ class Passes(Generic[S]):
         self._team = team
         self._is_spread = any(is_spread(weight) for weight in model.parameters())
         self._pipeline = _pipeline(model, objective, team)
+        self._scale = 1.0
         self._recomputes = arranged(model, team).recomputes and hasattr(model, "config")
         is_end = team.pipeline.rank == team.pipeline.size - 1
         #: Whether this rank tells what its data rank measured.
         self.is_told = is_end and team.tensor.rank == 0
 
-    def run(self, draw: Draw) -> Measured:
-        """One pass for each of ``draw.mine``, and as many more as spread weights need of all."""
+    def run(self, draw: Draw, scale: float = 1.0) -> Measured:
+        """One pass for each of ``draw.mine``, and as many more as spread weights need of all.
+
+        Gradients are ``scale`` times what they are; what is measured is not.
+        """
+        self._scale = scale
         batches = [*draw.mine]
         if self._is_spread:
             batches += [self._drawer.any_batch()] * (draw.most - len(batches))
@@ -102,7 +107,7 @@ class Passes(Generic[S]):
 
     def _forward_and_back(self, batch: Batch, draw: Draw, at: int) -> Terms:
         terms = self._objective.terms(self._model, batch)
-        _share(terms, draw, at).backward()
+        self._share(terms, draw, at).backward()
         return _without_graph(terms)
 
     def _relayed(self, pipeline: Pipeline, batches: Sequence[Batch], draw: Draw) -> list[Terms]:
@@ -115,10 +120,15 @@ class Passes(Generic[S]):
                 return hidden_states(reading, batches[at])[None]
             terms = self._objective.terms(reading, batches[at])
             found.append(_without_graph(terms))
-            return _share(terms, draw, at)
+            return self._share(terms, draw, at)
 
         pipeline.run([self._size(batch) for batch in batches], self._dtype, forward)
         return found
+
+    def _share(self, terms: Terms, draw: Draw, at: int) -> Tensor:
+        """What a pass adds to the step's mean loss; nothing, if it is made for others' sake."""
+        loss: Tensor = terms.loss_sum / draw.count if at < len(draw.mine) else terms.loss_sum * 0
+        return loss if self._scale == 1 else loss * self._scale
 
     def _size(self, batch: Batch) -> tuple[int, int, int]:
         """Of what stages hand on: (1, T, D)."""
@@ -143,12 +153,6 @@ class Passes(Generic[S]):
                 counts[name] += count
         means = {name: value / max(counts[name], 1) for name, value in values.items()}
         return Measured(total / targets, means)
-
-
-def _share(terms: Terms, draw: Draw, at: int) -> Tensor:
-    """What a pass adds to the step's mean loss; nothing, if it is made for others' sake."""
-    loss: Tensor = terms.loss_sum / draw.count if at < len(draw.mine) else terms.loss_sum * 0
-    return loss
 
 
 def _without_graph(terms: Terms) -> Terms:

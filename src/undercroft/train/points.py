@@ -49,7 +49,8 @@ class Tally:
     """Sums over the run so far, and what was read when; in the checkpoint.
 
     ``positions`` are the sampler's after each step, ``dropped`` the steps that taught nothing: the
-    guard left them out, or went back to before them, or a better checkpoint's weights were taken.
+    guard left them out, or went back to before them, or a better checkpoint's weights were taken,
+    or one of the ``overflows`` of fp16 was in them.
     ``partly`` names, for samples that were not read whole, the ids of what was. ``stopped_early``
     is the step at which the held-out loss had not got better for too long, ``best_step`` the one
     whose weights were best at it: they had ``heldout_loss``.
@@ -66,6 +67,7 @@ class Tally:
     partly: dict[str, list[str]] = field(default_factory=dict[str, list[str]])
     halvings: int = 0
     rollbacks: int = 0
+    overflows: int = 0
     stopped_early: int | None = None
     best_step: int | None = None
     heldout_loss: float | None = None

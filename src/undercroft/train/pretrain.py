@@ -20,7 +20,7 @@ from undercroft.train.launch.job import Job, Parts, Site
 from undercroft.train.models import folders, scratch
 from undercroft.train.models.memory import Estimate
 from undercroft.train.objectives.objective import objective
-from undercroft.train.parallel.plan import Plan
+from undercroft.train.parallel.plan import Plan, is_cut
 from undercroft.train.reading import of_samples
 from undercroft.train.recording import keep_record
 from undercroft.train.room import free_memory
@@ -126,7 +126,10 @@ def _gone_on(params: PretrainSettings, base: Path, tokenizer: Any) -> Any:
     """The model in the folder ``base``, looked at."""
     from undercroft.train.models.starting import demand_finite, demand_fitting
 
-    model, _ = folders.load(base, params.precision, params.context, params.device)
+    if is_cut(params.parallel):
+        model, _ = folders.load_absent(base, params.precision, params.context)
+    else:
+        model, _ = folders.load(base, params.precision, params.context, params.device)
     demand_finite(dict(model.named_parameters()))
     demand_fitting(model, tokenizer)
     return model
@@ -136,7 +139,8 @@ def _first(params: PretrainSettings, own: Any) -> Any:
     """A model with random weights for the tokenizer ``own``."""
     shape = scratch.shape_of(params, own.get_vocab_size())
     special = tokenizing.special_ids(own)
-    model = scratch.build(shape, params.precision, params.seed, special, params.device)
+    device = scratch.ABSENT if is_cut(params.parallel) else params.device
+    model = scratch.build(shape, params.precision, params.seed, special, device)
     ends = [own.token_to_id(tokenizing.END_OF_TURN), own.token_to_id(tokenizing.DOCUMENT)]
     model.generation_config.eos_token_id = ends
     return model

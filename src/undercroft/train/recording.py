@@ -114,6 +114,7 @@ def facts_of(tally: Tally, schedule: Schedule, seconds: float) -> dict[str, Any]
         "targets": tally.targets,
         "skipped_steps": tally.skipped,
         "halvings": tally.halvings,
+        **({"overflows": tally.overflows} if tally.overflows else {}),
         "rollbacks": tally.rollbacks,
         "rate_scale": schedule.scale,
         "left_out": tally.left_out,

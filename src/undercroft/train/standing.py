@@ -11,6 +11,7 @@ from undercroft.train.guard import Guard
 from undercroft.train.heldout import Patience
 from undercroft.train.points import Tally
 from undercroft.train.samples.data import Sampler
+from undercroft.train.scaling import LossScale
 from undercroft.train.schedule import Schedule
 
 
@@ -23,6 +24,7 @@ class Standing:
     tally: Tally
     guard: Guard
     patience: Patience
+    scale: LossScale
 
     @classmethod
     def at_start(cls, params: LoopSettings, num_samples: int) -> Standing:
@@ -35,7 +37,13 @@ class Standing:
             Tally(),
             Guard(params.spike_threshold, params.guard_window),
             Patience(params.patience),
+            LossScale.of(params.precision),
         )
+
+    @property
+    def is_done(self) -> bool:
+        """Whether no step is left, or none is wanted any more."""
+        return not self.schedule.steps_left or self.patience.is_out
 
     def as_state(self) -> dict[str, Any]:
         """Plain JSON, which `take_up` takes."""
@@ -45,6 +53,7 @@ class Standing:
             "tally": asdict(self.tally),
             "guard": asdict(self.guard),
             "patience": asdict(self.patience),
+            "scale": asdict(self.scale),
         }
 
     def take_up(self, state: Mapping[str, Any]) -> None:
@@ -54,3 +63,4 @@ class Standing:
         self.tally = Tally(**state["tally"])
         self.guard = Guard(**state["guard"])
         self.patience = Patience(**state["patience"])
+        self.scale = LossScale(**state["scale"])

@@ -7,9 +7,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from undercroft.errors import StageFailed
 from undercroft.settings import ParallelSettings
 from undercroft.stage import StageRun
 from undercroft.train.launch.job import InStage, Job, Parts
+from undercroft.train.parallel.plan import is_cut
 from undercroft.train.recording import facts_of, gauged, watched
 
 if TYPE_CHECKING:
@@ -17,6 +19,8 @@ if TYPE_CHECKING:
     from undercroft.train.loop import Report
     from undercroft.train.points import Point, Tally
     from undercroft.train.schedule import Schedule
+
+_TIMES_HOME = 3  # that ranks are asked for a checkpoint that can be read
 
 
 @dataclass(frozen=True)
@@ -59,6 +63,9 @@ class _Training:
         """To the end of the schedule."""
         if self._job.params.parallel.processes > 1:
             self._by_ranks(report, before_save)
+            home = self._from_afar(report, before_save)
+            if home is not None:
+                return home
             self._build()
         if self._training.schedule.steps_left:
             report = gauged(self._training, report, self._job.meter, self._job.state)
@@ -74,6 +81,34 @@ class _Training:
         if params.parallel.processes > 1:
             params = params.model_copy(update={"parallel": ParallelSettings()})
         self._training = job.run(self.parts, site.event, params=params)
+
+    def _from_afar(self, report: Report, before_save: Callable[[], None]) -> Tally | None:
+        """Take up what ranks have left of a model that none of them held whole: its weights stay
+        in the checkpoint, from which the model is saved. None for any other model.
+
+        Where the last checkpoint was damaged, ranks go on from the one before.
+        """
+        from undercroft.train.launch.home import taken_home
+
+        params = self._job.params
+        if not is_cut(params.parallel):
+            return None
+        self.parts = self._job.build(InStage(self._run, is_heard=False))
+        for _ in range(_TIMES_HOME):
+            found = taken_home(
+                self._job, self.parts, lambda kind, detail: self._run.event(kind, **detail)
+            )
+            if found is None:
+                return None
+            if found.is_done:
+                self.schedule = found.schedule
+                return found.tally
+            self._by_ranks(report, before_save)
+        raise StageFailed(
+            "What the ranks left cannot be read.",
+            f"Their last checkpoint was damaged {_TIMES_HOME} times.",
+            "See whether the disk is sound, and run the same command again.",
+        )
 
     def _by_ranks(self, report: Report, keep: Callable[[], None]) -> None:
         from undercroft.train.launch.crew import Crew

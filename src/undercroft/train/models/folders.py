@@ -135,6 +135,34 @@ def _device(asked: str) -> Any:
     return chosen(asked)
 
 
+def load_absent(folder: Path, precision: str, max_tokens: int = PLAIN_KEYS) -> tuple[Any, Any]:
+    """As `load`, but of the weights only their shapes: `absent`, promised from the files.
+
+    Raises `BadInput` for a folder that does not hold all of them. Of a model whose tables are more
+    than rotary positions the weights are loaded after all.
+    """
+    from undercroft.train.models import absent
+
+    torch, transformers = libraries()
+    config = transformers.AutoConfig.from_pretrained(folder)
+    with torch.device("meta"):
+        model = transformers.AutoModelForCausalLM.from_config(
+            config, dtype=dtype_of(precision), attn_implementation=attention_for(max_tokens)
+        )
+    rotary = getattr(getattr(model, "model", None), "rotary_emb", None)
+    if rotary is not None:
+        model.model.rotary_emb = type(rotary)(config=config)
+    if any(each.is_meta for each in model.buffers()):
+        return load(folder, precision, max_tokens)
+    model.tie_weights()
+    source = absent.InFiles(folder)
+    source.demand_all(model)
+    absent.promise(model, source)
+    if (folder / "generation_config.json").exists():
+        model.generation_config = transformers.GenerationConfig.from_pretrained(folder)
+    return model, transformers.AutoTokenizer.from_pretrained(folder)
+
+
 def attention_for(max_tokens: int) -> str:
     """How the library computes attention over sequences of at most ``max_tokens``, in its words.
 
@@ -144,9 +172,15 @@ def attention_for(max_tokens: int) -> str:
 
 
 def save(model: Any, tokenizer: Any, folder: Path) -> None:
-    """Write ``model`` in bf16 and ``tokenizer`` to ``folder``."""
+    """Write ``model`` in bf16 and ``tokenizer`` to ``folder``; one that is `absent`, file by file
+    from where its weights are."""
+    from undercroft.train.models import absent
+
     torch, _ = libraries()
-    model.to(torch.bfloat16).save_pretrained(folder)
+    if absent.source_of(model) is None:
+        model.to(torch.bfloat16).save_pretrained(folder)
+    else:
+        absent.save(model, folder, torch.bfloat16)
     tokenizer.save_pretrained(folder)
 
 

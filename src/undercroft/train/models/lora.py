@@ -22,7 +22,9 @@ from torch.nn import functional
 
 from undercroft.errors import BadConfig, BadInput
 from undercroft.settings import TuneSettings
+from undercroft.train.models import absent
 from undercroft.train.models.quantised import FourBitLinear
+from undercroft.train.parallel.device import CPU
 
 CONFIG_FILE: Final = "adapter_config.json"
 WEIGHTS_FILE: Final = "adapter_model.safetensors"
@@ -132,9 +134,13 @@ def adapt(model: Any, lora: Lora, seed: int) -> None:
         weight.requires_grad_(name.startswith("score."))
     draw = torch.Generator().manual_seed(seed)
     where = next(model.parameters()).device
+    where = CPU if where.type == "meta" else where
     for name, layer in found.items():
         if not lora.targets or name.rpartition(".")[2] in lora.targets:
-            _put(model, name, AdaptedLinear(layer, lora, draw).to(where))
+            adapted = AdaptedLinear(layer, lora, draw)
+            adapted.lora_A.to(where)
+            adapted.lora_B.to(where)
+            _put(model, name, adapted)
 
 
 def begin(model: Any, params: TuneSettings) -> Lora | None:
@@ -153,9 +159,21 @@ def end(model: Any, lora: Lora | None, folder: Path, base: str) -> None:
 
 
 def merge(model: Any) -> None:
-    """Add every adapter to its layer; what is left is a model without adapters."""
+    """Add every adapter to its layer; what is left is a model without adapters.
+
+    To weights that are `absent` they are added where these come from.
+    """
+    source = absent.source_of(model)
+    added: dict[str, tuple[Tensor, Tensor, float]] = {}
     for name, layer in _adapted(model).items():
-        _put(model, name, layer.merged())
+        if source is None:
+            _put(model, name, layer.merged())
+            continue
+        down, up = layer.lora_A.weight.detach(), layer.lora_B.weight.detach()
+        added[name] = (down, up, layer.scaling)
+        _put(model, name, layer.base_layer)
+    if source is not None:
+        absent.promise(model, absent.Merged(source, added))
     for weight in model.parameters():
         weight.requires_grad_(True)
 

@@ -8,21 +8,25 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Final
 
 from undercroft.errors import BadConfig, BadInput
 from undercroft.settings import ParallelSettings, PretrainSettings
 from undercroft.train.models import memory
+from undercroft.train.models.absent import promise
 from undercroft.train.models.anatomy import Anatomy
 from undercroft.train.models.folders import attention_for, libraries
 from undercroft.train.models.formats import dtype_of
 from undercroft.train.models.memory import Estimate, Load
-from undercroft.train.parallel.device import chosen
+from undercroft.train.parallel.device import CPU, chosen
 from undercroft.train.parallel.plan import Plan
 
 INIT_STD = 0.02
+ABSENT: Final = "meta"
+_DRAWN_AT_ONCE: Final = 2**22  # numbers
+_BLOCK: Final = 16
 _FEED_FORWARD_MULTIPLE = 32
 
 
@@ -146,7 +150,8 @@ def build(
 ) -> Any:
     """The model with seeded random weights; ``special`` are token ids for its configuration.
 
-    It is laid out on the meta device, which allocates nothing, and then materialised once.
+    It is laid out on the meta device, which allocates nothing, and then materialised once; on the
+    ``device`` "meta" that is left to whoever knows which part of it is wanted (`absent`).
     """
     torch, transformers = libraries()
     config = transformers.LlamaConfig(
@@ -160,33 +165,74 @@ def build(
         tie_word_embeddings=True,
         **special,
     )
-    where = chosen(device)
+    where = CPU if device == ABSENT else chosen(device)
     with torch.device("meta"):
         model = transformers.AutoModelForCausalLM.from_config(
             config, dtype=dtype_of(precision), attn_implementation=attention_for(shape.context)
         )
-    model = model.to_empty(device=where)
-    model.tie_weights()
+    source = Drawn(seed, shape.layers, {n: tuple(w.shape) for n, w in model.named_parameters()})
     rotary = model.model.rotary_emb  # its tables are no weights: they are computed, not drawn
+    if device != ABSENT:
+        model = model.to_empty(device=where)
+    model.tie_weights()
     model.model.rotary_emb = type(rotary)(config=config).to(where)
+    if device == ABSENT:
+        promise(model, source)
+        return model
     with torch.no_grad():
         for name, weight in model.named_parameters():
-            _draw(name, weight, shape.layers, seed)
+            weight.copy_(source.part(name, (0,) * weight.ndim, weight.shape))
     return model
 
 
-def _draw(name: str, weight: Any, layers: int, seed: int) -> None:
-    """Norms begin at 1; what a block adds to the stream begins smaller in a deep model (GPT-2)."""
-    if weight.ndim == 1:
-        weight.fill_(1.0)
-        return
-    import torch
+@dataclass(frozen=True)
+class Drawn:
+    """Random weights of the given ``shapes``, each a function of ``seed`` and its name alone.
 
-    own = int.from_bytes(hashlib.sha256(f"{seed}:{name}".encode()).digest()[:8], "big") >> 1
-    adds = name.endswith(("o_proj.weight", "down_proj.weight"))
-    std = INIT_STD / math.sqrt(2 * layers) if adds else INIT_STD
-    draw = torch.Generator().manual_seed(own)
-    weight.copy_(torch.empty(weight.shape).normal_(0.0, std, generator=draw))
+    Norms begin at 1; what a block adds to the stream begins smaller in a model of many ``layers``
+    (GPT-2).
+    """
+
+    seed: int
+    layers: int
+    shapes: Mapping[str, tuple[int, ...]]
+
+    def part(self, name: str, at: Sequence[int], size: Sequence[int]) -> Any:
+        """A block of a weight in float32. The whole of it is drawn, some rows at a time."""
+        import torch
+
+        shape = self.shapes[name]
+        if len(shape) == 1:
+            return torch.ones(tuple(size))
+        own = hashlib.sha256(f"{self.seed}:{name}".encode()).digest()[:8]
+        adds = name.endswith(("o_proj.weight", "down_proj.weight"))
+        std = INIT_STD / math.sqrt(2 * self.layers) if adds else INIT_STD
+        draw = torch.Generator().manual_seed(int.from_bytes(own, "big") >> 1)
+        found = torch.empty(tuple(size))
+        rows, columns = range(at[0], at[0] + size[0]), slice(at[1], at[1] + size[1])
+        for first, count in _spans(*shape):
+            drawn = torch.empty(count, shape[1]).normal_(0.0, std, generator=draw)
+            mine = range(max(first, rows.start), min(first + count, rows.stop))
+            if mine:
+                here, there = slice(mine[0] - first, mine[-1] + 1 - first), mine[0] - rows.start
+                found[there : there + len(mine)] = drawn[here, columns]
+            if first + count >= rows.stop:
+                break
+        return found
+
+
+def _spans(rows: int, width: int) -> Iterator[tuple[int, int]]:
+    """First rows and numbers of rows to draw one after the other, as if all were drawn at once.
+
+    Torch makes normal numbers in blocks of 16, and the last 16 of a draw anew where those do not
+    come out even; so every draw but the last is of whole blocks, and none is smaller than one.
+    """
+    each = max(1, _DRAWN_AT_ONCE // width // _BLOCK) * _BLOCK
+    first = 0
+    while first < rows:
+        count = each if rows - first >= 2 * each else rows - first
+        yield first, count
+        first += count
 
 
 def _size(size_bytes: int) -> str:

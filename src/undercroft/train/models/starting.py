@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from undercroft.errors import BadConfig, BadInput
 from undercroft.settings import AlignSettings, TuneSettings
 from undercroft.train.models import folders, lora, quantised
+from undercroft.train.parallel.plan import is_cut
 
 _ASKED, _ANSWERED, _TOLD = "Zebra?", "Giraffe.", "Be brief."
 _CHAT: Final = (
@@ -32,13 +33,21 @@ def start(folder: Path, params: TuneSettings) -> tuple[Any, Any, lora.Lora | Non
     """
     is_scorer = isinstance(params, AlignSettings) and params.objective == "reward"
     _demand_sense(params, is_scorer)
-    if params.lora_bits:
-        load = quantised.load
+    if is_cut(params.parallel) and not _computes_first(params):
+        model, tokenizer = folders.load_absent(folder, params.precision, params.max_tokens)
     else:
-        load = folders.load_scorer if is_scorer else folders.load
-    model, tokenizer = load(folder, params.precision, params.max_tokens, params.device)
+        if params.lora_bits:
+            load = quantised.load
+        else:
+            load = folders.load_scorer if is_scorer else folders.load
+        model, tokenizer = load(folder, params.precision, params.max_tokens, params.device)
     demand_sound(model, tokenizer)
     return model, tokenizer, lora.begin(model, params)
+
+
+def _computes_first(params: TuneSettings) -> bool:
+    """Whether something is asked of the model before it is cut, for which it must be whole."""
+    return isinstance(params, AlignSettings) or bool(getattr(params, "ewc", 0.0))
 
 
 def demand_sound(model: nn.Module, tokenizer: Any) -> None:
@@ -50,8 +59,12 @@ def demand_sound(model: nn.Module, tokenizer: Any) -> None:
 
 
 def demand_finite(weights: dict[str, Tensor]) -> None:
-    """Raises `BadInput` naming a tensor that holds NaN or infinity, and how many there are."""
-    bad = {name: weight for name, weight in weights.items() if not quantised.is_finite(weight)}
+    """Raises `BadInput` naming a tensor that holds NaN or infinity, and how many there are.
+
+    Of what is `absent` that is said when it comes.
+    """
+    there = {name: weight for name, weight in weights.items() if not weight.is_meta}
+    bad = {name: weight for name, weight in there.items() if not quantised.is_finite(weight)}
     if not bad:
         return
     name, weight = next(iter(bad.items()))
@@ -120,7 +133,7 @@ def _demand_sense(params: TuneSettings, is_scorer: bool) -> None:
             "Its new head is on a model of another kind, which is not read in 4 bits.",
             "Set align.lora_bits to 0.",
         )
-    if params.parallel.shard > 1 or params.parallel.tensor > 1 or params.parallel.pipeline > 1:
+    if is_cut(params.parallel):
         raise BadConfig(
             "Weights in 4 bits cannot be spread over processes.",
             "Each process holds all of them.",

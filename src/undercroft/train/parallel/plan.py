@@ -54,3 +54,8 @@ class Plan:
                 f"Set {section}.parallel.processes to a multiple of {copy}.",
             )
         return replace(self, replicate=processes // copy)
+
+
+def is_cut(parallel: ParallelSettings) -> bool:
+    """Whether no process holds all of the model."""
+    return parallel.shard * parallel.tensor * parallel.pipeline > 1

@@ -23,9 +23,9 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from undercroft.errors import StageFailed
+from undercroft.train.parallel.parts import Saved
 from undercroft.train.parallel.placement import Part
 from undercroft.train.parallel.team import Group, Single
-from undercroft.train.state.parts import Saved
 
 _PREFIX = "checkpoint-"
 _BROKEN = "broken-"

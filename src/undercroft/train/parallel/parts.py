@@ -45,6 +45,11 @@ class Saved(Mapping[str, Tensor]):
                 self._blocks.setdefault(name, []).append(_Block(file, part.at, size))
                 self._shapes[name] = part.whole
 
+    @property
+    def shapes(self) -> Mapping[str, tuple[int, ...]]:
+        """Of the whole tensors, by name."""
+        return self._shapes
+
     def __getitem__(self, name: str) -> Tensor:
         shape = self._shapes[name]
         return self.part(name, (0,) * len(shape), shape)
