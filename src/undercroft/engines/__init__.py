@@ -4,7 +4,8 @@ In comes a GGUF file and how it is to be run (context, slots, threads); out goes
 process with a ``base_url``. Read `llamacpp` first (the engine) and `launch` (how it is told to
 run), then `sampling` (how tokens are drawn) and `client` (batches of chats over HTTP, for
 evaluation; the gateway has its own path). `building` compiles llama.cpp for this processor,
-`probe` holds what it made against the wheel, and `native` says which is used.
+`probe` holds what it made against the wheel, and `native` says which is used. Engines that take
+model folders are `vllm` and, slow and right, `transformers`; `served` is what both have in common.
 """
 
 from __future__ import annotations

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Protocol, Self
 
 from undercroft.engines.llamacpp import LlamaServer
+from undercroft.engines.served import ServedEngine
 from undercroft.errors import NotFound
 from undercroft.settings import EngineSettings
 
@@ -66,7 +68,11 @@ class Starter(Protocol):
     ) -> Engine: ...
 
 
-ENGINES: Mapping[str, Starter] = {"llamacpp": LlamaServer.start}
+ENGINES: Mapping[str, Starter] = {
+    "llamacpp": LlamaServer.start,
+    "transformers": partial(ServedEngine.start, "transformers"),
+    "vllm": partial(ServedEngine.start, "vllm"),
+}
 """Every kind of engine by name; a new one is one module and one line here."""
 
 DEFAULT_ENGINE = "llamacpp"

@@ -37,3 +37,10 @@ class EngineSettings(Section):
     prompt_batch: int = Field(
         512, ge=32, le=4096, description="tokens of one matrix product while a prompt is read"
     )
+    gpus: int = Field(1, gt=0, description="GPUs that one replica is spread over (vLLM)")
+    gpu_memory: float = Field(
+        0.9, gt=0, le=1, description="share of a GPU's memory that a replica takes (vLLM)"
+    )
+    vllm_flags: list[str] = Field(
+        default_factory=list, description="further words of `vllm serve`, as they are"
+    )

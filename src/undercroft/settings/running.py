@@ -56,6 +56,16 @@ class ServeSettings(Section):
     host: str = Field("127.0.0.1", description="address the gateway listens on")
     port: int = Field(8000, ge=0, lt=65536, description="0 takes a free port")
     replicas: int = Field(1, gt=0, description="engine processes behind the model")
+    engine: Literal["llamacpp", "vllm", "transformers"] = Field(
+        "llamacpp",
+        description="what runs a model that does not say: llama.cpp takes GGUF, vLLM (on a GPU) "
+        "and transformers (slow, for models that have no GGUF) take its own folder",
+    )
+    cluster: Literal["native", "ray"] = Field(
+        "native",
+        description="where they run: on this machine, or on the nodes of the Ray cluster at "
+        "cluster.address, each with serve.threads processors of one",
+    )
     least_replicas: int = Field(
         1, ge=0, description="of them that run without load; 0: the engine sleeps when nobody asks"
     )

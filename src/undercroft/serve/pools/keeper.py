@@ -118,7 +118,7 @@ class Keeper:
             if seat.replica.alive():
                 if await self._hangs(seat) or await self._is_dead_asleep(seat):
                     await self._end(seat)
-                elif not seat.ready:  # suspected, and found well
+                elif not seat.ready and await _is_well(seat):  # suspected
                     seat.ready = True
                     self._tick()
                 continue
@@ -168,6 +168,12 @@ class Keeper:
             seat.ready = False
             _kill(seat.replica)
             await seat.replica.stop()
+
+
+async def _is_well(seat: Seat) -> bool:
+    """Whether one whose connection broke may be given requests again. A process may live on a
+    machine that cannot be reached any more."""
+    return not seat.replica.local or await seat.replica.responsive(REACTS_WITHIN_S)
 
 
 def _kill(replica: Replica) -> None:

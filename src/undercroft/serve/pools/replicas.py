@@ -13,12 +13,20 @@ from typing import Any, Protocol
 
 import psutil
 
-from undercroft.engines import DEFAULT_ENGINE, Engine, adapter_fields, start_engine
+from undercroft.engines import (
+    DEFAULT_ENGINE,
+    Engine,
+    adapter_fields,
+    sampling_params,
+    served,
+    start_engine,
+)
 from undercroft.errors import BadInput
-from undercroft.settings import EngineSettings, Settings
+from undercroft.settings import EngineSettings, SamplingSettings, Settings
 
 READY_TIMEOUT_S = 120.0
 REMOTE = "remote"
+LLAMACPP = DEFAULT_ENGINE
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +71,10 @@ class Replica(Protocol):
 
     def naming(self, adapter: str) -> Mapping[str, Any]:
         """The payload fields by which a request asks for ``adapter``; "" is the model alone."""
+        ...
+
+    def drawing(self, sampling: SamplingSettings) -> Mapping[str, Any]:
+        """The payload fields by which a request says how tokens are drawn."""
         ...
 
     async def stop(self) -> None: ...
@@ -132,7 +144,10 @@ class LocalReplica:
 
     def naming(self, adapter: str) -> Mapping[str, Any]:
         assert self.server is not None
-        return adapter_fields(self.server.adapters, adapter)
+        return naming(self.kind, self.server.adapters, adapter)
+
+    def drawing(self, sampling: SamplingSettings) -> Mapping[str, Any]:
+        return drawing(self.kind, sampling)
 
     async def stop(self) -> None:
         if self.server is not None:
@@ -172,8 +187,28 @@ class RemoteReplica:
     def naming(self, adapter: str) -> Mapping[str, Any]:  # noqa: ARG002
         return {}
 
+    def drawing(self, sampling: SamplingSettings) -> Mapping[str, Any]:
+        return {"temperature": sampling.temperature}
+
     async def stop(self) -> None:
         return None
+
+
+def naming(kind: str, adapters: Mapping[str, int], adapter: str) -> Mapping[str, Any]:
+    """How a request to an engine of ``kind``, which holds ``adapters``, names one or none."""
+    return adapter_fields(adapters, adapter) if kind == LLAMACPP else served.naming(adapter)
+
+
+def drawing(kind: str, sampling: SamplingSettings) -> Mapping[str, Any]:
+    """How a request to an engine of ``kind`` says how tokens are drawn. DRY is llama.cpp's alone;
+    others have the penalty on what was said once."""
+    if kind == LLAMACPP:
+        return sampling_params(sampling)
+    return {
+        "temperature": sampling.temperature,
+        "repetition_penalty": sampling.repeat_penalty,
+        "max_tokens": sampling.max_tokens,
+    }
 
 
 def build(
@@ -192,7 +227,7 @@ def build(
     remote ones by name. Raises `BadInput` where files
     are missing, or somebody else's engine is to hold adapters.
     """
-    kind = str(meta.get("engine", DEFAULT_ENGINE))
+    kind = str(meta.get("engine") or settings.serve.engine)
     named = adapters or {}
     if kind == REMOTE:
         if named:
@@ -205,9 +240,17 @@ def build(
     if path is None:
         raise BadInput(f"A model for the engine {kind!r} needs its files.", "This one has none.")
     serve = settings.serve
+    if serve.cluster == "ray":
+        from undercroft.serve.pools.on_ray import RayReplica
+
+        return RayReplica(
+            kind, files_for(kind, path), settings.model.context, serve.slots, serve.threads,
+            settings.cluster, settings.engine,
+            adapters={ref: files_for(kind, file) for ref, file in named.items()},
+        )  # fmt: skip
     return LocalReplica(
-        kind, gguf_in(path), settings.model.context, serve.slots, serve.threads, log,
-        settings.engine, adapters={ref: gguf_in(file) for ref, file in named.items()},
+        kind, files_for(kind, path), settings.model.context, serve.slots, serve.threads, log,
+        settings.engine, adapters={ref: files_for(kind, file) for ref, file in named.items()},
     )  # fmt: skip
 
 
@@ -230,11 +273,12 @@ def _remote(
     )  # fmt: skip
 
 
-def accepted(base_url: str) -> frozenset[str]:
+def accepted(base_url: str, headers: Mapping[str, str] | None = None) -> frozenset[str]:
     """What llama.cpp says of its model: does the chat template know tools, are there encoders of
     images and sound? Nothing, when an engine does not say."""
     try:
-        with urllib.request.urlopen(f"{base_url}/props", timeout=10) as reply:  # noqa: S310
+        asked = urllib.request.Request(f"{base_url}/props", headers=dict(headers or {}))  # noqa: S310
+        with urllib.request.urlopen(asked, timeout=10) as reply:  # noqa: S310
             said = json.load(reply)
     except (OSError, ValueError):
         return frozenset()
@@ -247,11 +291,20 @@ def accepted(base_url: str) -> frozenset[str]:
     return frozenset(name for name, is_able in able.items() if is_able)
 
 
+def files_for(kind: str, path: Path) -> Path:
+    """What an engine of ``kind`` reads of a model, or of adapters, at ``path``."""
+    return gguf_in(path) if kind == LLAMACPP else path
+
+
 def gguf_in(path: Path) -> Path:
     """The GGUF file that ``path`` is, or that the folder ``path`` holds."""
     if path.is_file():
         return path
     files = sorted(path.glob("*.gguf"))
     if not files:
-        raise BadInput(f"{path} holds no .gguf file.", "llama.cpp reads nothing else.")
+        raise BadInput(
+            f"{path} holds no .gguf file.",
+            "llama.cpp reads nothing else.",
+            "Make one (undercroft compress MODEL), or set serve.engine to vllm or transformers.",
+        )
     return files[0]
