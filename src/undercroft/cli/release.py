@@ -58,6 +58,11 @@ def start(
         print_json(rollout.status(project))
         return
     click.echo(f"{trial.canary} meets {trial.control}: {trial.reason}")
+    if project.settings.store.ledger:
+        click.echo(
+            "The gateway of this folder tries and counts it; others that share the ledger go on "
+            "serving the live route, and follow when one is promoted.", err=True,
+        )  # fmt: skip
     click.echo("Watch it:  undercroft release status    End it:  undercroft release rollback")
 
 
