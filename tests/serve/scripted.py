@@ -17,6 +17,7 @@ PIECES: dict[str, list[str]] = {
     "mail": ["Write to ali", "ce@riverb", "ank.co or ", "bob@riverbank.co", " soon."],
     "empty": [],
     "empty-cut": ["So "],
+    "json": ['{"city"', ': "Wy', 'e"}'],
     "key": ["The key is AKIA", "IOSFODNN7", "EXAMPLQ, keep it."],
 }
 CALLS = [  # of two tools, as loose as engines are: no index, no type, a name that comes late
@@ -40,7 +41,10 @@ DELTAS: dict[str, list[dict[str, Any]]] = {
     ],
     "written-no-call": [{"content": piece} for piece in ('{"na', 'me": "Ada"}')],
 }
-USAGE = {"prompt_tokens": 7, "completion_tokens": 3, "total_tokens": 10}
+USAGE = {
+    "prompt_tokens": 7, "completion_tokens": 3, "total_tokens": 10,
+    "prompt_tokens_details": {"cached_tokens": 5},
+}  # fmt: skip
 
 
 class Scripted:
@@ -73,7 +77,9 @@ class Scripted:
         """A plain completion: one word."""
         body = await request.json()
         self.asked.append(body)
-        choice = {"index": 0, "text": "So", "finish_reason": "stop"}
+        choice: dict[str, Any] = {"index": 0, "text": "So", "finish_reason": "stop"}
+        if body.get("logprobs"):
+            choice["logprobs"] = columns() if body["prompt"] == "columns" else as_list(columns())
         if not body.get("stream"):
             return web.json_response({"choices": [choice], "usage": USAGE})
         response = web.StreamResponse(headers={"content-type": "text/event-stream"})
@@ -130,6 +136,26 @@ def logprobs(pieces: list[str]) -> dict[str, Any]:
             {"id": 1, "token": piece, "logprob": -0.5, "bytes": list(piece.encode()),
              "top_logprobs": [{"id": 1, "token": piece, "logprob": -0.5, "bytes": None}]}
             for piece in pieces
+        ]
+    }  # fmt: skip
+
+
+def columns() -> dict[str, Any]:
+    """Log probabilities of a plain completion, as vLLM gives them."""
+    return {
+        "tokens": ["S", "o"], "token_logprobs": [-0.5, -0.25], "text_offset": [0, 1],
+        "top_logprobs": [{"S": -0.5, "T": -1.5}, {"o": -0.25, "a": -2.5}],
+    }  # fmt: skip
+
+
+def as_list(said: dict[str, Any]) -> dict[str, Any]:
+    """The same as llama.cpp gives them."""
+    rows = zip(said["tokens"], said["token_logprobs"], said["top_logprobs"], strict=True)
+    return {
+        "content": [
+            {"id": 1, "token": token, "logprob": logprob, "bytes": list(token.encode()),
+             "top_logprobs": [{"token": each, "logprob": top[each]} for each in top]}
+            for token, logprob, top in rows
         ]
     }  # fmt: skip
 

@@ -8,6 +8,7 @@ import msgspec
 import pytest
 from PIL import Image
 
+from undercroft.serve.caches.cache import key_of
 from undercroft.serve.wire import media
 from undercroft.serve.wire.asks import (
     parse_chat,
@@ -144,7 +145,7 @@ def test_deep_schemas_and_bodies_are_refused():
     body = b'{"model":"m","messages":[{"role":"user","content":"x"}],"response_format":{"type":'
     body += b'"json_schema","json_schema":{"schema":%s}}}' % deep
     assert refusal(lambda data: parse_chat(data, DEFAULTS), body).param == "response_format"
-    body = b'{"model":"m","metadata":' + b"[" * 100_000
+    body = b'{"model":"m","extra":' + b"[" * 100_000
     assert refusal(lambda data: parse_chat(data, DEFAULTS), body).code == "invalid_json"
 
 
@@ -229,12 +230,18 @@ def test_malformed_json_says_where():
     assert "10" in str(error)
 
 
-def test_a_plain_completion_takes_one_prompt():
+def test_a_plain_completion_takes_one_prompt_or_several():
     ask = parse_completion(b'{"model": "docs", "prompt": ["Once"]}', DEFAULTS)
     assert (ask.kind, ask.prompt, ask.retrieve) == ("completion", "Once", False)
-    for prompt in ([], ["a", "b"], ""):
+    both = parse_completion(b'{"model": "docs", "prompt": ["Once", "Then"], "n": 2}', DEFAULTS)
+    assert (both.prompts, both.n) == (("Once", "Then"), 4)
+    assert key_of(ask) != key_of(both)
+    for prompt in ([], "", ["a", ""], ["a"] * 9, [1, 2]):
         body = {"model": "docs", "prompt": prompt}
-        assert refusal(lambda data: parse_completion(data, DEFAULTS), body).param == "prompt"
+        error = refusal(lambda data: parse_completion(data, DEFAULTS), body)
+        assert error.param.startswith("prompt")
+    body = {"model": "docs", "prompt": ["a", "b", "c"], "n": 3}
+    assert refusal(lambda data: parse_completion(data, DEFAULTS), body).param == "n"
 
 
 def test_embeddings_take_texts_and_refuse_tokens():

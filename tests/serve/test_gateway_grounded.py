@@ -181,7 +181,7 @@ def test_embeddings_are_those_of_the_index(grounded, client):
     with pytest.raises(openai.BadRequestError):
         client.embeddings.create(model=name, input=[[1, 2]])
     with pytest.raises(openai.BadRequestError):
-        client.embeddings.create(model=name, input="x", dimensions=7)
+        client.embeddings.create(model=name, input="x", dimensions=33)
     with pytest.raises(openai.NotFoundError):
         client.embeddings.create(model="model:remote@1", input="x")
 

@@ -178,12 +178,49 @@ def test_a_response_in_the_background_can_be_cancelled(served):
     assert row["status"] == "cancelled"
 
 
+def test_a_stream_written_in_the_background_can_be_taken_up_again(served):
+    ask = {"model": "docs", "input": "Tell me a story.", "max_output_tokens": 30}
+    with served.client() as client:
+        made = client.responses.create(
+            background=True, stream=True, extra_body={"retrieve": False}, **ask
+        )
+        seen = [event for event, _ in zip(made, range(6), strict=False)]
+        made.close()
+        last = seen[-1].sequence_number
+        rest = list(client.responses.retrieve(seen[0].response.id, stream=True,
+                                              starting_after=last))  # fmt: skip
+        again = list(client.responses.retrieve(seen[0].response.id, stream=True))
+    assert [event.sequence_number for event in again] == list(range(len(again)))
+    assert [e.to_json() for e in again] == [e.to_json() for e in (*seen, *rest)]
+    said = "".join(e.delta for e in again if e.type == "response.output_text.delta")
+    assert again[-1].response.output_text == said
+    assert again[-1].type == "response.incomplete"
+
+
+@pytest.mark.parametrize("script", ["plain", "calls", "thinks"])
+def test_a_kept_response_can_be_read_as_events(client, script):
+    made = create(client, script, tools=[TOOL])
+    events = list(client.responses.retrieve(made.id, stream=True))
+    assert events[-1].response.output == made.output
+    assert [event.sequence_number for event in events] == list(range(len(events)))
+    assert events[-1].type == "response.completed"
+    (last,) = client.responses.retrieve(made.id, stream=True, starting_after=len(events) - 2)
+    assert last.to_json() == events[-1].to_json()
+
+
+def test_a_stream_in_the_background_that_breaks_says_so_to_whoever_takes_it_up(client):
+    made = create(client, "hangs-up", background=True, stream=True)
+    events = list(made)
+    assert events[-1].type == "response.failed"
+    again = list(client.responses.retrieve(events[0].response.id, stream=True))
+    assert [e.to_json() for e in again] == [e.to_json() for e in events]
+
+
 @pytest.mark.parametrize(
     ("fields", "param"),
     [
         ({"tools": [{"type": "web_search"}]}, "tools[0].type"),
         ({"text": {"format": {"type": "json_schema", "name": "x"}}}, "text.format"),
-        ({"background": True, "stream": True}, "stream"),
         ({"background": True, "store": False}, "store"),
         ({"input": [{"type": "computer_call"}]}, "input[0].type"),
         ({"input": []}, "messages"),

@@ -10,7 +10,7 @@ from functools import partial
 from undercroft.errors import Cancelled, UndercroftError, nearest
 from undercroft.serve.answer import answer
 from undercroft.serve.endpoints import openapi, responses, state
-from undercroft.serve.endpoints.embeddings import embed
+from undercroft.serve.endpoints.embeddings import embed, rerank
 from undercroft.serve.endpoints.feedback import rate
 from undercroft.serve.endpoints.moderations import moderate
 from undercroft.serve.gateway import Gateway
@@ -36,6 +36,7 @@ ENDPOINTS: dict[str, dict[str, Endpoint]] = {
     "/v1/responses/{id}/cancel": {"POST": responses.cancel},
     "/v1/responses/{id}/input_items": {"GET": responses.items},
     "/v1/embeddings": {"POST": embed},
+    "/v1/rerank": {"POST": rerank},
     "/v1/moderations": {"POST": moderate},
     "/v1/feedback": {"POST": rate},
     "/v1/models": {"GET": state.models},

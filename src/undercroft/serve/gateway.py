@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import aiohttp
 
-from undercroft.errors import UndercroftError
+from undercroft.errors import BadConfig, Busy, Overloaded, Tampered, UndercroftError
 from undercroft.project import Project
 from undercroft.records import Principal
 from undercroft.serve.admission.budgets import Budgets
@@ -30,7 +30,7 @@ from undercroft.serve.wire.exchange import Exchange
 from undercroft.settings import Settings
 
 if TYPE_CHECKING:
-    from undercroft.serve.endpoints.responses import Unattended
+    from undercroft.serve.endpoints.unattended import Unattended
 
 SEARCH_THREADS = 4
 MAX_REMEMBERED = 10_000
@@ -116,9 +116,16 @@ class Gateway:
 
     async def ready_to_seal(self, subject: str) -> None:
         """Have a new subject's key made now, in a thread: it is written to the database, which
-        may be busy, and sealing later must not wait."""
+        may be busy, and sealing later must not wait. Raises `Overloaded` when it is no use."""
         if subject not in self._sealed_for:
-            await asyncio.to_thread(self.vault.seal, subject, b"", b"")
+            try:
+                await asyncio.to_thread(self.vault.seal, subject, b"", b"")
+            except (BadConfig, Busy, Tampered) as error:  # of the ledger's file, not the client's
+                raise Overloaded(
+                    "Nothing can be kept for somebody new at the moment.",
+                    "The ledger does not answer.",
+                    "Try again shortly.",
+                ) from error
             if len(self._sealed_for) >= MAX_REMEMBERED:
                 self._sealed_for.clear()
             self._sealed_for.add(subject)

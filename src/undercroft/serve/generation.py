@@ -17,7 +17,6 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from undercroft.engines import sampling_params
 from undercroft.errors import EngineFailed
 from undercroft.meter import estimate_wh
 from undercroft.serve import hedging
@@ -58,11 +57,14 @@ def generate(
     ask = _kept_short(gateway, arms[0].pool, ask, row)
     if ask.n == 1:
         return _one(gateway, arms, ask, messages, row=row, claim=claim)
-    seed = ask.sampling.get("seed")
+    seed, prompts = ask.sampling.get("seed"), ask.prompts or (ask.prompt,)
+    each = ask.n // len(prompts)
     asks = [
-        ask
-        if seed is None
-        else msgspec.structs.replace(ask, sampling={**ask.sampling, "seed": seed + number})
+        msgspec.structs.replace(
+            ask,
+            prompt=prompts[number // each],
+            sampling=ask.sampling if seed is None else {**ask.sampling, "seed": seed + number},
+        )
         for number in range(ask.n)
     ]
     return _together([_one(gateway, arms, each, messages, row=row, claim=claim) for each in asks])
@@ -208,11 +210,10 @@ def _call(
     if not said and not ask.retrieve and _needs_words(replica, asked, messages):
         messages, extra, names = tools.in_words(messages, asked)
         asked = {name: asked[name] for name in asked if name not in tools.FIELDS} | extra
-    if replica.local and "logprobs" in asked:  # llama.cpp gives none when it is to name none
+    if replica.local and "top_logprobs" in asked:  # llama.cpp gives none when it is to name none
         asked = {**asked, "top_logprobs": max(1, asked["top_logprobs"])}
-    drawn = arm.sampling
     payload = {
-        **(sampling_params(drawn) if replica.local else {"temperature": drawn.temperature}),
+        **replica.drawing(arm.sampling),
         **replica.defaults,
         **replica.naming(arm.adapter),
         **asked,

@@ -16,7 +16,7 @@ from undercroft.serve.wire.asks import Ask
 from undercroft.serve.wire.envelope import Response
 from undercroft.serve.wire.exchange import Exchange
 from undercroft.serve.wire.frames import Completion, Envelope, Source
-from undercroft.serve.wire.pieces import Piece, Usage
+from undercroft.serve.wire.pieces import Piece, Usage, total
 
 
 class Reply:
@@ -31,7 +31,7 @@ class Reply:
         self._ask = ask
         self._row = row
         self._envelope: Envelope = (
-            Completion(row.id, ask.model, ask.kind)
+            Completion(row.id, ask.model, ask.kind, ask.repeated)
             if ask.echo is None
             else Response(row.id, ask.model, ask.echo)
         )
@@ -64,12 +64,11 @@ class Reply:
         if not counted:
             read = estimate_tokens(self._ask.text)
             written = estimate_tokens(self.text) if self._is_begun else 0
-            return Usage(read, written, read + written)
-        if len(counted) == 1:
-            return counted[0]
-        read = max(usage.prompt_tokens for usage in counted)
-        written = sum(usage.completion_tokens for usage in counted)
-        return Usage(read, written, read + written)
+            counted = [Usage(read, written)]
+        thoughts = sum(len(choice.reasoning) for choice in self.choices)
+        said = sum(len(choice.text) for choice in self.choices) + thoughts
+        each = self._ask.n // max(1, len(self._ask.prompts))  # of them read the same prompt
+        return total(counted[::each], counted, thoughts / said if thoughts else 0.0)
 
     async def deliver(
         self, pieces: AsyncGenerator[Piece, None], passages: tuple[Passage, ...] | None

@@ -148,7 +148,7 @@ def key_of(ask: Ask, *versions: str) -> str | None:
     if not ask.deterministic:
         return None
     said = (
-        ask.kind, ask.turns, ask.prompt, ask.sampling, ask.max_tokens, ask.n, ask.retrieve,
-        versions,
+        ask.kind, ask.turns, ask.prompt, ask.prompts, ask.sampling, ask.max_tokens, ask.n,
+        ask.retrieve, versions,
     )  # fmt: skip
     return hashlib.sha256(_canonical.encode(said)).hexdigest()

@@ -43,5 +43,8 @@ class Stale:
 
 
 def _key(ask: Ask, adapter: str) -> bytes:
-    said = (ask.kind, ask.model, ask.turns, ask.prompt, ask.sampling, ask.n, ask.retrieve, adapter)
+    said = (
+        ask.kind, ask.model, ask.turns, ask.prompt, ask.prompts, ask.sampling, ask.n, ask.retrieve,
+        adapter,
+    )  # fmt: skip
     return hashlib.sha256(_canonical.encode(said)).digest()

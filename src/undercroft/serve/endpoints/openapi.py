@@ -80,6 +80,9 @@ OPERATIONS: dict[str, dict[str, Operation]] = {
     "/v1/embeddings": {
         "POST": Operation("Vectors of texts.", objects.Embeddings, bodies.EmbeddingBody)
     },
+    "/v1/rerank": {
+        "POST": Operation("Documents by how well they fit.", objects.Ranking, bodies.RerankBody)
+    },
     "/v1/moderations": {
         "POST": Operation(
             "What detectors find in texts.", objects.Moderation, bodies.ModerationBody

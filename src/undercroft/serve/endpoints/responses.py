@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +12,7 @@ import msgspec
 from undercroft.errors import Cancelled, UndercroftError
 from undercroft.records import Principal
 from undercroft.serve.answer import answer
+from undercroft.serve.endpoints.unattended import Unattended, replay
 from undercroft.serve.journal.rows import RequestRow
 from undercroft.serve.journal.shelf import Kept
 from undercroft.serve.reply import Reply
@@ -20,8 +20,8 @@ from undercroft.serve.wire import response_asks
 from undercroft.serve.wire.asks import Ask
 from undercroft.serve.wire.bodies import FunctionCall, Message, ToolCall
 from undercroft.serve.wire.envelope import Response
-from undercroft.serve.wire.exchange import AsgiMessage, Exchange
-from undercroft.serve.wire.failures import HttpError, as_undercroft
+from undercroft.serve.wire.exchange import Exchange
+from undercroft.serve.wire.failures import HttpError, as_undercroft, invalid
 from undercroft.serve.wire.pieces import Piece
 
 if TYPE_CHECKING:
@@ -30,27 +30,6 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 MAX_UNATTENDED = 1_000
-CANCELLED_WITHIN_S = 5.0
-
-
-@dataclass
-class Unattended:
-    """A response that is being written with nobody waiting; its client hangs up to cancel it."""
-
-    task: asyncio.Task[None] | None = None
-    hung_up: asyncio.Event = field(default_factory=asyncio.Event)
-
-    async def receive(self) -> AsgiMessage:
-        await self.hung_up.wait()
-        return {"type": "http.disconnect"}
-
-    async def send(self, message: AsgiMessage) -> None:
-        """Nobody reads it: the response is kept."""
-
-    async def cancel(self) -> None:
-        self.hung_up.set()
-        if self.task is not None:
-            await asyncio.wait([self.task], timeout=CANCELLED_WITHIN_S)
 
 
 async def create(gateway: Gateway, exchange: Exchange) -> None:
@@ -71,9 +50,26 @@ async def create(gateway: Gateway, exchange: Exchange) -> None:
 
 
 async def read(gateway: Gateway, exchange: Exchange) -> None:
-    """``GET /v1/responses/ID``."""
+    """``GET /v1/responses/ID``; with ``?stream=true`` its events, after ``starting_after``."""
     who = await gateway.identify(exchange, "chat")
-    await exchange.reply_json(200, await _response(gateway, exchange.named, who))
+    if exchange.query.get("stream", "false") != "true":
+        await exchange.reply_json(200, await _response(gateway, exchange.named, who))
+        return
+    after = exchange.query.get("starting_after", "-1")
+    if not after.removeprefix("-").isdecimal():
+        raise invalid("starting_after", "It is the number of an event.")
+    kept = await asyncio.to_thread(gateway.shelf.get, exchange.named, who.id)
+    running = gateway.unattended.get(exchange.named)
+    if running is not None and running.streams:
+        await running.follow(exchange, int(after) + 1)
+        return
+    if running is not None or kept.response["status"] == "queued":
+        raise HttpError(
+            400, "not_streamed", "The response is not written as a stream.", "",
+            "Ask for it again without stream, or create it with stream.", param="stream",
+        )  # fmt: skip
+    events = kept.events or Response("", "", {}).again(kept.response)
+    await replay(exchange, events[int(after) + 1 :])
 
 
 async def items(gateway: Gateway, exchange: Exchange) -> None:
@@ -133,32 +129,40 @@ async def _begin(
     subject = ask.user or who.id
     await gateway.ready_to_seal(subject)
     await asyncio.to_thread(gateway.shelf.put, subject, who.id, kept)
-    running = Unattended()
+    running = Unattended(ask.stream)
     gateway.unattended[ask.id] = running
     stand_in = exchange.for_another(running.receive, running.send)
     running.task = asyncio.create_task(_write(gateway, stand_in, ask, who, kept))
-    await exchange.reply_json(200, kept.response)
+    if ask.stream:
+        await running.follow(exchange, 0)
+    else:
+        await exchange.reply_json(200, kept.response)
 
 
 async def _write(
     gateway: Gateway, exchange: Exchange, ask: Ask, who: Principal, kept: Kept
 ) -> None:
-    queued, subject = kept.response, ask.user or who.id
+    running, queued = gateway.unattended[ask.id], kept.response
     try:
-        await answer(gateway, exchange, lambda *_: ask, keep=partial(_keep, gateway, kept))
-    except Cancelled:
-        kept.response = queued | {"status": "cancelled"}
-    except Exception as error:
-        failure = as_undercroft(error)
-        if failure is not error:
-            log.exception("%s failed", ask.id)
-        gateway.refused(failure)
-        kept.response = queued | {"status": "failed", "error": _error(failure)}
+        try:
+            await answer(gateway, exchange, lambda *_: ask, keep=partial(_keep, gateway, kept))
+        except Cancelled as hung_up:
+            kept.response = queued | {"status": "cancelled"}
+            running.end(exchange, ask, hung_up)
+        except Exception as error:
+            failure = as_undercroft(error)
+            if failure is not error:
+                log.exception("%s failed", ask.id)
+            gateway.refused(failure)
+            kept.response = queued | {"status": "failed", "error": _error(failure)}
+            running.end(exchange, ask, failure)
+        if running.events or kept.response["status"] in ("cancelled", "failed"):
+            kept.events = running.events
+            gateway.shelf.put(ask.user or who.id, who.id, kept)
     finally:
-        if kept.response is not queued and kept.response["status"] in ("cancelled", "failed"):
-            gateway.shelf.put(subject, who.id, kept)
         gateway.unattended.pop(ask.id, None)
         gateway.door.leave(exchange)
+        running.finish()
 
 
 def _keep(gateway: Gateway, kept: Kept, row: RequestRow, reply: Reply) -> None:

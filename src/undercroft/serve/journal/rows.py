@@ -37,7 +37,7 @@ class RequestRow(msgspec.Struct, tag="requests", tag_field="table"):
     """One request. Times are milliseconds since it arrived, cost in the currency of the meter.
 
     ``consent`` is ``store`` where the client agreed that the exchange be learnt from. ``alike`` is
-    the request whose answer was given again to this other question (``cached``), or would have been.
+    the request whose answer was given again to this question (``cached``), or would have been.
     """
 
     id: str

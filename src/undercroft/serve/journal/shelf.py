@@ -22,11 +22,14 @@ _ID = re.compile(r"resp_[0-9a-f]{32}\Z")
 
 
 class Kept(msgspec.Struct):
-    """A response and the conversation it belongs to: all that was said before it, and by it."""
+    """A response and the conversation it belongs to: all that was said before it, and by it.
+    ``events`` are those in which it came about, where it was written in the background as a stream
+    that may be taken up again."""
 
     response: dict[str, Any]
     input: list[Any]
     messages: list[Message]
+    events: list[bytes] = []
 
 
 class _File(msgspec.Struct):

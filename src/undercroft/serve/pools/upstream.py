@@ -16,7 +16,7 @@ import msgspec
 
 from undercroft.errors import EngineFailed, Overloaded, UndercroftError
 from undercroft.serve.wire.failures import HttpError
-from undercroft.serve.wire.pieces import Piece, Token, ToolPiece, Usage, new_call_id
+from undercroft.serve.wire.pieces import Alternative, Piece, Token, ToolPiece, Usage, new_call_id
 
 CONNECT_TIMEOUT_S = 2.0
 PATHS = {"chat": "/v1/chat/completions", "completion": "/v1/completions"}
@@ -45,7 +45,22 @@ class _Said(msgspec.Struct):
 
 
 class _Logprobs(msgspec.Struct):
+    """As chats have them, or in the columns of plain completions."""
+
     content: list[Token] | None = None
+    tokens: list[str] | None = None
+    token_logprobs: list[float | None] | None = None
+    top_logprobs: list[dict[str, float] | None] | None = None
+
+    def read(self) -> list[Token] | None:
+        if self.content is not None or not self.tokens:
+            return self.content
+        nothing = [None] * len(self.tokens)
+        columns = self.tokens, self.token_logprobs or nothing, self.top_logprobs or nothing
+        return [
+            Token(token, logprob or 0.0, None, [Alternative(*each) for each in (top or {}).items()])
+            for token, logprob, top in zip(*columns, strict=False)
+        ]
 
 
 class _Choice(msgspec.Struct):
@@ -167,7 +182,7 @@ def _piece(choice: _Choice, calls: _Calls) -> Piece:
         if said.tool_calls:
             piece.tools = calls.read(said.tool_calls) or None
     if choice.logprobs is not None:
-        piece.tokens = choice.logprobs.content
+        piece.tokens = choice.logprobs.read()
     if choice.finish_reason:
         reason = choice.finish_reason if choice.finish_reason in REASONS else "stop"
         piece.finish_reason = "tool_calls" if calls and reason == "stop" else reason

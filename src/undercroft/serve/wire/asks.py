@@ -12,12 +12,14 @@ import msgspec
 
 from undercroft.serve.wire import schemas, turns
 from undercroft.serve.wire.bodies import (
+    MAX_CHOICES,
     ChatBody,
     CompletionBody,
     EmbeddingBody,
     FeedbackBody,
     Generation,
     ModerationBody,
+    RerankBody,
     ResponseFormat,
     Tool,
 )
@@ -37,8 +39,10 @@ class Ask(msgspec.Struct, frozen=True, kw_only=True):
     take it: how tokens are drawn, tools, the form of the answer.
 
     ``store`` is the client's consent to learning from the exchange, as in the OpenAI API. ``n`` is
-    how many answers are wanted and ``media`` what the messages hold besides text. One with an
-    ``echo`` is answered by a response object that repeats it, under the ``id``.
+    how many answers are wanted and ``media`` what the messages hold besides text. Of several
+    ``prompts`` each gets its part of the ``n``; ``prompt`` is then all of them. Answers repeat what
+    is in ``repeated``. One with an ``echo`` is answered by a response object that repeats it, under
+    the ``id``.
     """
 
     kind: Kind
@@ -57,6 +61,8 @@ class Ask(msgspec.Struct, frozen=True, kw_only=True):
     user: str
     store: bool
     lane: Lane
+    prompts: tuple[str, ...] = ()
+    repeated: dict[str, Any] = {}
     id: str = ""
     echo: dict[str, Any] | None = None
 
@@ -94,6 +100,7 @@ _completion = msgspec.json.Decoder(CompletionBody)
 _embedding = msgspec.json.Decoder(EmbeddingBody)
 _moderation = msgspec.json.Decoder(ModerationBody)
 _feedback = msgspec.json.Decoder(FeedbackBody)
+_rerank = msgspec.json.Decoder(RerankBody)
 
 
 def parse_chat(body: bytes, defaults: SamplingSettings) -> Ask:
@@ -120,18 +127,25 @@ def parse_chat(body: bytes, defaults: SamplingSettings) -> Ask:
 
 
 def parse_completion(body: bytes, defaults: SamplingSettings) -> Ask:
-    """A body of ``/v1/completions``: one prompt, no retrieval."""
+    """A body of ``/v1/completions``: one prompt or several, no retrieval."""
     said = decode(_completion, body)
     for name in ("best_of", "echo", "suffix"):
         if getattr(said, name) not in (None, False, 1, ""):
             raise unsupported(name)
-    if said.logprobs:
-        raise unsupported("logprobs", "Chat completions have them.")
-    prompts = [said.prompt] if isinstance(said.prompt, str) else said.prompt
-    return ask_of(
-        said, "completion", sampling_of(said), said.max_tokens, defaults, prompt=prompts[0],
+    sampling = sampling_of(said)
+    if said.logprobs is not None:
+        sampling["logprobs"] = max(1, said.logprobs)
+    prompts = (said.prompt,) if isinstance(said.prompt, str) else tuple(said.prompt)
+    ask = ask_of(
+        said, "completion", sampling, said.max_tokens, defaults, prompt="\n\n".join(prompts),
         retrieve=False,
     )  # fmt: skip
+    if len(prompts) == 1:
+        return ask
+    num = ask.n * len(prompts)
+    if num > MAX_CHOICES:
+        raise invalid("n", f"{num} answers to one request are more than {MAX_CHOICES}.")
+    return msgspec.structs.replace(ask, n=num, prompts=prompts)
 
 
 def parse_embedding(body: bytes) -> tuple[EmbeddingBody, list[str]]:
@@ -139,7 +153,11 @@ def parse_embedding(body: bytes) -> tuple[EmbeddingBody, list[str]]:
     said = decode(_embedding, body)
     texts = [said.input] if isinstance(said.input, str) else said.input
     if not all(isinstance(text, str) for text in texts):
-        raise invalid("input", "Token numbers mean nothing to this model; give text.")
+        raise invalid(
+            "input",
+            "Token numbers mean nothing to this model; give text "
+            "(in LangChain: check_embedding_ctx_length=False).",
+        )
     strings = [text for text in texts if isinstance(text, str)]
     if not strings or not all(strings):
         raise invalid("input", "Give one text or a list of texts, none of them empty.")
@@ -162,6 +180,11 @@ def parse_moderation(body: bytes) -> list[str]:
     if strings or not texts or not all(isinstance(text, str) for text in texts):
         raise invalid("input", "Give a text, a list of texts, or a list of parts of type text.")
     return ["\n".join(text for text in texts if text is not None)]
+
+
+def parse_rerank(body: bytes) -> RerankBody:
+    """A body of ``/v1/rerank``."""
+    return decode(_rerank, body)
 
 
 def parse_feedback(body: bytes) -> FeedbackBody:
@@ -277,4 +300,13 @@ def ask_of(
         user=(body.user or "")[:128],
         store=bool(body.store),
         lane="batch" if body.service_tier == "flex" else "interactive",
+        repeated=_repeated(body),
     )
+
+
+def _repeated(body: Generation) -> dict[str, Any]:
+    """What answers repeat of ``body``, as clients of OpenAI's API expect where they said it."""
+    if body.service_tier is None and body.metadata is None:
+        return {}
+    tier = {"service_tier": "flex" if body.service_tier == "flex" else "default"}
+    return tier | ({} if body.metadata is None else {"metadata": body.metadata})

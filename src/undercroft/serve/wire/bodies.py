@@ -22,6 +22,10 @@ Temperature = Annotated[float, Meta(ge=0, le=2)]
 Share = Annotated[float, Meta(ge=0, le=1)]
 Penalty = Annotated[float, Meta(ge=-2, le=2)]
 TopLogprobs = Annotated[int, Meta(ge=0, le=20)]
+Metadata = Annotated[
+    dict[Annotated[str, Meta(max_length=64)], Annotated[str, Meta(max_length=512)]],
+    Meta(max_length=16),
+]
 
 
 class ImageUrl(msgspec.Struct, omit_defaults=True):
@@ -109,6 +113,7 @@ class Generation(msgspec.Struct):
     user: str | None = None
     store: bool | None = None
     service_tier: str | None = None
+    metadata: Metadata | None = None
 
 
 class ChatBody(Generation, kw_only=True):
@@ -130,10 +135,10 @@ class ChatBody(Generation, kw_only=True):
 
 
 class CompletionBody(Generation, kw_only=True):
-    """``POST /v1/completions``: one prompt, no retrieval."""
+    """``POST /v1/completions``: one prompt or several, no retrieval."""
 
-    prompt: Text | Annotated[list[Text], Meta(min_length=1, max_length=1)]
-    logprobs: int | None = None
+    prompt: Text | Annotated[list[Text], Meta(min_length=1, max_length=MAX_CHOICES)]
+    logprobs: Annotated[int, Meta(ge=0, le=5)] | None = None
     best_of: int | None = None
     echo: bool | None = None
     suffix: str | None = None
@@ -145,7 +150,22 @@ class EmbeddingBody(msgspec.Struct):
     model: str
     input: str | list[str | int | list[int]]
     encoding_format: Literal["float", "base64"] | None = None
-    dimensions: int | None = None
+    dimensions: Annotated[int, Meta(ge=1)] | None = None
+    user: str | None = None
+
+
+class Document(msgspec.Struct):
+    text: str
+
+
+class RerankBody(msgspec.Struct):
+    """``POST /v1/rerank``: which of ``documents`` fit ``query`` best."""
+
+    model: str
+    query: Text
+    documents: Annotated[list[str | Document], Meta(min_length=1, max_length=1000)]
+    top_n: Annotated[int, Meta(ge=1)] | None = None
+    return_documents: bool | None = True
     user: str | None = None
 
 

@@ -111,6 +111,38 @@ class Response:
     def failed(self, error: UndercroftError) -> bytes:
         return self._event("response.failed", response=self.failure(error))
 
+    def again(self, response: dict[str, Any]) -> list[bytes]:
+        """The events in which a finished ``response`` might have come about, each text whole."""
+        begun = response | {"status": "in_progress", "output": [], "usage": None, "error": None}
+        events = [
+            self._event(f"response.{name}", response=begun) for name in ("created", "in_progress")
+        ]
+        for place, item in enumerate(response["output"]):
+            key = f"{item['type']} {place}"
+            self._ids[key], call = item["id"], None
+            if item["type"] == "function_call":
+                call = ToolPiece(place, item["call_id"], item["name"])
+            events += self._begin(key, call)
+            events += self._said(key, item)
+            events += self._done(key, item)
+        kind = response["status"]
+        kind = kind if kind in ("completed", "incomplete") else "failed"
+        return [*events, self._event(f"response.{kind}", response=response)]
+
+    def _said(self, key: str, item: dict[str, Any]) -> Iterator[bytes]:
+        if item["type"] == "message":
+            part = item["content"][0]
+            yield self._on(
+                key, "response.output_text.delta", content_index=0, delta=part["text"],
+                logprobs=part["logprobs"],
+            )  # fmt: skip
+        elif item["type"] == "reasoning":
+            text = item["content"][0]["text"]
+            yield self._on(key, "response.reasoning_text.delta", content_index=0, delta=text)
+        else:
+            delta = item["arguments"]
+            yield self._on(key, "response.function_call_arguments.delta", delta=delta)
+
     # Objects
 
     def body(
@@ -129,9 +161,9 @@ class Response:
         response["completed_at"] = None if reason else int(time.time())
         response["usage"] = {
             "input_tokens": usage.prompt_tokens,
-            "input_tokens_details": {"cached_tokens": 0},
+            "input_tokens_details": {"cached_tokens": usage.cached_tokens},
             "output_tokens": usage.completion_tokens,
-            "output_tokens_details": {"reasoning_tokens": 0},
+            "output_tokens_details": {"reasoning_tokens": usage.reasoning_tokens},
             "total_tokens": usage.total_tokens,
         }
         if sources is not None:

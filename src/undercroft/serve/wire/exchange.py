@@ -8,6 +8,7 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, MutableMapping
 from contextlib import asynccontextmanager
 from typing import Any
+from urllib.parse import parse_qsl
 
 import msgspec
 
@@ -39,13 +40,14 @@ class Exchange:
 
     __slots__ = (
         "_body", "_ending", "_receive", "_send", "_work", "began", "extra", "failed", "gone",
-        "headers", "method", "named", "path", "request_id", "started", "version",
+        "headers", "method", "named", "path", "query_string", "request_id", "started", "version",
     )  # fmt: skip
 
     def __init__(self, scope: Scope, receive: Receive, send: Send) -> None:
         self.began = time.perf_counter()
         self.method: str = scope["method"]
         self.path: str = scope["path"]
+        self.query_string: bytes = scope.get("query_string", b"")
         self.headers: dict[bytes, bytes] = dict(scope["headers"])
         self.request_id = new_request_id()
         self.started = False  # the status line has been sent
@@ -70,6 +72,11 @@ class Exchange:
 
     def header(self, name: bytes) -> str:
         return self.headers.get(name, b"").decode("latin-1")
+
+    @property
+    def query(self) -> dict[str, str]:
+        """The parameters of the address; of several with one name, the last."""
+        return dict(parse_qsl(self.query_string.decode("latin-1"), keep_blank_values=True))
 
     def patience(self, timeout_s: float) -> float:
         """Seconds that the client waits for a first byte, at most ``timeout_s``; the official

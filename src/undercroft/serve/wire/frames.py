@@ -9,7 +9,7 @@ ride in the last event before ``[DONE]``. An error after the headers are out is 
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal, Protocol
 
 import msgspec
@@ -63,13 +63,22 @@ class Envelope(Protocol):
 class Completion:
     """The envelope of chat and plain completions; constant bytes of its events are made once."""
 
-    def __init__(self, answer_id: str, model: str, kind: Literal["chat", "completion"]) -> None:
+    def __init__(
+        self,
+        answer_id: str,
+        model: str,
+        kind: Literal["chat", "completion"],
+        repeated: Mapping[str, Any] | None = None,
+    ) -> None:
+        """``repeated`` is what answers repeat of their requests."""
         self.chat = kind == "chat"
+        self._offsets: dict[int, int] = {}  # of each plain completion: characters said
         self._head: dict[str, Any] = {
             "id": answer_id,
             "object": self._object(stream=False),
             "created": int(time.time()),
             "model": model,
+            **(repeated or {}),
         }
         event = {**self._head, "object": self._object(stream=True)}
         self._opening = b"data: " + msgspec.json.encode(event)[:-1]
@@ -98,7 +107,8 @@ class Completion:
         if not (piece.index or piece.reasoning or piece.tools or piece.tokens):
             return self._before + msgspec.json.encode(piece.text) + self._after
         if not self.chat:
-            return self._event([self._choice(piece.index, {"text": piece.text})])
+            said = {"text": piece.text}
+            return self._event([self._choice(piece.index, said, tokens=piece.tokens)])
         delta: dict[str, Any] = {}
         if piece.reasoning:
             delta["reasoning_content"] = piece.reasoning
@@ -148,19 +158,40 @@ class Completion:
             message["tool_calls"] = [_call(part) for part in choice.tools]
         return {"message": message}
 
-    @staticmethod
     def _choice(
+        self,
         index: int,
         said: dict[str, Any],
         finish_reason: str | None = None,
         tokens: Sequence[Token] | None = None,
     ) -> dict[str, Any]:
-        logprobs = {"content": tokens, "refusal": None} if tokens else None
+        logprobs: dict[str, Any] | None = None
+        if tokens and self.chat:
+            logprobs = {"content": tokens, "refusal": None}
+        elif tokens:
+            logprobs, self._offsets[index] = _columns(tokens, self._offsets.get(index, 0))
         return {"index": index, **said, "logprobs": logprobs, "finish_reason": finish_reason}
 
     def _event(self, choices: list[dict[str, Any]], **extra: Any) -> bytes:
         rest = msgspec.json.encode({"choices": choices, **extra})
         return self._opening + b"," + rest[1:] + b"\n\n"
+
+
+def _columns(tokens: Sequence[Token], offset: int) -> tuple[dict[str, Any], int]:
+    """Tokens as plain completions have them, the first at ``offset`` of the text; where they end"""
+    offsets = []
+    for token in tokens:
+        offsets.append(offset)
+        offset += len(token.token)
+    columns = {
+        "tokens": [token.token for token in tokens],
+        "token_logprobs": [token.logprob for token in tokens],
+        "top_logprobs": [
+            {each.token: each.logprob for each in token.top_logprobs} for token in tokens
+        ],
+        "text_offset": offsets,
+    }
+    return columns, offset
 
 
 def _call(part: ToolPiece) -> dict[str, Any]:

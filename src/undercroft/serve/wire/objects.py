@@ -61,11 +61,18 @@ class ChatCompletion(msgspec.Struct):
     sources: list[Source] = []
 
 
+class TextLogprobs(msgspec.Struct):
+    tokens: list[str]
+    token_logprobs: list[float]
+    top_logprobs: list[dict[str, float]]
+    text_offset: list[int]
+
+
 class TextChoice(msgspec.Struct):
     index: int
     text: str
     finish_reason: Finish
-    logprobs: None
+    logprobs: TextLogprobs | None
 
 
 class TextCompletion(msgspec.Struct):
@@ -123,6 +130,21 @@ class Embeddings(msgspec.Struct):
     object: Literal["list"]
     data: list[Embedding]
     model: str
+    usage: EmbeddingUsage
+
+
+class Ranked(msgspec.Struct):
+    index: int
+    relevance_score: float
+    document: dict[str, str] = {}
+
+
+class Ranking(msgspec.Struct):
+    """Documents, the one that fits best first; ``index`` is where it stood in the request."""
+
+    id: str
+    model: str
+    results: list[Ranked]
     usage: EmbeddingUsage
 
 

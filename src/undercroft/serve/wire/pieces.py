@@ -3,11 +3,20 @@
 from __future__ import annotations
 
 import secrets
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import msgspec
 
 Bytes = bytes | bytearray  # `bytes` is the name of a field below
+
+
+class PromptDetails(msgspec.Struct):
+    cached_tokens: int = 0  # that the engine had read before
+
+
+class CompletionDetails(msgspec.Struct):
+    reasoning_tokens: int = 0
 
 
 class Usage(msgspec.Struct):
@@ -16,6 +25,30 @@ class Usage(msgspec.Struct):
     prompt_tokens: int = 0
     completion_tokens: int = 0
     total_tokens: int = 0
+    prompt_tokens_details: PromptDetails | None = None
+    completion_tokens_details: CompletionDetails | None = None
+
+    @property
+    def cached_tokens(self) -> int:
+        return self.prompt_tokens_details.cached_tokens if self.prompt_tokens_details else 0
+
+    @property
+    def reasoning_tokens(self) -> int:
+        details = self.completion_tokens_details
+        return details.reasoning_tokens if details else 0
+
+
+def total(read: Sequence[Usage], written: Sequence[Usage], thoughts: float = 0.0) -> Usage:
+    """One usage of several: prompts are counted where they were ``read``, answers where they were
+    ``written``. ``thoughts`` is the share of reasoning in what was written, for engines that do not
+    count it."""
+    prompt = sum(usage.prompt_tokens for usage in read)
+    completion = sum(usage.completion_tokens for usage in written)
+    cached = sum(usage.cached_tokens for usage in read)
+    reasoning = sum(usage.reasoning_tokens for usage in written) or round(completion * thoughts)
+    return Usage(
+        prompt, completion, prompt + completion, PromptDetails(cached), CompletionDetails(reasoning)
+    )
 
 
 class Alternative(msgspec.Struct):

@@ -120,8 +120,6 @@ def decode(body: bytes) -> ResponseBody:
     for name in ("conversation", "prompt"):
         if getattr(said, name):
             raise unsupported(name)
-    if said.background and said.stream:
-        raise unsupported("stream", "A response in the background is asked for again.")
     if said.background and said.store is False:
         raise invalid("store", "A response in the background has to be kept.")
     return said
