@@ -23,7 +23,7 @@ class Relay:
         self._host = host
         parts = urlsplit(target)
         self._target = (parts.hostname, parts.port)
-        self._wanted = f"authorization: bearer {token}".lower().encode()
+        self._wanted = f"Bearer {token}".encode()
         self._server: asyncio.Server | None = None
 
     async def start(self) -> str:
@@ -61,8 +61,11 @@ class Relay:
             writer.close()
 
     def _is_known(self, head: bytes) -> bool:
-        lines = [line.strip().lower() for line in head.split(b"\r\n")]
-        return any(hmac.compare_digest(line, self._wanted) for line in lines)
+        for line in head.split(b"\r\n"):
+            name, _, value = line.partition(b":")
+            if name.strip().lower() == b"authorization":
+                return hmac.compare_digest(value.strip(), self._wanted)
+        return False
 
 
 async def _pass_on(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
