@@ -6,6 +6,7 @@ are refused; unknown ones are passed over.
 
 from __future__ import annotations
 
+import re
 from typing import Any, Literal, TypeVar
 
 import msgspec
@@ -89,6 +90,8 @@ class Ask(msgspec.Struct, frozen=True, kw_only=True):
 
 
 T = TypeVar("T")
+
+_WHERE = re.compile(r" - at .*`\$\.([^`]+)`$|missing required field `([^`]+)`$")
 
 _FORWARDED = (
     "temperature", "top_p", "top_k", "min_p", "seed", "presence_penalty", "frequency_penalty",
@@ -197,9 +200,8 @@ def decode(decoder: msgspec.json.Decoder[T], body: bytes) -> T:
     try:
         return decoder.decode(body)
     except msgspec.ValidationError as error:
-        text, _, path = str(error).partition(" - at `$.")
-        missing = text.rpartition("missing required field `")[2] if "missing" in text else ""
-        param = path.rstrip("`") or missing.rstrip("`") or None
+        at = _WHERE.search(str(error))
+        param = (at[1] or at[2]) if at is not None else None
         raise HttpError(
             400, "invalid_type", "The request does not fit.", f"{error}.", param=param
         ) from None
