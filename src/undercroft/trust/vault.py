@@ -26,7 +26,7 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from sqlalchemy import Connection, Engine, func, insert, select, update
 
-from undercroft.errors import BadInput, NotFound, Tampered
+from undercroft.errors import BadInput, NotFound, Tampered, UndercroftError
 from undercroft.trust import keyfile
 from undercroft.trust.audit import AuditLog, append
 from undercroft.trust.tables import subject_keys
@@ -64,9 +64,11 @@ class Vault:
         """Encrypt ``data`` for ``subject``; ``aad`` must be given again to open it.
 
         ``aad`` ties the sealed bytes to their place (table and row), so that they cannot be moved
-        to another. A subject that was shredded before gets a new key.
+        to another. A subject that was shredded before gets a new key. While the ledger cannot be
+        asked, the keys at hand go on sealing: what they seal after they were shredded elsewhere
+        nobody can open.
         """
-        self._forget_if_shredded()
+        self._forget_if_shredded(asks_ledger=False)
         generation = self._newest.get(subject)
         cipher = self._ciphers.get((subject, generation)) if generation else None
         if generation is None or cipher is None:
@@ -236,18 +238,25 @@ class Vault:
                 self._drop_keys()
             self._ciphers[subject, generation] = cipher
 
-    def _forget_if_shredded(self) -> None:
+    def _forget_if_shredded(self, asks_ledger: bool = True) -> None:
         """Drop all unwrapped keys when anybody shredded a subject since the last look.
 
         On this machine every shredding lengthens a file, whose size costs 2 µs to ask; elsewhere
         only the database knows, and is asked at most once a second. What another machine seals
-        within that second is erased along with the rest.
+        within that second is erased along with the rest. Unless ``asks_ledger``, one that does not
+        answer is taken to have nothing new.
         """
         size, checked_at = self._seen
         newest, clock = self._file_size(), time.monotonic()
         if newest == size and clock - checked_at < _RECHECK_S:
             return
-        shreds = self._count_shreds()
+        try:
+            shreds = self._count_shreds()
+        except UndercroftError:
+            if asks_ledger or newest != size:
+                raise
+            self._seen = (size, clock)
+            return
         with self._lock:
             if newest != size or shreds != self._shreds:
                 self._drop_keys()

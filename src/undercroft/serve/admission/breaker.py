@@ -27,7 +27,7 @@ class Breaker:
         self._ends: deque[bool] = deque(maxlen=LOOKS_BACK)
         self._broke = 0
         self._until = 0.0  # 0: closed
-        self._is_probing = False
+        self.is_probing = False
 
     @property
     def is_closed(self) -> bool:
@@ -36,7 +36,7 @@ class Breaker:
     @property
     def lets_in(self) -> bool:
         """Whether a request may go through: any, or the one that tries a rested replica."""
-        return self._until == 0.0 or (not self._is_probing and self._clock() >= self._until)
+        return self._until == 0.0 or (not self.is_probing and self._clock() >= self._until)
 
     @property
     def rest_s(self) -> float:
@@ -45,13 +45,13 @@ class Breaker:
 
     def enter(self) -> bool:
         """A request goes through; whether it is the one that tries."""
-        self._is_probing = self._until > 0.0
-        return self._is_probing
+        self.is_probing = self._until > 0.0
+        return self.is_probing
 
     def ended(self, is_well: bool | None, is_probe: bool = False) -> None:
         """An answer came to its end, or broke; None when it says nothing of the replica."""
         if is_probe:
-            self._is_probing = False
+            self.is_probing = False
         if is_well is None or (not self.is_closed and not is_probe):
             return
         if is_probe:
@@ -71,5 +71,5 @@ class Breaker:
     def reset(self) -> None:
         """As for a replica just started."""
         self._ends.clear()
-        self._broke, self._until, self._is_probing = 0, 0.0, False
+        self._broke, self._until, self.is_probing = 0, 0.0, False
         self._rest_s = self._least_rest_s

@@ -34,6 +34,7 @@ HOPELESS_AFTER = 5  # failed starts in a row after which requests are refused at
 GUESSED_ANSWER_S = 2.0  # until some were seen
 LOOKS_BACK_S = 10.0
 LEAST_SHED = 10
+BROKEN = "The model's engines keep breaking."
 
 
 class Pool:
@@ -140,6 +141,10 @@ class Pool:
 
     def _tick(self) -> None:
         self._hand_out()  # a breaker may have rested enough, a limit may have grown
+        is_tried = any(seat.breaker.is_probing for seat in self.seats)
+        if self.is_broken and not is_tried:
+            for waiter in list(self._line):
+                self._turn_away(waiter, BROKEN)
         if self._rules.degrade:
             self.ladder.look(self._load())
 
@@ -167,9 +172,7 @@ class Pool:
             victim = self._line.gives_way(claim)
             if victim is None:
                 raise self._too_busy("The model is busy.", claim.lane)
-            if not victim.turn.done():
-                what = "A request that matters more took the place."
-                victim.turn.set_exception(self._too_busy(what, victim.claim.lane))
+            self._turn_away(victim, "A request that matters more took the place.")
         self.inside += 1
         try:
             yield
@@ -181,6 +184,8 @@ class Pool:
             raise TooManyRequests(
                 "The model's engine does not start.", do="See the log.", retry_after_s=10.0
             )
+        if self.is_broken:
+            raise self._too_busy(BROKEN, claim.lane)
         wait_s = self.expected_wait_s(claim.lane)
         if not wait_s:
             return
@@ -225,7 +230,8 @@ class Pool:
             yield lease
             is_well = True
         except EngineFailed:
-            is_well = False
+            if lease.seat.ready or lease.is_probe:  # else the same fault broke others, and counted
+                is_well = False
             lease.seat.ready = False  # it gets no more until it is seen alive
             raise
         except Overloaded:
@@ -306,6 +312,10 @@ class Pool:
             lease = self._take(waiter.claim.lane, asked=waiter.claim.beginnings)
             assert lease is not None
             waiter.turn.set_result(lease)
+
+    def _turn_away(self, waiter: Waiter[Lease], what: str) -> None:
+        if not waiter.turn.done():
+            waiter.turn.set_exception(self._too_busy(what, waiter.claim.lane))
 
     def _too_busy(self, what: str, lane: Lane) -> TooManyRequests:
         self.shed.add()
