@@ -14,6 +14,11 @@ PROMPT_CACHE_MIB = 256
 #: Tokens of a prompt that are handed to the engine's loop at once.
 PROMPT_TOKENS_AT_ONCE = 2048
 
+#: Tokens that have to stand in the prompt as they were just written, for what follows them there
+#: to be guessed. Of llama.cpp's guesses, of 48 after 12, 5 % were right on answers that quote; of
+#: guesses of 4 after 4, 66 % (lab book).
+NGRAM_TOKENS = 4
+
 #: llama.cpp log threshold: 1 errors, 2 warnings, 3 information.
 LOG_LEVEL = 2
 
@@ -96,11 +101,13 @@ def _speculate(params: Any, launch: Launch) -> None:
     tuning, speculative = launch.tuning, params.speculative
     if tuning.speculation == "ngram":
         speculative.types = [kinds.COMMON_SPECULATIVE_TYPE_NGRAM_SIMPLE]
+        speculative.ngram_simple.size_n = NGRAM_TOKENS
+        speculative.ngram_simple.size_m = tuning.guess_tokens
     if tuning.speculation == "draft":
         speculative.types = [kinds.COMMON_SPECULATIVE_TYPE_DRAFT_SIMPLE]
         draft = speculative.draft
         draft.mparams.path = str(launch.draft)
-        draft.n_max, draft.p_min = tuning.draft_tokens, tuning.draft_confidence
+        draft.n_max, draft.p_min = tuning.guess_tokens, tuning.draft_confidence
         for cpu in (draft.cpuparams, draft.cpuparams_batch):
             cpu.n_threads, cpu.poll = launch.threads, 0
 
@@ -123,11 +130,14 @@ def server_arguments(launch: Launch) -> list[str]:
     if launch.adapters:
         words += ["--lora-scaled", ",".join(f"{each}:0" for each in launch.adapters)]
     if tuning.speculation == "ngram":
-        words += ["--spec-type", "ngram-simple"]
+        words += [
+            *("--spec-type", "ngram-simple", "--spec-ngram-simple-size-n", str(NGRAM_TOKENS)),
+            *("--spec-ngram-simple-size-m", str(tuning.guess_tokens)),
+        ]
     if tuning.speculation == "draft":
         words += [
             *("--spec-type", "draft-simple", "--spec-draft-model", str(launch.draft)),
-            *("--spec-draft-n-max", str(tuning.draft_tokens)),
+            *("--spec-draft-n-max", str(tuning.guess_tokens)),
             *("--spec-draft-p-min", str(tuning.draft_confidence)),
             *("--spec-draft-threads", threads, "--spec-draft-threads-batch", threads),
             *("--spec-draft-poll", "0", "--spec-draft-poll-batch", "0"),

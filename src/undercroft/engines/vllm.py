@@ -56,10 +56,10 @@ def command(task: Task, port: int, program: str = PROGRAM) -> list[str]:
 
 def _speculation(tuning: EngineSettings) -> dict[str, Any]:
     if tuning.speculation == "ngram":
-        tokens = tuning.draft_tokens
+        tokens = tuning.guess_tokens
         return {"method": "ngram", "num_speculative_tokens": tokens, "prompt_lookup_max": tokens}
     if tuning.speculation == "draft":
-        return {"model": tuning.draft, "num_speculative_tokens": tuning.draft_tokens}
+        return {"model": tuning.draft, "num_speculative_tokens": tuning.guess_tokens}
     return {}
 
 

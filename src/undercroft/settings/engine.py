@@ -25,8 +25,8 @@ class EngineSettings(Section):
     draft: str = Field(
         "", description="the smaller model that guesses: model:NAME, or the path of a GGUF file"
     )
-    draft_tokens: int = Field(
-        4, ge=1, le=64, description="tokens that the smaller model guesses at once"
+    guess_tokens: int = Field(
+        4, ge=1, le=64, description="tokens guessed at once; each wrong one was computed in vain"
     )
     draft_confidence: float = Field(
         0.5, ge=0, le=1, description="it stops guessing where it is less sure than this"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from undercroft.settings import EngineSettings
@@ -26,6 +26,14 @@ class Candidate:
     file: Path
     engine: EngineSettings
     threads: int = 0
+
+    @property
+    def unguessed(self) -> Candidate:
+        """The same without guessed tokens. It writes what this one writes, and tells of every
+        token how likely it was; of guessed ones that were right, llama.cpp does not."""
+        return replace(
+            self, engine=self.engine.model_copy(update={"speculation": "off", "draft": ""})
+        )
 
     @property
     def name(self) -> str:
