@@ -98,16 +98,17 @@ def written(path: Path, rows: list[object]) -> Path:
 
 
 def test_bad_rows_are_kept_beside_the_good_ones(project, tmp_path) -> None:
-    path = written(tmp_path / "pairs.jsonl", [FORMS[0], FORMS[1], {"prompt": "Why?"}])
+    other = {"prompt": "How?", "chosen": "So.", "rejected": "No."}
+    path = written(tmp_path / "pairs.jsonl", [FORMS[0], FORMS[1], {"prompt": "Why?"}, other])
     with path.open("ab") as out:
         out.write(b'{"prompt": "Why\n\n\xff\xfe\n' + b"[" * 100_000 + b"\n")
     here = project()
     (made,) = preferences(here, PairSources(name="short", sources=[str(path)]))
     assert str(made.ref) == "preferences:short@1"
-    assert (made.meta["pairs"], made.meta["refused"]) == (1, 5)
+    assert (made.meta["pairs"], made.meta["refused"]) == (2, 5)
     assert made.meta["reasons"]["the line is no JSON"] == 3
     pairs, gone, _ = read_preferences(here.path(made), here.trust.vault)
-    assert [pair.chosen for pair in pairs] == ["So."]
+    assert [pair.chosen for pair in pairs] == ["So.", "So."]
     assert not gone
     lines = (here.path(made) / REFUSED_FILE).read_text().splitlines()
     refused = [json.loads(line) for line in lines]
@@ -121,6 +122,16 @@ def test_a_file_without_a_pair_says_what_one_looks_like(project, tmp_path) -> No
         preferences(project(), PairSources(sources=[str(path)]))
     with pytest.raises(BadSource, match="no file of pairs"):
         preferences(project(), PairSources(sources=[str(tmp_path / "none.jsonl")]))
+
+
+def test_pairs_that_are_all_the_same_and_a_file_without_a_row_are_refused(
+    project, tmp_path
+) -> None:
+    path = written(tmp_path / "pairs.jsonl", [FORMS[0], FORMS[1], FORMS[0]])
+    with pytest.raises(BadInput, match=r"are the same\. There is one, 3 times"):
+        preferences(project(), PairSources(sources=[str(path)]))
+    with pytest.raises(BadInput, match="There is no row in it"):
+        preferences(project(), PairSources(sources=[str(written(tmp_path / "none.jsonl", []))]))
 
 
 def test_a_line_is_read_whatever_mark_it_begins_with(tmp_path) -> None:

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
 _ROLES: Final = ("system", "user", "assistant", "tool")
 _ASKING: Final = ("user", "tool")
+_COPY: Final = "the same pair is there already"
 _EVERY: Final = 1_000  # rows between reports
 
 
@@ -67,16 +68,24 @@ def preferences(run: StageRun, params: PairSources) -> Made:
             seen.add(item.id)
             pairs.append(item)
         else:
-            refused.append(Refused(item.source, 0, "the same pair is there already", item.id))
+            refused.append(Refused(item.source, 0, _COPY, item.id))
         if number % _EVERY == 0:
             run.progress(number, None, "rows", f"{len(refused):,} refused")
     reasons = reasons_of(refused)
     if not pairs:
-        first = next(iter(reasons), "There is no row in them")
+        first = next(iter(reasons), "")
         raise BadInput(
             f"There is no pair in {', '.join(params.sources) or 'no source'}.",
-            f"{len(refused):,} rows were refused, most because: {first}.",
+            f"{len(refused):,} rows were refused, most because: {first}."
+            if refused
+            else "There is no row in it.",
             'A row has the form {"prompt": "…", "chosen": "…", "rejected": "…"}.',
+        )
+    if len(pairs) == 1 and reasons.get(_COPY):
+        raise BadInput(
+            f"All pairs in {', '.join(params.sources)} are the same.",
+            f"There is one, {1 + reasons[_COPY]:,} times: a model would learn but to repeat it.",
+            "Give other pairs.",
         )
     folder = run.workdir / "preferences"
     shutil.rmtree(folder, ignore_errors=True)

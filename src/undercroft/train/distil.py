@@ -60,7 +60,7 @@ def lessons(run: StageRun, params: LessonSettings, *, teacher: Artifact, source:
     from undercroft.train.models.starting import demand_sound
     from undercroft.train.samples.lessons import Notebook
 
-    check_text_model(teacher, "taught by")
+    check_text_model(teacher, "a teacher")
     path = run.project.path(teacher)
     run.progress(0, None, "samples", "loading the teacher")
     model, tokenizer = folders.load(path, params.precision, params.max_tokens)

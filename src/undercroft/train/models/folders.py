@@ -10,10 +10,12 @@ import importlib.util
 import json
 import os
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from undercroft.errors import BadInput, MissingExtra, NotFound
+from undercroft.train.models import weights
 from undercroft.train.models.formats import dtype_of
 from undercroft.train.models.gguf_import import import_gguf
 from undercroft.train.models.limits import PLAIN_KEYS
@@ -94,12 +96,14 @@ def load(
     """Model and tokenizer in ``folder``, weights in ``bf16``, ``fp16`` or ``fp32`` on ``device``.
 
     Sequences will be at most ``max_tokens`` long, which decides how attention is computed. Raises
-    `BadConfig` for a device that is not there.
+    `BadConfig` for a device that is not there, and `BadInput` as `weights.loaded`.
     """
     _, transformers = libraries()
     where = _device(device)
-    tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
-    model = transformers.AutoModelForCausalLM.from_pretrained(
+    with weights.told(folder):
+        tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
+    model = weights.loaded(
+        transformers.AutoModelForCausalLM,
         folder,
         dtype=dtype_of(precision),
         attn_implementation=attention_for(max_tokens),
@@ -116,9 +120,12 @@ def load_scorer(
     """
     _, transformers = libraries()
     where = _device(device)
-    tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
-    model = transformers.AutoModelForSequenceClassification.from_pretrained(
+    with weights.told(folder):
+        tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
+    model = weights.loaded(
+        transformers.AutoModelForSequenceClassification,
         folder,
+        may_lack={"score.weight"},
         num_labels=1,
         dtype=dtype_of(precision),
         attn_implementation=attention_for(max_tokens),
@@ -193,9 +200,9 @@ def _fetch_hugging_face(where: str, name: str, out: Path) -> str:
             if not offline:
                 _demand_online(name)
             tokenizer = transformers.AutoTokenizer.from_pretrained(where, local_files_only=offline)
-            model = transformers.AutoModelForCausalLM.from_pretrained(
-                where, dtype=torch.bfloat16, local_files_only=offline
-            )
+            kind = transformers.AutoModelForCausalLM
+            load = partial(weights.loaded, kind) if local else kind.from_pretrained
+            model = load(where, dtype=torch.bfloat16, local_files_only=offline)
             break
         except (OSError, ValueError) as error:
             failure = error
