@@ -154,11 +154,12 @@ def test_a_breaker_stays_closed_while_most_answers_are_whole():
 
 def test_extra_work_is_bounded_by_the_work_there_is():
     clock = Clock()
-    allowance = Allowance(0.2, 10, 10.0, clock)
+    asked = Recent(10.0, clock)
+    allowance = Allowance(0.2, 10, asked)
     assert sum(allowance.take() for _ in range(50)) == 10
     clock.now += 20
     for _ in range(200):
-        allowance.asked()
+        asked.add()
     assert sum(allowance.take() for _ in range(100)) == 40
     clock.now += 20
     assert sum(allowance.take() for _ in range(50)) == 10

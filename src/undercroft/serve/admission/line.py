@@ -93,9 +93,10 @@ class Line(Generic[T]):
         self._aging_s = aging_s
         self._now = 0.0  # virtual
         self.tokens = 0  # to be read of all who wait
+        self._length = 0
 
     def __len__(self) -> int:
-        return sum(map(len, self._lanes.values()))
+        return self._length
 
     def __iter__(self) -> Iterator[Waiter[T]]:
         for tenants in self._lanes.values():
@@ -112,6 +113,7 @@ class Line(Generic[T]):
             tenants.due = max(tenants.due, self._now + 1 / tenants.weight)
         tenants.add(waiter)
         self.tokens += waiter.claim.tokens
+        self._length += 1
 
     def leave(self, waiter: Waiter[T]) -> None:
         """Take out somebody who does not wait any more, and perhaps is out already."""
@@ -159,3 +161,4 @@ class Line(Generic[T]):
     def _remove(self, waiter: Waiter[T], is_served: bool = False) -> None:
         self._lanes[waiter.claim.lane].remove(waiter, is_served)
         self.tokens -= waiter.claim.tokens
+        self._length -= 1

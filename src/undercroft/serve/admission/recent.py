@@ -27,6 +27,10 @@ class Recent:
         gone = self._turn()
         return self._present + self._before * (1 - gone)
 
+    def like(self) -> Recent:
+        """Another over the same time, of nothing yet."""
+        return Recent(self._window_s, self._clock)
+
     def _turn(self) -> float:
         """Begin a new window where one is over; the share of the present one that is gone."""
         gone = (self._clock() - self._began) / self._window_s
@@ -40,21 +44,15 @@ class Recent:
 
 
 class Allowance:
-    """Something extra that may be done for a ``share`` of the requests of the last ``window_s``,
-    and ``least`` times in any case. Without a bound, retries keep an overload alive that caused
-    them (Finagle's ``RetryBudget``: 20 %, and ten a second)."""
+    """Something extra that may be done for a ``share`` of what was ``asked`` lately, and ``least``
+    times in any case. Without a bound, retries keep an overload alive that caused them (Finagle's
+    ``RetryBudget``: 20 %, and ten a second)."""
 
-    def __init__(
-        self, share: float, least: int, window_s: float = 10.0, clock: Clock = time.monotonic
-    ) -> None:
+    def __init__(self, share: float, least: int, asked: Recent) -> None:
         self._share = share
         self._least = least
-        self._asked = Recent(window_s, clock)
-        self._taken = Recent(window_s, clock)
-
-    def asked(self) -> None:
-        """Count a request."""
-        self._asked.add()
+        self._asked = asked
+        self._taken = asked.like()
 
     def take(self) -> bool:
         """Whether it may be done now; if so, it is counted."""

@@ -59,8 +59,8 @@ class Pool:
         self.being_checked = asyncio.Lock()
         self.asked = Recent(LOOKS_BACK_S)
         self.shed = Recent(LOOKS_BACK_S)
-        self.retries = Allowance(rules.retry_share, rules.retry_least, LOOKS_BACK_S)
-        self.hedges = Allowance(rules.hedge_share, 1, LOOKS_BACK_S)
+        self.retries = Allowance(rules.retry_share, rules.retry_least, self.asked)
+        self.hedges = Allowance(rules.hedge_share, 1, self.asked)
         self.ladder = Ladder(name, rules.degrade_least_s)
         self._rules = rules
         self._queue = queue
@@ -165,8 +165,6 @@ class Pool:
         """A place inside for one request. Raises `TooManyRequests` when there is none, or when its
         turn would come too late."""
         self.asked.add()
-        self.retries.asked()
-        self.hedges.asked()
         self._refuse_the_hopeless(claim)
         if self.inside >= self.slots + self._queue:
             victim = self._line.gives_way(claim)
