@@ -13,7 +13,8 @@ from undercroft.errors import NotFound
 from undercroft.ledger import MadeArtifact
 from undercroft.project import Project
 from undercroft.records import Artifact, Footprint
-from undercroft.release import LIVE, enact, rollback
+from undercroft.release import LIVE, compose, enact, rollback
+from undercroft.release.compose import Change
 from undercroft.release.live import live_route
 from undercroft.release.stage import release
 
@@ -163,3 +164,18 @@ def test_the_route_says_how_far_a_question_may_be(
     assert put_forward(BETTER).meta["min_score"] == 0.0
     assert put_forward({**BETTER, "lowest_score": 0.78}).meta["min_score"] == 0.73
     assert put_forward({**BETTER, "lowest_score": 0.02}).meta["min_score"] == 0.0
+
+
+def test_what_people_put_beside_the_model_stays_where_it_fits(
+    project: Project, put_forward: PutForward
+) -> None:
+    put_forward(CHANCE)
+    put(project, "adapter", "legal", fits="model:docs-base-q8_0@1")
+    other = put(project, "model", "theirs")
+    beside = Change(adapters={"legal": ["acme"]}, fallback=str(other.ref))
+    compose.put_live(project, compose.changed(project, beside), "ada")
+    refused = put_forward(CHANCE)
+    assert refused.meta["adapters"] == {"adapter:legal@1": ["acme"]}
+    better = put_forward(BETTER)
+    assert "adapters" not in better.meta, "it is of other weights"
+    assert better.meta["fallback"] == "model:theirs@1"

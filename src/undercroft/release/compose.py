@@ -124,15 +124,36 @@ def _put_adapters(project: Project, meta: dict[str, Any], change: Change) -> Non
         meta["adapters"] = kept
 
 
+def carried(project: Project, previous: Artifact | None, model: Artifact) -> dict[str, Any]:
+    """What people put beside the model of ``previous`` and a new route to ``model`` keeps: the
+    fallback, and the adapters that fit."""
+    if previous is None:
+        return {}
+    named = previous.meta.get("adapters") or {}
+    kept = {
+        ref: owners for ref, owners in named.items() if _fits(project.ledger.artifact(ref), model)
+    }
+    fallback = previous.meta.get("fallback")
+    return {
+        **({"adapters": kept} if kept else {}),
+        **({"fallback": fallback} if fallback and fallback != str(model.ref) else {}),
+    }
+
+
 def _check_fit(adapter: Artifact, model: Artifact) -> None:
     """An adapter of other weights is applied without a word, and answers nonsense."""
-    fits, source = str(adapter.meta.get("fits", "")), str(model.meta.get("source", ""))
-    if fits and fits not in (source, str(model.ref)):
+    if not _fits(adapter, model):
+        fits, source = adapter.meta["fits"], model.meta.get("source", "something else")
         raise BadInput(
             f"{adapter.ref} does not fit {model.ref}.",
-            f"It was trained on {fits}; the model is made from {source or 'something else'}.",
+            f"It was trained on {fits}; the model is made from {source}.",
             f"Serve the model it fits: undercroft compress {fits}, then add --model to this.",
         )
+
+
+def _fits(adapter: Artifact, model: Artifact) -> bool:
+    fits = str(adapter.meta.get("fits", ""))
+    return not fits or fits in (str(model.meta.get("source", "")), str(model.ref))
 
 
 def _models(meta: Mapping[str, Any]) -> list[str]:

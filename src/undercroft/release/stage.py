@@ -12,6 +12,7 @@ from undercroft.errors import NotFound
 from undercroft.project import Project
 from undercroft.records import Artifact
 from undercroft.release import prompts
+from undercroft.release.compose import carried
 from undercroft.release.gate import judge
 from undercroft.release.live import live_route
 from undercroft.settings import ReleaseSettings
@@ -64,6 +65,7 @@ def release(
         "candidate": str(tuned.ref),
         "released": verdict.released,
         "reason": reason,
+        **carried(run.project, previous, run.project.ledger.artifact(model)),
     }
     file = run.workdir / "route.json"
     file.write_text(json.dumps(route, indent=2), encoding="utf-8")
