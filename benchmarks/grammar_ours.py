@@ -1,6 +1,7 @@
 """Our pretraining of a model that begins to write, timed; prints one JSON line.
 
-Run by `benchmarks.grammar`, with a file of documents, settings in JSON, and a folder.
+Run by `benchmarks.grammar`, with a file of documents, settings in JSON, and a folder; and by
+`benchmarks.sentences` with ``--write`` and how many sentences it should write at least.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from typing import Any
 
 
 def main() -> None:
-    documents, settings, out = sys.argv[1:4]
+    documents, settings, out, *more = sys.argv[1:]
     import torch
 
     from benchmarks.timing import trained
@@ -44,7 +45,9 @@ def main() -> None:
         "bits_a_byte": bits_a_byte(model.float().eval(), tokenizer, texts["held_out"], params),
         "parameters": shape.parameters,
         "tokens": tally.tokens,
-        "text": sample(model, tokenizer, torch),
+        "text": "\n\n".join(pages(model, tokenizer, int(more[1])))
+        if more
+        else sample(model, tokenizer, torch),
     }
     print(json.dumps(measured))
 
@@ -102,6 +105,25 @@ def sample(model: Any, tokenizer: Any, torch: Any) -> str:
         attention_mask=torch.ones_like(start), pad_token_id=int(start[0, 0]),
     )  # fmt: skip
     return str(tokenizer.decode(found[0].tolist()))
+
+
+def pages(model: Any, tokenizer: Any, sentences: int) -> list[str]:
+    """What it writes from nothing, until there are so many full stops; a document each time."""
+    import torch
+
+    from undercroft.train.samples.tokenizing import DOCUMENT
+
+    torch.manual_seed(1337)
+    start = torch.full((16, 1), tokenizer.token_to_id(DOCUMENT))
+    found: list[str] = []
+    while sum(text.count(". ") for text in found) < 2 * sentences and len(found) < 16 * 40:
+        drawn = model.generate(
+            start, do_sample=True, temperature=0.7, top_k=50, max_new_tokens=250,
+            attention_mask=torch.ones_like(start), pad_token_id=int(start[0, 0]),
+            eos_token_id=int(start[0, 0]),
+        )  # fmt: skip
+        found += [str(tokenizer.decode(each.tolist())) for each in drawn]
+    return found
 
 
 if __name__ == "__main__":
