@@ -28,7 +28,7 @@ def found(tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any
     out = tmp_path_factory.mktemp("elsewhere")
     environ = {**os.environ, "PYTHONPATH": os.pathsep.join(["src", "."]), "OMP_NUM_THREADS": "1"}
     command = [sys.executable, "-m", "tests.train.elsewhere", str(tiny), str(out)]
-    subprocess.run(command, env=environ, check=True, timeout=300)
+    subprocess.run(command, env=environ, check=True, timeout=900)
     return json.loads((out / "found.json").read_text(encoding="utf-8"))
 
 

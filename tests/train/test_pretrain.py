@@ -161,12 +161,19 @@ def test_a_killed_pretraining_goes_on_with_bit_identical_losses(
     assert seen(project, str(resumed.ref))[0].steps == seen(project, str(model.ref))[0].steps
 
 
-def test_two_processes_make_the_model_that_one_makes(project: Project, dataset: Artifact) -> None:
+@pytest.mark.parametrize("shard", [1, 2])
+def test_two_processes_make_the_model_that_one_makes(
+    project: Project, dataset: Artifact, shard: int
+) -> None:
+    """Be it in whole copies, or cut so that its weights are never in one process."""
     import torch
     from safetensors.torch import load_file
 
-    params = project.settings.pretrain.model_copy(update={"precision": "fp32", "max_steps": 6})
-    both = params.model_copy(update={"parallel": ParallelSettings(processes=2)})
+    params = project.settings.pretrain.model_copy(
+        update={"precision": "fp32", "max_steps": 6, "optimizer": "adamw"}
+    )
+    parallel = ParallelSettings(processes=2, shard=shard)
+    both = params.model_copy(update={"parallel": parallel})
     (one,), (two,) = (pretrain(project, each, dataset=dataset) for each in (params, both))
     assert losses(project, two) == pytest.approx(losses(project, one), rel=1e-5)
     expected, found = (load_file(project.path(m) / "model.safetensors") for m in (one, two))
