@@ -14,6 +14,7 @@ from undercroft.errors import BadConfig, BadInput, Overloaded
 from undercroft.ledger import Ledger
 from undercroft.ledger.database import HEAD, MIGRATIONS
 from undercroft.ledger.tables import metadata as ledger_tables
+from undercroft.trust import Keys
 from undercroft.trust.tables import metadata as trust_tables
 
 
@@ -130,3 +131,19 @@ def _python(code: str) -> str:
         [sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True
     )
     return done.stdout.strip()
+
+
+def test_a_ledger_from_before_tenants_keeps_its_keys(ledger: Ledger) -> None:
+    from alembic import command
+    from alembic.config import Config
+
+    config = Config()
+    config.set_main_option("script_location", str(MIGRATIONS))
+    _, secret = Keys(ledger.engine).create("laptop", "user")
+    for move, revision in ((command.downgrade, "0001"), (command.upgrade, "head")):
+        with ledger.engine.begin() as connection:
+            config.attributes["connection"] = connection
+            move(config, revision)
+    who = Keys(ledger.engine).identify(secret)
+    assert who is not None
+    assert (who.name, who.tenant) == ("laptop", "")

@@ -10,12 +10,15 @@ import pytest
 
 from undercroft.errors import EngineFailed
 from undercroft.serve.admission.claim import Claim
+from undercroft.serve.admission.ladder import Load
+from undercroft.serve.generation import in_order
 from undercroft.serve.hedging import hedged
 from undercroft.serve.pools.pool import Pool
+from undercroft.serve.pools.route import Arm
 from undercroft.serve.pools.scaling import Scaler
 from undercroft.serve.wire.failures import TooManyRequests
 from undercroft.serve.wire.pieces import Piece
-from undercroft.settings import AdmissionSettings
+from undercroft.settings import AdmissionSettings, SamplingSettings
 
 
 @dataclass
@@ -72,6 +75,11 @@ async def hold(
 ) -> None:
     async with pool.slot(claim(lane, tokens=tokens)):
         await release.wait()
+
+
+async def break_off(pool: Pool) -> None:
+    async with pool.slot(claim()):
+        raise EngineFailed("It broke off.")
 
 
 async def test_requests_go_to_the_least_busy_replica():
@@ -179,8 +187,7 @@ async def test_a_replica_whose_connection_broke_is_left_alone_until_it_is_seen_a
     replica = Bench()
     pool = await pool_of(replica)
     with pytest.raises(EngineFailed):
-        async with pool.slot(claim()):
-            raise EngineFailed("It broke off.")
+        await break_off(pool)
     assert not pool.alive
     async with asyncio.timeout(1), pool.slot(claim()):
         assert replica.starts == 1
@@ -338,10 +345,9 @@ async def test_a_replica_that_keeps_breaking_gets_nothing_until_one_request_find
     async with pool.slot(claim()) as kept:
         pool_bad = next(seat for seat in pool.seats if seat is not kept.seat)
         while pool_bad.breaker.is_closed:
+            broken += 1
             with pytest.raises(EngineFailed):
-                async with pool.slot(claim()):
-                    broken += 1
-                    raise EngineFailed("It broke off.")
+                await break_off(pool)
     assert broken == 3
     async with pool.slot(claim()) as lease:
         assert lease.seat is not pool_bad
@@ -408,6 +414,26 @@ async def test_a_late_answer_is_asked_for_twice_and_the_loser_is_stopped():
     late = hedged(pool, claim(), attempts(pool, log, {0: 0.3, 1: 0.0}))
     assert [piece.text async for piece in late] == ["0", ""], "one in twenty, and one at least"
     await pool.stop(0)
+
+
+async def test_the_fallback_answers_while_the_first_model_cannot_or_has_too_much_to_do():
+    first, last = await pool_of(Bench()), await pool_of(Bench())
+    arms = [
+        Arm(f"model:{n}@1", 1.0, pool, SamplingSettings()) for n, pool in ((1, first), (2, last))
+    ]
+    assert in_order(arms) == arms
+    first.ladder.look(Load(wait=0.8))
+    assert in_order(arms) == arms[1:]
+    assert in_order(arms, is_on_trial=True) == arms
+    for _ in range(5):
+        first.seats[0].breaker.ended(False)
+    assert in_order(arms, is_on_trial=True) == arms[1:]
+    with pytest.raises(TooManyRequests, match="breaking"), first.admit(claim()):
+        pass
+    for _ in range(5):
+        last.seats[0].breaker.ended(False)
+    assert in_order(arms) == arms, "neither is better"
+    await asyncio.gather(first.stop(0), last.stop(0))
 
 
 async def until(condition, timeout_s: float = 5.0) -> None:

@@ -133,3 +133,12 @@ def test_every_role_can_be_given(keys: Keys) -> None:
     for role in ROLES:
         keys.create(role, role)
     assert [each.role for each in keys.list()] == list(ROLES)
+
+
+def test_keys_of_a_tenant_say_so_and_others_have_none(keys: Keys) -> None:
+    one, secret = keys.create("laptop", "user", tenant="acme")
+    other, _ = keys.create("phone", "user")
+    assert keys.identify(secret) == one
+    assert (one.tenant, other.tenant) == ("acme", "")
+    keys.revoke("laptop")
+    assert keys.tenants() == {one.id: "acme"}, "what a revoked key spent is still the tenant's"

@@ -33,6 +33,7 @@ from undercroft.serve.wire.exchange import Exchange
 from undercroft.serve.wire.failures import outcome_of
 from undercroft.serve.wire.pieces import Piece, Usage
 from undercroft.settings import SamplingSettings
+from undercroft.trials.assignment import CANARY
 
 if TYPE_CHECKING:
     from undercroft.serve.gateway import Gateway
@@ -51,7 +52,7 @@ async def answer(
     ask = parse(await exchange.body(gateway.max_body_bytes), gateway.route.sampling)
     who = await gateway.identify(exchange, "chat")
     place = gateway.rollout.place(ask, who)  # fixed now: the cache key depends on it
-    route, arms = place.route, in_order(place.arms)
+    route, arms = place.route, in_order(place.arms, is_on_trial=place.part == CANARY)
     patience = exchange.patience(gateway.settings.serve.timeout_s)
     time_limit = gateway.settings.serve.timeout_s if ask.stream else patience
     most = most_tokens(ask, reads=route.reads_for(ask))

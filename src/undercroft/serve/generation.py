@@ -25,7 +25,7 @@ from undercroft.serve.admission.ladder import CHEAPER, SHORT
 from undercroft.serve.journal.rows import RequestRow
 from undercroft.serve.pools import affinity, upstream
 from undercroft.serve.pools.pool import Pool
-from undercroft.serve.pools.replicas import Replica
+from undercroft.serve.pools.replicas import FREE, Replica
 from undercroft.serve.pools.route import Arm
 from undercroft.serve.pools.seat import Lease
 from undercroft.serve.prompting import tools
@@ -33,7 +33,6 @@ from undercroft.serve.prompting.grounding import Messages
 from undercroft.serve.wire.asks import Ask
 from undercroft.serve.wire.failures import HttpError
 from undercroft.serve.wire.pieces import Piece
-from undercroft.settings import MeterSettings
 
 if TYPE_CHECKING:
     from undercroft.serve.gateway import Gateway
@@ -82,11 +81,12 @@ def _kept_short(gateway: Gateway, pool: Pool, ask: Ask, row: RequestRow) -> Ask:
     return msgspec.structs.replace(ask, max_tokens=most)
 
 
-def in_order(arms: Sequence[Arm]) -> Sequence[Arm]:
+def in_order(arms: Sequence[Arm], is_on_trial: bool = False) -> Sequence[Arm]:
     """``arms`` as they are to be tried now: the fallback alone where the first cannot, or has too
-    much to do."""
+    much to do. One that is on trial is spared no work."""
     first, last = arms[0].pool, arms[-1].pool
-    if first is last or last.is_broken or not (first.is_broken or CHEAPER in first.ladder):
+    is_spared = CHEAPER in first.ladder and not is_on_trial
+    if first is last or last.is_broken or not (first.is_broken or is_spared):
         return arms
     return arms[-1:]
 
@@ -176,6 +176,8 @@ async def _attempt(
     async with pool.slot(claim) if given is None else pool.held(given) as lease:
         row.queue_ms = (time.monotonic() - asked_at) * 1000
         speaks = ask.stream or lease.replica.local
+        if lease.replica.price is not FREE:
+            gateway.purse.demand(arm.model)
         try:
             async with aclosing(_call(gateway, arm, lease, ask, messages)) as reply:
                 lease.listen(speaks)
@@ -191,7 +193,7 @@ async def _attempt(
             if whole is not None:
                 yield whole
         finally:
-            _charge(row, lease, gateway.settings.meter)
+            _charge(gateway, row, lease, claim)
 
 
 def _call(
@@ -237,11 +239,15 @@ def _needs_words(replica: Replica, asked: dict[str, Any], messages: Messages) ->
     return "tools" not in replica.accepts or (replica.local and tools.is_required(asked))
 
 
-def _charge(row: RequestRow, lease: Lease, meter: MeterSettings) -> None:
+def _charge(gateway: Gateway, row: RequestRow, lease: Lease, claim: Claim) -> None:
     """What this attempt cost: its share of the engine's processor time as energy, and what whoever
-    runs the engine asks for its tokens."""
+    runs the engine asks for its tokens; of an answer that broke off, roughly."""
+    meter = gateway.settings.meter
     cpu_s, wall_s = lease.spent()
     energy_wh = estimate_wh(cpu_s, wall_s, meter) if lease.replica.local else 0.0
     row.energy_wh += energy_wh
     row.cost += energy_wh / 1000 * meter.price_per_kwh
-    row.cost += lease.replica.price.of(lease.prompt_tokens, lease.written_tokens)
+    read = lease.prompt_tokens or (0 if lease.first_s is None else claim.tokens)
+    price = lease.replica.price.of(read, lease.written_tokens)
+    row.cost += price
+    gateway.purse.spend(price)
