@@ -119,6 +119,17 @@ def test_more_copies_than_there_is_memory_for_are_refused_before_the_start(tiny:
     demand_room(tiny, adapters, "train", ClusterSettings(), free_bytes=2_000_000)
 
 
+@pytest.mark.parametrize(
+    ("free", "fits"), [(130_000, "Adapters fit"), (40_000, "in 4 bits fit"), (9_000, "a smaller")]
+)
+def test_a_model_that_memory_has_no_room_for_is_refused_with_what_fits(
+    tiny: Path, free: int, fits: str
+) -> None:
+    with pytest.raises(BadInput, match=r"^Training a model of \d+,\d+ parameters") as error:
+        demand_room(tiny, PARAMS, "distil", ClusterSettings(), free_bytes=free)
+    assert fits in error.value.do
+
+
 class _StopAfter:
     """Looks like the event that stops a run; set after it was looked at ``times`` times."""
 

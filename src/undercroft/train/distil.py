@@ -36,6 +36,7 @@ from undercroft.train.models import folders
 from undercroft.train.reading import of_samples, write_left_out
 from undercroft.train.recording import keep_record
 from undercroft.train.refusals import keep_refused
+from undercroft.train.room import demand_room
 from undercroft.train.student_card import student_card
 
 if TYPE_CHECKING:
@@ -130,6 +131,7 @@ def student(
     check_text_model(base, "a student")
     same_tokens(run.project, base, teacher)
     path = run.project.path(base)
+    demand_room(path, params, "distil", run.project.settings.cluster)
     build = partial(
         built,
         params=params,
