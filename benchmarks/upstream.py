@@ -1,7 +1,10 @@
-"""A model server that costs almost nothing: ``python -m benchmarks.upstream PORT``.
+"""A model server that costs almost nothing.
+
+    python -m benchmarks.upstream PORT [GAP_MS [CHUNKS]]
 
 It answers every POST with a fixed chat completion, or, when the body asks for a stream, with
-`NUM_CHUNKS` events `GAP_S` apart. What a gateway adds then shows undiluted.
+`NUM_CHUNKS` events `GAP_S` apart. What a gateway adds then shows undiluted. The events of a stream
+are due at fixed times from its beginning, so that lateness does not add up.
 """
 
 from __future__ import annotations
@@ -9,7 +12,7 @@ from __future__ import annotations
 import asyncio
 import json
 import sys
-from typing import cast
+from typing import ClassVar, cast
 
 NUM_CHUNKS = 32
 GAP_S = 0.005
@@ -62,6 +65,9 @@ _ENDING = (
 class Upstream(asyncio.Protocol):
     """One keep-alive connection."""
 
+    gap_s: ClassVar[float] = GAP_S
+    num_chunks: ClassVar[int] = NUM_CHUNKS
+
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast("asyncio.Transport", transport)
         self._received = b""
@@ -77,6 +83,7 @@ class Upstream(asyncio.Protocol):
                 return
             body, self._received = rest[:length], rest[length:]
             if b'"stream":true' in body.replace(b" ", b""):
+                self._began = asyncio.get_running_loop().time()
                 self._stream(0)
             else:
                 self._transport.write(_WHOLE)
@@ -86,9 +93,10 @@ class Upstream(asyncio.Protocol):
             return
         if sent == 0:
             self._transport.write(_OPENING)
-        if sent < NUM_CHUNKS:
+        if sent < self.num_chunks:
             self._transport.write(_PIECE)
-            asyncio.get_running_loop().call_later(GAP_S, self._stream, sent + 1)
+            due = self._began + (sent + 1) * self.gap_s
+            asyncio.get_running_loop().call_at(due, self._stream, sent + 1)
         else:
             self._transport.write(_ENDING)
 
@@ -101,7 +109,9 @@ def _content_length(head: bytes) -> int:
     return 0
 
 
-async def main(port: int) -> None:
+async def main(port: int, gap_s: float = GAP_S, num_chunks: int = NUM_CHUNKS) -> None:
+    """Serve on ``port`` until the process ends."""
+    Upstream.gap_s, Upstream.num_chunks = gap_s, num_chunks
     server = await asyncio.get_running_loop().create_server(Upstream, "127.0.0.1", port)
     await server.serve_forever()
 
@@ -109,4 +119,11 @@ async def main(port: int) -> None:
 if __name__ == "__main__":
     import uvloop
 
-    uvloop.run(main(int(sys.argv[1])))
+    port, gap_ms, chunks = [*sys.argv[1:], *("", "")][:3]
+    uvloop.run(
+        main(
+            int(port),
+            float(gap_ms) / 1000 if gap_ms else GAP_S,
+            int(chunks) if chunks else NUM_CHUNKS,
+        )
+    )

@@ -1,0 +1,235 @@
+"""Gateways that speak to the same upstream: ours, LiteLLM's proxy, Portkey's, and none at all.
+
+Where there are two cores the gateway has core 0 to itself; upstream and client share core 1. Each
+gateway runs one process. What it does beyond passing on is said by `Duty`: ``bare`` nothing,
+``governed`` keys, budgets and a record of every answer, ``screened`` the screens of inputs and
+answers too. Ours records even when bare: that cannot be turned off.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from benchmarks import upstream
+from benchmarks.compare import PEERS, peer_environment, version_of
+from undercroft.ledger import MadeArtifact
+from undercroft.project import Project
+from undercroft.records import Artifact, Footprint
+
+Duty = Literal["bare", "governed", "screened"]
+
+LITELLM = ("litellm[proxy]",)
+PORTKEY = "@portkey-ai/gateway@1.15.2"
+MODEL = "bench"
+MESSAGES = [{"role": "user", "content": "Where does the river go? " * 8}]
+MANY = 1024  # streams at once; more than any benchmark has
+CORES = os.cpu_count() or 1
+
+_DUTIES: dict[Duty, dict[str, Any]] = {
+    "bare": {
+        "require_key": False, "daily_tokens": 0, "screen_input": False, "screen_output": [],
+    },
+    "governed": {"screen_input": False, "screen_output": []},
+    "screened": {},
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Side:
+    """An address that answers chat completions, and the headers it wants."""
+
+    name: str
+    port: int
+    headers: Mapping[str, str] = field(default_factory=dict)
+    model: str = MODEL
+    pid: int = 0
+
+    def request(self, **fields: Any) -> bytes:
+        body = json.dumps(
+            {"model": self.model, "messages": MESSAGES, "temperature": 0.7, **fields}
+        ).encode()
+        own = "".join(f"{name}: {value}\r\n" for name, value in self.headers.items())
+        head = (
+            f"POST /v1/chat/completions HTTP/1.1\r\nhost: 127.0.0.1\r\n{own}"
+            f"content-type: application/json\r\ncontent-length: {len(body)}\r\n\r\n"
+        )
+        return head.encode() + body
+
+
+@contextmanager
+def pinned() -> Iterator[None]:
+    """Keep this process to core 1 until the block ends."""
+    if CORES > 1:
+        os.sched_setaffinity(0, {1})
+    try:
+        yield
+    finally:
+        if CORES > 1:
+            os.sched_setaffinity(0, set(range(CORES)))
+
+
+@contextmanager
+def process(
+    arguments: list[str], port: int, core: int | None, log: Path, **environment: str
+) -> Iterator[int]:
+    """Run a server on one core until the block ends; its process id, when its port answers."""
+    with log.open("wb") as out:
+        server = subprocess.Popen(
+            arguments, stdout=out, stderr=out, env={**os.environ, **environment}
+        )
+    if core is not None and CORES > 1:
+        os.sched_setaffinity(server.pid, {core})  # before it starts threads, which inherit it
+    try:
+        _wait_for_port(port, server, log)
+        yield server.pid
+    finally:
+        server.terminate()
+        try:
+            server.wait(15)
+        except subprocess.TimeoutExpired:
+            server.kill()
+            server.wait()
+
+
+def _wait_for_port(port: int, server: subprocess.Popen[bytes], log: Path) -> None:
+    deadline = time.monotonic() + 180
+    while time.monotonic() < deadline:
+        if server.poll() is not None:
+            raise SystemExit(f"a server did not start:\n{log.read_text()[-2000:]}")
+        try:
+            socket.create_connection(("127.0.0.1", port), timeout=1).close()
+        except OSError:
+            time.sleep(0.1)
+        else:
+            return
+    raise SystemExit("a server did not open its port in three minutes")
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@contextmanager
+def direct(folder: Path, gap_ms: float = 5.0, chunks: int = 32) -> Iterator[Side]:
+    """The upstream itself."""
+    port = free_port()
+    arguments = [sys.executable, "-m", upstream.__name__, str(port), str(gap_ms), str(chunks)]
+    with process(arguments, port, 1, folder / "upstream.txt") as pid:
+        yield Side("direct", port, pid=pid)
+
+
+@contextmanager
+def ours(
+    folder: Path, base_url: str, duty: Duty = "screened", core: int | None = 0, **settings: Any
+) -> Iterator[Side]:
+    """Our gateway in front of ``base_url``, as a project of its own."""
+    port, home = free_port(), folder / f"ours-{duty}-{time.monotonic_ns()}"
+    home.mkdir()
+    given = {
+        "port": port, "slots": MANY, "queue": MANY, "cache_entries": 0,
+        "daily_tokens": 1_000_000_000_000, **_DUTIES[duty], **settings,
+    }  # fmt: skip
+    lines = "\n".join(f"{name} = {json.dumps(value)}" for name, value in given.items())
+    (home / "undercroft.toml").write_text(f'[project]\nname = "{MODEL}"\n\n[serve]\n{lines}\n')
+    project = Project.open(home)
+    model = _keep(project, "model", {"engine": "remote", "base_url": base_url, "model": MODEL})
+    route = _keep(project, "route", {"model": str(model.ref)})
+    project.ledger.set_alias(route.ref, "live", "benchmark")
+    _, key = project.trust.keys.create("benchmark", "user")
+    headers = {} if duty == "bare" else {"authorization": f"Bearer {key}"}
+    arguments = [sys.executable, "-m", "undercroft.serve", str(home)]
+    with process(arguments, port, core, home / "log.txt") as pid:
+        yield Side(f"undercroft {duty}", port, headers, pid=pid)
+
+
+def _keep(project: Project, kind: str, meta: dict[str, Any]) -> Artifact:
+    run = project.ledger.begin_run("benchmark", f"benchmark-{kind}", {}, [])
+    made = MadeArtifact(kind, project.name, f"benchmark-{kind}", "none:", 0, meta)
+    return project.ledger.finish_run(run.id, [made], Footprint())[0]
+
+
+@contextmanager
+def litellm(folder: Path, base_url: str, core: int | None = 0) -> Iterator[Side]:
+    """LiteLLM's proxy in front of ``base_url``, with one worker and a key."""
+    binaries = peer_environment("litellm", LITELLM)
+    port, key, home = free_port(), "sk-benchmark", folder / "litellm"
+    home.mkdir()
+    config = {
+        "model_list": [
+            {
+                "model_name": MODEL,
+                "litellm_params": {
+                    "model": f"openai/{MODEL}", "api_base": f"{base_url}/v1", "api_key": "none",
+                },
+            }
+        ],
+        "general_settings": {"master_key": key},
+        "litellm_settings": {"telemetry": False},
+    }  # fmt: skip
+    (home / "config.yaml").write_text(json.dumps(config))
+    arguments = [
+        str(binaries / "litellm"), "--config", str(home / "config.yaml"), "--host", "127.0.0.1",
+        "--port", str(port), "--num_workers", "1",
+    ]  # fmt: skip
+    headers = {"authorization": f"Bearer {key}"}
+    offline = {"LITELLM_LOCAL_MODEL_COST_MAP": "True"}  # it would fetch it at start
+    with process(arguments, port, core, home / "log.txt", **offline) as pid:
+        yield Side(f"LiteLLM {version_of(binaries, 'litellm')}", port, headers, pid=pid)
+
+
+@contextmanager
+def portkey(folder: Path, base_url: str, core: int | None = 0) -> Iterator[Side]:
+    """Portkey's gateway in front of ``base_url``, without keys of its own."""
+    package = _npm_package("portkey", PORTKEY) / "@portkey-ai" / "gateway"
+    port = free_port()
+    arguments = ["node", str(package / "build" / "start-server.js"), f"--port={port}", "--headless"]
+    headers = {
+        "authorization": "Bearer none", "x-portkey-provider": "openai",
+        "x-portkey-custom-host": f"{base_url}/v1",
+    }  # fmt: skip
+    version = json.loads((package / "package.json").read_text())["version"]
+    with process(arguments, port, core, folder / "portkey.txt", NODE_ENV="production") as pid:
+        yield Side(f"Portkey {version}", port, headers, pid=pid)
+
+
+def _npm_package(name: str, wanted: str) -> Path:
+    """Where npm put ``wanted`` and what it needs, when it is there already or now."""
+    folder = PEERS / name
+    done = folder / "installed.txt"
+    if not done.exists() or done.read_text() != wanted:
+        print(f"installing {wanted} into {folder} …", file=sys.stderr)
+        folder.mkdir(parents=True, exist_ok=True)
+        npm = ["npm", "install", "--no-audit", "--no-fund", "--prefix", str(folder), wanted]
+        subprocess.run(npm, check=True, stdout=subprocess.DEVNULL)
+        done.write_text(wanted)
+    return folder / "node_modules"
+
+
+@contextmanager
+def all_of(
+    folder: Path, *duties: Duty, gap_ms: float = 5.0, chunks: int = 32, peers: bool = True
+) -> Iterator[list[Side]]:
+    """The upstream, ours with each of ``duties``, and the peers that can be had, at once: what is
+    not asked costs nothing."""
+    with ExitStack() as running:
+        straight = running.enter_context(direct(folder, gap_ms, chunks))
+        url = f"http://127.0.0.1:{straight.port}"
+        sides = [straight, *(running.enter_context(ours(folder, url, duty)) for duty in duties)]
+        if peers:
+            sides.append(running.enter_context(litellm(folder, url)))
+        if peers and shutil.which("npm"):
+            sides.append(running.enter_context(portkey(folder, url)))
+        yield sides

@@ -1,0 +1,102 @@
+"""How many streams a gateway on one core keeps going at once, and how much later text comes.
+
+    python -m benchmarks.streams [--counts 50,100,200,300,400] [--rounds 3] [--no-peers]
+
+The upstream says a word every `GAP_MS`. A number of streams is kept going when each is whole and no
+gap is longer than ten times that. What is added to the first text and between two texts is measured
+with `FEW` streams, against the upstream itself, at the same quantile.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import tempfile
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from benchmarks import load, sides
+from benchmarks.compare import Result, in_turn, quantile, table
+from benchmarks.sides import Side
+
+GAP_MS, CHUNKS = 20.0, 64
+STALL_S = 10 * GAP_MS / 1000
+FEW = 10
+
+
+def few(side: Side) -> dict[str, float]:
+    """Milliseconds, of `FEW` streams at once."""
+    found = load.streams(side, FEW)
+    assert all(stream.whole for stream in found), side.name
+    gaps = [gap for stream in found for gap in stream.gaps]
+    first = load.firsts(found)
+    return {
+        "first_p50": quantile(first, 0.5) * 1000,
+        "first_p99": quantile(first, 0.99) * 1000,
+        "gap_p50": quantile(gaps, 0.5) * 1000,
+        "gap_p99": quantile(gaps, 0.99) * 1000,
+    }
+
+
+def keeps_going(side: Side, count: int) -> bool:
+    """Whether ``count`` streams at once are whole, without a stall."""
+    found = load.streams(side, count)
+    longest = max((gap for stream in found for gap in stream.gaps), default=STALL_S)
+    whole = sum(stream.whole for stream in found)
+    print(f"{side.name:24} {count:5} streams: {whole} whole, longest gap {longest * 1000:.0f} ms")
+    return whole == count and longest <= STALL_S
+
+
+def most(side: Side, counts: list[int]) -> int:
+    """The largest of ``counts`` that is kept going; larger ones are not tried after a failure."""
+    reached = 0
+    for count in counts:
+        if not keeps_going(side, count):
+            break
+        reached = count
+    return reached
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.streams")
+    parser.add_argument("--counts", default="50,100,200,300,400", help="streams at once, rising")
+    parser.add_argument("--rounds", type=int, default=3, help="of what is added (default 3)")
+    parser.add_argument("--no-peers", action="store_true", help="ours and none at all, only")
+    given = parser.parse_args()
+    counts = [int(count) for count in given.counts.split(",")]
+    with (
+        tempfile.TemporaryDirectory(prefix="undercroft-bench-") as name,
+        sides.pinned(),
+        sides.all_of(
+            Path(name), "governed", "screened", gap_ms=GAP_MS, chunks=CHUNKS,
+            peers=not given.no_peers,
+        ) as all_,
+    ):  # fmt: skip
+        found: dict[str, list[Any]] = in_turn(
+            given.rounds, {side.name: partial(few, side) for side in all_}
+        )
+        reached = {side.name: most(side, counts) for side in all_}
+    whats = ("first_p50", "first_p99", "gap_p50", "gap_p99")
+    middle = {s: {w: statistics.median(r[w] for r in found[s]) for w in whats} for s in found}
+    later = {s: {w: middle[s][w] - middle["direct"][w] for w in whats} for s in found}
+    rows = [[side, *(later[side][what] for what in whats), reached[side]] for side in found]
+    print("\n" + table(["added, ms", *whats, "streams"], rows) + "\n")
+    peers = [side for side in found if not side.startswith(("undercroft", "direct"))]
+    us, peer = reached["undercroft screened"], max((reached[side] for side in peers), default=0)
+    Result(
+        name="streams",
+        ours=us,
+        peer=peer,
+        ratio=round(us / peer, 2) if peer else 0.0,
+        unit=f"streams at once without a stall, at {GAP_MS:g} ms a word",
+        quality={
+            "added_ms": {s: {w: round(v, 3) for w, v in each.items()} for s, each in later.items()},
+            "direct_ms": {w: round(v, 3) for w, v in middle["direct"].items()},
+            "streams": reached,
+        },
+    ).print()
+
+
+if __name__ == "__main__":
+    main()
