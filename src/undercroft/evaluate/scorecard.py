@@ -124,7 +124,11 @@ def retrieval(questions: Sequence[Question]) -> dict[str, float | int | None]:
 def lowest_score(questions: Sequence[Question]) -> float | None:
     """The best passage's score for the answerable question that finds least, or None where there
     are too few to say what a question about these documents finds."""
-    scores = [q.passages[0].score for q in questions if q.case.answerable and q.passages]
+    scores = [
+        max(passage.score for passage in q.passages)
+        for q in questions
+        if q.case.answerable and q.passages
+    ]
     return round(min(scores), 4) if len(scores) >= MIN_SCORED else None
 
 

@@ -111,7 +111,11 @@ def _with_passages(
     return [
         Question(
             case,
-            tuple(retriever.search(case.question, settings.passages, settings.candidates))
+            tuple(
+                retriever.search(
+                    case.question, settings.passages, settings.candidates, rerank=settings.rerank
+                )
+            )
             if case.answerable
             else case.passages,
             refusal,

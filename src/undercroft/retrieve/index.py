@@ -26,6 +26,7 @@ from undercroft.lake.table import Table
 from undercroft.records import Passage
 from undercroft.retrieve.chunk import split
 from undercroft.retrieve.embed import Embedder
+from undercroft.retrieve.rerank import DEPTH, distinct, reranked
 from undercroft.retrieve.vectors import RESIDENT_CHUNKS, Vectors, open_vectors
 from undercroft.settings import IndexSettings
 
@@ -152,18 +153,23 @@ class Retriever:
             dataset.prewarm_index(index.name)
         self._opened: tuple[lance.LanceDataset, Vectors] = (dataset, vectors)
 
-    def search(self, question: str, k: int, candidates: int = 30) -> list[Passage]:
+    def search(
+        self, question: str, k: int, candidates: int = 30, *, rerank: bool = True
+    ) -> list[Passage]:
         """The best ``k`` passages for ``question``, best first; any text is a valid question.
 
-        ``candidates`` are taken from words and from meaning each before they are merged.
-        `Passage.score` is between 0 and 1, and 1 only for the best match in both.
+        ``candidates`` are taken from words and from meaning each before they are merged. With
+        ``rerank`` the best of them are looked at once more, and what says the same as a better one
+        is left out. `Passage.score` is between 0 and 1, and 1 only for the best match in both.
         """
         asked = question[:_QUESTION_CHARS].encode("utf-8", "replace").decode().replace("\0", " ")
+        wanted = max(k, DEPTH) if rerank else k
         try:
-            return self._search(asked, k, max(k, candidates))
+            found = self._search(asked, wanted, max(wanted, candidates))
         except NotFound:  # another process erased something and its files went with it
             self.reopen()
-            return self._search(asked, k, max(k, candidates))
+            found = self._search(asked, wanted, max(wanted, candidates))
+        return distinct(reranked(asked, found), k) if rerank else found
 
     def _search(self, asked: str, k: int, candidates: int) -> list[Passage]:
         dataset, vectors = self._opened

@@ -113,10 +113,10 @@ def messages(
 ) -> list[dict[str, str]]:
     """The chat messages (system, user) that ask ``question`` over ``passages``.
 
-    ``template`` may be the title of the documents alone. Passages longer together than ``characters``
-    are cut, the longest first and at a line or sentence end where one is near. Chat-template
-    control tokens (``<|…|>``) in documents and questions are defused, so that a document cannot
-    end its turn.
+    ``template`` may be the title of the documents alone. Passages longer together than
+    ``characters`` are cut, the longest first and at a line or sentence end where one is near.
+    Chat-template control tokens (``<|…|>``) in documents and questions are defused, so that a
+    document cannot end its turn.
     """
     shown = _fit([_defuse(passage.text.strip()) for passage in passages], characters)
     texts = template_of(template)

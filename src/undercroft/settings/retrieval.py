@@ -26,6 +26,12 @@ class RetrieveSettings(Section):
     candidates: int = Field(
         30, ge=1, description="taken from each of full text and vectors before they are merged"
     )
+    rerank: bool = Field(
+        True, description="look at the best candidates once more, and leave out what says the same"
+    )
+    follow_up: bool = Field(
+        True, description="search for `And on Windows?` with the words of the question before it"
+    )
     abstain_margin: float = Field(
         0.05,
         ge=0,

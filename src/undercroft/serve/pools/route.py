@@ -148,7 +148,7 @@ class Route:
         """
         if passages is None or sum(turn.role == "user" for turn in ask.turns) > 1:
             return False
-        best = passages[0].score if passages else 0.0
+        best = max((passage.score for passage in passages), default=0.0)
         return best < self.min_score
 
     def _draw(self, subject: str) -> Arm:

@@ -1,7 +1,7 @@
 """A conversation -> the passages it may rest on and the messages the model reads.
 
 The last user message is the question; it is asked with the prompt the model was trained on
-(`undercroft.retrieve.prompt`). Earlier turns stand between, as many as the context holds.
+(`undercroft.retrieve.prompt`). Earlier turns stand between; `history` cuts them to the context.
 """
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ from typing import Any
 from undercroft.records import Passage
 from undercroft.retrieve import prompt
 from undercroft.retrieve.prompt import Template
-from undercroft.serve.admission.budgets import CHARACTERS_PER_TOKEN
 from undercroft.serve.wire.asks import Ask
 from undercroft.serve.wire.frames import Source
 from undercroft.serve.wire.turns import Turn
@@ -25,22 +24,19 @@ def plain(ask: Ask) -> Messages:
     return [turn.message() for turn in ask.turns]
 
 
-def grounded(
-    ask: Ask, passages: Sequence[Passage], template: str | Template, context: int
-) -> Messages:
+def grounded(ask: Ask, passages: Sequence[Passage], template: str | Template) -> Messages:
     """The conversation with its last question asked over ``passages``.
 
-    ``context`` is the tokens that prompt and answer share. What the client says as system is added
-    to our own instruction. The oldest turns are left out first.
+    What the client says as system is added to our own instruction.
     """
     last = max(number for number, turn in enumerate(ask.turns) if turn.role == "user")
     system, user = prompt.messages(ask.turns[last].content, passages, template)
-    said = [turn for turn in ask.turns[:last] if _role(turn) != "system"]
+    said = [turn.message() for turn in ask.turns[:last] if _role(turn) != "system"]
+    while said and said[0]["role"] != "user":  # chat templates begin with the user
+        said.pop(0)
     wishes = [turn.content for turn in ask.turns if _role(turn) == "system" and turn.content]
     first = {"role": "system", "content": "\n\n".join([system["content"], *wishes])}
-    room = (context - ask.max_tokens) * CHARACTERS_PER_TOKEN
-    room -= len(first["content"]) + len(user["content"])
-    return [first, *_newest(said, room), user]
+    return [first, *said, user]
 
 
 def sources(passages: Sequence[Passage], answer: str) -> list[Source]:
@@ -57,19 +53,6 @@ def sources(passages: Sequence[Passage], answer: str) -> list[Source]:
         )
         for number, passage in enumerate(passages, start=1)
     ]
-
-
-def _newest(turns: Sequence[Turn], room: int) -> Messages:
-    """The newest whole turns within ``room`` characters, starting with a user's."""
-    kept: list[Turn] = []
-    for turn in reversed(turns):
-        room -= len(turn.content)
-        if room < 0:
-            break
-        kept.insert(0, turn)
-    while kept and kept[0].role != "user":
-        kept.pop(0)
-    return [{"role": turn.role, "content": turn.content} for turn in kept]
 
 
 def _role(turn: Turn) -> str:

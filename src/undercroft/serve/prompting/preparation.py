@@ -5,16 +5,18 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from functools import partial
 from typing import TYPE_CHECKING
 
 from undercroft.records import Passage
+from undercroft.retrieve.following import standing_alone
 from undercroft.retrieve.prompt import QUESTION_CHARACTERS
 from undercroft.serve.admission.ladder import SPARSE
 from undercroft.serve.guards import screens
 from undercroft.serve.journal import rows
 from undercroft.serve.journal.rows import RequestRow
 from undercroft.serve.pools.route import Route
-from undercroft.serve.prompting import grounding
+from undercroft.serve.prompting import grounding, history, tokens
 from undercroft.serve.prompting.grounding import Messages
 from undercroft.serve.wire.asks import Ask
 
@@ -40,15 +42,36 @@ async def prepare(
     try:
         screen_question(gateway, ask, row)
         if searching is None:
-            return None, grounding.plain(ask)
+            return None, await _fitted(gateway, route, ask, grounding.plain(ask), row)
         passages = await searching
     finally:
         if searching is not None:
             searching.cancel()
     if len(ask.question) > QUESTION_CHARACTERS:
         row.degrade("question-cut")
+    messages = grounding.grounded(ask, passages, route.template)
+    return passages, await _fitted(gateway, route, ask, messages, row)
+
+
+async def _fitted(
+    gateway: Gateway, route: Route, ask: Ask, messages: Messages, row: RequestRow
+) -> Messages:
+    """``messages`` cut to the context, if there is anything that may be left out."""
+    if len(ask.turns) <= 1:
+        return messages
+    pool = route.arms[0].pool
+    seat = next((seat for seat in pool.seats if seat.ready and seat.replica.local), None)
+    if seat is None and not route.reads_for(ask):
+        return messages  # how much a remote model reads is not known here
     context = gateway.settings.model.context
-    return passages, grounding.grounded(ask, passages, route.template, context)
+    room = max(context - ask.max_tokens, context // 2)
+    if "tools" in ask.sampling:
+        room -= history.tokens_of(str(ask.sampling["tools"]))
+    counted = partial(tokens.count, gateway.client, seat.replica.url if seat else "")
+    messages, is_cut = await history.fitted(messages, room, counted)
+    if is_cut:
+        row.degrade("history-cut")
+    return messages
 
 
 def screen_question(gateway: Gateway, ask: Ask, row: RequestRow) -> None:
@@ -67,12 +90,13 @@ async def _retrieve(
     settings = gateway.settings.retrieve
     count = settings.passages if SPARSE not in row.degraded else (settings.passages + 1) // 2
     assert route.retriever is not None
+    search = partial(route.retriever.search, rerank=settings.rerank)
     began = time.perf_counter()
     try:
         found = await asyncio.get_running_loop().run_in_executor(
             gateway.search_threads,
-            route.retriever.search,
-            ask.question,
+            search,
+            _searched(ask) if settings.follow_up else ask.question,
             count,
             settings.candidates,
         )
@@ -84,3 +108,9 @@ async def _retrieve(
     finally:
         row.retrieve_ms = (time.perf_counter() - began) * 1000
     return tuple(passage for passage in found if passage.document not in gateway.router.erased)
+
+
+def _searched(ask: Ask) -> str:
+    """The last question, with what it leans on."""
+    *earlier, question = [turn.content for turn in ask.turns if turn.role == "user"]
+    return standing_alone(question, earlier) if earlier else question
