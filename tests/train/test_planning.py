@@ -12,10 +12,15 @@ from click.testing import CliRunner
 
 from undercroft.cli.plan import plan as command
 from undercroft.errors import BadConfig, BadInput, NotFound
+from undercroft.settings import PretrainSettings
+from undercroft.train import room
+from undercroft.train.models import scratch
 from undercroft.train.models.anatomy import SIZES, Anatomy, anatomy
 from undercroft.train.models.memory import Load, estimate
+from undercroft.train.optimizer import MasterAdamW
 from undercroft.train.parallel.plan import Plan
 from undercroft.train.planning import Machine, Wanted, advise
+from undercroft.train.pretrain import foresee
 
 GB = 10**9
 
@@ -99,6 +104,56 @@ def test_each_kind_of_rank_takes_from_what_a_process_holds() -> None:
     assert again.activations < whole.activations / 5
     gpipe = estimate(size, Load(4096, 1, 8, schedule="gpipe"), Plan(pipeline=2))
     assert gpipe.activations > 2 * estimate(size, load, Plan(pipeline=2)).activations
+
+
+@pytest.mark.parametrize("optimizer", ["adamw", "muon", ""])
+def test_moments_are_those_that_the_optimizer_keeps(optimizer: str) -> None:
+    shape = scratch.Shape(2, 32, 4, 2, 100, 32)
+    model = scratch.build(shape, "fp32", 1, {})
+    stepper = MasterAdamW(model, 0.0, optimizer=optimizer)
+    for weight in model.parameters():
+        weight.grad = torch.ones_like(weight)
+    stepper.gather(1.0)
+    stepper.step(1e-3)
+    names = ("exp_avg.", "exp_avg_sq.", "momentum_buffer.")
+    kept = [each for name, (each, _) in stepper.state().items() if name.startswith(names)]
+    expected = scratch.estimate(shape, "fp32", 1, optimizer=optimizer)
+    assert sum(each.nbytes for each in kept) == expected.moments
+    assert expected.checkpoint == expected.moments + expected.masters
+
+
+def test_matrices_that_are_spread_are_counted_as_adamw_steps_them() -> None:
+    size = anatomy("1B")
+    for plan in (Plan(shard=2), Plan(tensor=2)):
+        assert estimate(size, Load(512, 1, optimizer=""), plan) == estimate(
+            size, Load(512, 1), plan
+        )
+
+
+@pytest.mark.parametrize(
+    ("has_bf16", "precision", "said"), [(True, "bf16", "range of fp32"), (False, "fp16", "scaled")]
+)
+def test_the_number_format_is_chosen_by_what_devices_compute_in(
+    has_bf16: bool, precision: str, said: str
+) -> None:
+    wanted = Wanted(anatomy("1B"), 2048, 16, precision="auto")
+    advice = advise(wanted, Machine(2, 80 * GB, has_bf16=has_bf16))
+    assert advice.precision == advice.chosen.load.precision == precision
+    assert said in advice.reasons[-1]
+
+
+def test_memory_of_a_device_is_what_counts_where_there_is_one(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    assert room.free_for("auto") == (pytest.approx(room.free_memory(), rel=0.2), False)
+    monkeypatch.setattr(room, "_may_have_devices", lambda: True)
+    monkeypatch.setattr(room, "_of_device", lambda device: 80 * GB)
+    assert room.free_for("auto") == (80 * GB, True)
+    assert not room.free_for("cpu")[1]
+    large = PretrainSettings(layers=40, width=4096, heads=32, kv_heads=8, vocabulary=32_000)
+    assert foresee(large.model_copy(update={"layers": 8})).total_bytes < 80 * GB
+    with pytest.raises(BadInput, match=r"80\.0 GB are free"):
+        foresee(large)
 
 
 def test_the_command_says_the_plan_the_memory_and_what_else_there_was() -> None:

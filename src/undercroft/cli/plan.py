@@ -20,7 +20,9 @@ _MOST_OTHERS = 8
 @click.argument("model", metavar="MODEL")
 @click.option("--devices", default=1, show_default=True, type=click.IntRange(1), help="In all.")
 @click.option(
-    "--memory", type=click.FloatRange(0, min_open=True), help="GB of each; else what is free here."
+    "--memory",
+    type=click.FloatRange(0, min_open=True),
+    help="GB of each; else what is free here, on a device if there is one.",
 )
 @click.option(
     "--per-node", default=8, show_default=True, type=click.IntRange(1), help="Devices of a node."
@@ -39,8 +41,17 @@ _MOST_OTHERS = 8
     "--micro-batch", default=1, show_default=True, type=click.IntRange(1), help="Of them at once."
 )
 @click.option(
-    "--precision", default="bf16", show_default=True, type=click.Choice(["bf16", "fp32", "fp8"]),
-    help="Number format of weights and activations.",
+    "--precision", default="auto", show_default=True,
+    type=click.Choice(["auto", "bf16", "fp16", "fp32", "fp8"]),
+    help="Number format of weights and activations; auto: bf16, or fp16 where there is no bf16.",
+)  # fmt: skip
+@click.option(
+    "--optimizer", default="adamw", show_default=True, type=click.Choice(["adamw", "muon"]),
+    help="Muon keeps one moment of the matrices of blocks, where these are whole.",
+)  # fmt: skip
+@click.option(
+    "--bf16/--no-bf16", "has_bf16", default=True, show_default=True,
+    help="Whether devices multiply in bf16; V100 and T4 do not.",
 )  # fmt: skip
 @click.option("--tflops", type=float, help="That a device sustains; else about an H100's.")
 @click.option("--json", "as_json", is_flag=True, help="Print as JSON.")
@@ -53,6 +64,8 @@ def plan(
     batch: int,
     micro_batch: int,
     precision: str,
+    optimizer: str,
+    has_bf16: bool,
     tflops: float | None,
     as_json: bool,
 ) -> None:
@@ -66,12 +79,13 @@ def plan(
     from undercroft.train.planning import Machine, Wanted, advise
 
     if memory is None:
-        from undercroft.train.room import free_memory
+        from undercroft.train.room import free_for
 
-        memory = free_memory() / _GB
-    wanted = Wanted(anatomy(model), context, batch or 8 * devices, micro_batch, precision)
+        memory = free_for("auto")[0] / _GB
+    batch = batch or 8 * devices
+    wanted = Wanted(anatomy(model), context, batch, micro_batch, precision, optimizer)
     speeds = {} if tflops is None else {"flops_per_s": tflops * 1e12}
-    advice = advise(wanted, Machine(devices, int(memory * _GB), per_node, **speeds))
+    advice = advise(wanted, Machine(devices, int(memory * _GB), per_node, has_bf16, **speeds))
     if as_json:
         print_json(as_dict(advice))
         return
@@ -82,6 +96,7 @@ def as_dict(advice: Advice) -> dict[str, Any]:
     """The JSON form of an advice."""
     return {
         **_as_dict(advice.chosen),
+        "precision": advice.precision,
         "settings": advice.chosen.settings(),
         "why": list(advice.reasons),
         "considered": [{**_as_dict(each), "why_not": why} for each, why in advice.others],
@@ -115,6 +130,7 @@ def _show(advice: Advice) -> None:
     for name, value in chosen.settings().items():
         shown = f'"{value}"' if isinstance(value, str) else str(value).lower()
         click.echo(f"  {name} = {shown}")
+    click.echo(f'and above it: precision = "{advice.precision}"')
     if advice.others:
         click.echo("Considered:")
     for each, why in advice.others[:_MOST_OTHERS]:

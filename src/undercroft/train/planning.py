@@ -32,12 +32,14 @@ class Machine:
     """``devices`` in nodes of ``per_node``.
 
     Speeds are sustained ones: operations of a device, and bytes between two of them, within a node
-    and between nodes. The defaults are about what an H100 with NVLink and 400 Gbit/s has.
+    and between nodes. The defaults are about what an H100 with NVLink and 400 Gbit/s has. It
+    ``has_bf16`` if its devices multiply in that, as NVIDIA's do since Ampere.
     """
 
     devices: int
     memory_bytes: int
     per_node: int = 8
+    has_bf16: bool = True
     flops_per_s: float = 400e12
     node_bytes_per_s: float = 300e9
     net_bytes_per_s: float = 40e9
@@ -45,13 +47,18 @@ class Machine:
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """A model to be trained by steps of ``batch_size`` sequences of ``context`` tokens."""
+    """A model to be trained by steps of ``batch_size`` sequences of ``context`` tokens.
+
+    ``precision`` "auto" leaves the number format to the planner. ``optimizer`` is that of the
+    settings; empty: Muon where matrices are whole.
+    """
 
     model: Anatomy
     context: int
     batch_size: int
     micro_batch_size: int = 1
     precision: str = "bf16"
+    optimizer: str = "adamw"
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +100,7 @@ class Advice:
     """The ``chosen`` plan and why, and the best of each other kind with what speaks against it."""
 
     chosen: Candidate
+    precision: str
     reasons: tuple[str, ...]
     others: tuple[tuple[Candidate, str], ...]
 
@@ -100,6 +108,8 @@ class Advice:
 def advise(wanted: Wanted, machine: Machine) -> Advice:
     """The plan for ``machine``; raises `BadInput` that says what would fit where none does, and
     `BadConfig` for a number format that cannot be trained in."""
+    if wanted.precision == "auto":
+        wanted = replace(wanted, precision="bf16" if machine.has_bf16 else "fp16")
     if wanted.precision not in NUMBER:
         raise BadConfig(f"{wanted.precision} cannot be trained in here.", f"{NO_FP8}.")
     found = list(candidates(wanted, machine))
@@ -112,7 +122,8 @@ def advise(wanted: Wanted, machine: Machine) -> Advice:
         (each for each in fitting if each.step_s <= fast),
         key=lambda each: (_parts(each.plan), each.step_s),
     )
-    return Advice(chosen, tuple(_reasons(chosen, found, room)), tuple(_others(chosen, found, room)))
+    reasons = (*_reasons(chosen, found, room), _format_reason(wanted.precision, machine))
+    return Advice(chosen, wanted.precision, reasons, tuple(_others(chosen, found, room)))
 
 
 def candidates(wanted: Wanted, machine: Machine) -> Iterator[Candidate]:
@@ -143,7 +154,7 @@ def _loads(wanted: Wanted, plan: Plan) -> Iterator[Load]:
         for recomputes in (False, True):
             yield Load(
                 wanted.context, wanted.micro_batch_size, each, wanted.precision,
-                recomputes, plan.tensor > 1, schedule,
+                recomputes, plan.tensor > 1, schedule, optimizer=wanted.optimizer,
             )  # fmt: skip
 
 
@@ -216,6 +227,17 @@ def _reasons(chosen: Candidate, found: Iterable[Candidate], room: int) -> Iterat
         yield f"{plan.replicate} copies read different samples, which costs one sum a step"
     if load.recomputes:
         yield "blocks keep their input alone, which costs a third more work"
+
+
+def _format_reason(precision: str, machine: Machine) -> str:
+    if precision == "fp32":
+        return "fp32 takes twice the memory of bf16, and is the slowest on devices"
+    if precision == "fp16":
+        why = "as asked" if machine.has_bf16 else "as these devices do not multiply in bf16"
+        return f"fp16 {why}: its loss is scaled, and steps that overflow are left out"
+    if not machine.has_bf16:
+        return "bf16 is computed by way of fp32 on these devices; fp16 would be faster"
+    return "bf16 has the range of fp32, so that no loss is scaled"
 
 
 def _others(

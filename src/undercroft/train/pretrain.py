@@ -23,7 +23,7 @@ from undercroft.train.objectives.objective import objective
 from undercroft.train.parallel.plan import Plan, is_cut
 from undercroft.train.reading import of_samples
 from undercroft.train.recording import keep_record
-from undercroft.train.room import free_memory
+from undercroft.train.room import free_for
 from undercroft.train.samples import corpus, tokenizing
 from undercroft.train.samples.packing import Packed, pack
 
@@ -36,19 +36,26 @@ def foresee(
 ) -> Estimate:
     """Parameters and memory of what ``params`` ask for, before anything is read or allocated.
 
-    The estimate is of one process; all share the memory of one machine, unless they have several.
+    The estimate is of one process; all share the memory of one machine, unless they have several,
+    or each has a device of its own.
     Raises `BadConfig` for a shape that is none, and `BadInput` saying what would fit in
     ``free_bytes`` (default: what is free here).
     """
     shape = scratch.shape_of(params, params.vocabulary or tokenizing.MOST_BY_ITSELF)
-    free = free_memory() if free_bytes is None else free_bytes
+    free, on_device = free_for(params.device)
+    free = free if free_bytes is None else free_bytes
     many = Plan.of(params.parallel, "pretrain").size if is_one_machine else 1
     try:
         return scratch.check_memory(
-            shape, params.precision, params.micro_batch_size, free // many, params.parallel
+            shape,
+            params.precision,
+            params.micro_batch_size,
+            free if on_device else free // many,
+            params.parallel,
+            optimizer=params.optimizer,
         )
     except BadInput as error:
-        if many == 1:
+        if many == 1 or on_device:
             raise
         raise BadInput(
             error.what,

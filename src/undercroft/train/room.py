@@ -14,6 +14,7 @@ from undercroft.train.models.memory import Estimate, Load, estimate
 from undercroft.train.parallel.plan import Plan
 
 _CGROUP: Final = Path("/sys/fs/cgroup")
+_DRIVERS: Final = (Path("/dev/nvidiactl"), Path("/dev/kfd"))  # NVIDIA's and AMD's
 _FOUR_BITS: Final = 4.13 / 16  # of weights in bf16, their scales counted (`models.quantised`)
 
 
@@ -28,6 +29,24 @@ def free_memory() -> int:
     except (OSError, ValueError):
         return free
     return min(free, int(most) - used) if most.isdigit() else free
+
+
+def free_for(device: str) -> tuple[int, bool]:
+    """Bytes that a new process which computes on ``device`` may take, and whether they are the
+    device's own, which it shares with no other process."""
+    own = None if device == "cpu" or not _may_have_devices() else _of_device(device)
+    return (free_memory(), False) if own is None else (own, True)
+
+
+def _may_have_devices() -> bool:
+    """Whether it is worth the seconds that importing torch takes to look for devices."""
+    return any(map(Path.exists, _DRIVERS))
+
+
+def _of_device(device: str) -> int | None:
+    from undercroft.train.parallel.device import chosen, free_bytes
+
+    return free_bytes(chosen(device))
 
 
 def demand_room(

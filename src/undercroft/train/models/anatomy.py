@@ -30,9 +30,13 @@ class Anatomy:
     def matrices(self) -> int:
         """Parameters of a block that tensor ranks share."""
         queries, keys = self.heads * self.head_dim, self.kv_heads * self.head_dim
-        biases = (queries + 2 * keys) * self.has_biases
-        attention = 2 * self.width * (queries + keys) + biases
+        attention = 2 * self.width * (queries + keys) + self.biases
         return attention + 3 * self.width * self.feed_forward
+
+    @property
+    def biases(self) -> int:
+        """Of a block, those of queries, keys and values."""
+        return (self.heads + 2 * self.kv_heads) * self.head_dim * self.has_biases
 
     @property
     def norms(self) -> int:

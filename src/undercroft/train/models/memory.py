@@ -26,7 +26,8 @@ _CHUNKS = 3
 class Load:
     """What a process is given: sequences of ``context`` tokens, ``micro_batch_size`` at once.
 
-    ``micro_batches`` of these go through a pipeline in a step.
+    ``micro_batches`` of these go through a pipeline in a step. ``optimizer`` is that of the
+    settings.
     """
 
     context: int
@@ -37,6 +38,7 @@ class Load:
     sequence: bool = False
     schedule: str = "1f1b"
     chunks: int = 2
+    optimizer: str = "adamw"
 
     @property
     def tokens(self) -> int:
@@ -98,17 +100,26 @@ def _of_stage(model: Anatomy, load: Load, plan: Plan, stage: int) -> Estimate:
         ends -= model.embedding
     together = 2 * block * (plan.shard > 1)  # a block's weights and gradients while it computes
     stepped = blocks + -(-ends // plan.shard)
+    moments = 2 * stepped - _by_muon(model, load, plan, layers)
     widened = (blocks + ends) * _FLOAT * (load.precision != "fp32")
     return Estimate(
         model.parameters,
         weights=(blocks + ends + together) * number,
         gradients=(blocks + ends) * number + widened,
         masters=stepped * _FLOAT,
-        moments=2 * stepped * _FLOAT,
-        checkpoint=3 * stepped * _FLOAT,
+        moments=moments * _FLOAT,
+        checkpoint=(stepped + moments) * _FLOAT,
         activations=_activations(model, load, plan, stage, layers),
         logits=_logits(model, load) * is_last,
     )
+
+
+def _by_muon(model: Anatomy, load: Load, plan: Plan, layers: int) -> int:
+    """Numbers that are stepped by Muon, which keeps one moment of them and not two: the matrices of
+    blocks, where they are whole (`muon.wants_muon`)."""
+    is_whole = plan.shard == plan.tensor == 1
+    is_wanted = load.optimizer == "muon" or (not load.optimizer and is_whole)
+    return layers * (model.matrices - model.biases) if is_wanted and is_whole else 0
 
 
 def _activations(model: Anatomy, load: Load, plan: Plan, stage: int, layers: int) -> int:

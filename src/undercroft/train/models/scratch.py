@@ -82,7 +82,11 @@ def shape_of(params: PretrainSettings, vocabulary: int) -> Shape:
 
 
 def estimate(
-    shape: Shape, precision: str, micro_batch_size: int, parallel: ParallelSettings | None = None
+    shape: Shape,
+    precision: str,
+    micro_batch_size: int,
+    parallel: ParallelSettings | None = None,
+    optimizer: str = "adamw",
 ) -> Estimate:
     """Memory of training ``shape`` on one of the processes of ``parallel``."""
     parallel = parallel or ParallelSettings()
@@ -95,6 +99,7 @@ def estimate(
         sequence=parallel.sequence,
         schedule=parallel.schedule,
         chunks=parallel.chunks,
+        optimizer=optimizer,
     )
     return memory.estimate(shape.anatomy, load, Plan.of(parallel, "pretrain"))
 
@@ -105,17 +110,19 @@ def check_memory(
     micro_batch_size: int,
     free_bytes: int,
     parallel: ParallelSettings | None = None,
+    *,
+    optimizer: str = "adamw",
 ) -> Estimate:
     """The estimate; raises `BadInput` that says what would fit when ``free_bytes``, of one process,
     do not do."""
-    wanted = estimate(shape, precision, micro_batch_size, parallel)
+    wanted = estimate(shape, precision, micro_batch_size, parallel, optimizer)
     if wanted.total_bytes <= free_bytes:
         return wanted
     fitting = next(
         (
             said
             for said, smaller, rows in _smaller(shape, micro_batch_size)
-            if estimate(smaller, precision, rows, parallel).total_bytes <= free_bytes
+            if estimate(smaller, precision, rows, parallel, optimizer).total_bytes <= free_bytes
         ),
         "",
     )
