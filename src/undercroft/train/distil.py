@@ -64,7 +64,7 @@ def lessons(run: StageRun, params: LessonSettings, *, teacher: Artifact, source:
     check_text_model(teacher, "a teacher")
     path = run.project.path(teacher)
     run.progress(0, None, "samples", "loading the teacher")
-    model, tokenizer = folders.load(path, params.precision, params.max_tokens)
+    model, tokenizer = folders.load(path, params.precision, params.max_tokens, params.device)
     demand_sound(model, tokenizer)
     data = sourced(run, source, path, params, unanswerable=params.unanswerable)
     how = Reading.of(params, model, tokenizer, run.project.prompt)
