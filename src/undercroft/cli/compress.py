@@ -9,8 +9,8 @@ from undercroft.cli.main import State, print_json
 
 
 @click.command(
-    epilog="Examples:  undercroft compress model:docs --formats q8_0,q4_0    "
-    "undercroft compress model:docs-aligned --adapter"
+    epilog="Examples:  undercroft compress docs --formats q8_0,q4_0    "
+    "undercroft compress docs --adapter"
 )
 @click.argument("model", required=False)
 @click.option("--formats", help="GGUF formats to make; else compress.formats.")
@@ -22,8 +22,8 @@ def compress(
 ) -> None:
     """Make GGUF files of MODEL, the project's own unless named.
 
-    With --adapter the file holds what LoRA training added to the base. One engine serves the base
-    and many such adapters, each request with the one it names.
+    With --adapter it is adapter:NAME, what LoRA training added to the base. One engine serves the
+    base and many adapters, each request with the one it names.
     """
     from undercroft.compress import stage
     from undercroft.config import changed
