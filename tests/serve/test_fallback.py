@@ -1,12 +1,16 @@
 """A model elsewhere that stands in, what it costs, and whose key it is asked with."""
 
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
 from tests.serve.scripted import running
 from tests.serve.serving import gateway_of, keep, make_project, release
+from undercroft.serve.admission.purse import Purse
+from undercroft.serve.journal.recorder import Recorder
 from undercroft.serve.pools import replicas
+from undercroft.serve.wire.failures import OutOfTokens
 from undercroft.settings import Settings
 
 
@@ -70,3 +74,26 @@ def test_a_remote_model_is_asked_with_the_key_of_the_vault_or_else_the_environme
 
     assert key({"A_KEY": "from-the-vault"}) == "Bearer from-the-vault"
     assert key({}) == "Bearer from-outside"
+
+
+def test_money_is_for_the_day_and_what_is_spent_asks_nobody_elsewhere() -> None:
+    now = [datetime(2026, 5, 1, 12, tzinfo=UTC)]
+    purse = Purse(10.0, lambda: now[0])
+    purse.spend(9.0)
+    purse.demand("model:big@1")
+    purse.spend(2.0)
+    with pytest.raises(OutOfTokens, match="model:big@1") as refused:
+        purse.demand("model:big@1")
+    assert refused.value.retry_after_s == 12 * 3600
+    now[0] += timedelta(days=1)
+    purse.demand("model:big@1")
+    Purse(0.0).demand("model:big@1")
+
+
+def test_a_gateway_that_starts_again_knows_what_was_spent(served, servers) -> None:
+    servers[0].always = "nonsense"
+    said = ask(served, 3)
+    servers[0].always = ""
+    assert served.rows("requests", f"id = '{said.parse().id}'")
+    recorder = Recorder(served.project.lake, served.project.state / "spool")
+    assert recorder.cost_today() >= 7 * 2 + 3 * 5

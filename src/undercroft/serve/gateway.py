@@ -14,6 +14,7 @@ from undercroft.errors import BadConfig, Busy, Overloaded, Tampered, UndercroftE
 from undercroft.project import Project
 from undercroft.records import Principal
 from undercroft.serve.admission.budgets import Budgets
+from undercroft.serve.admission.purse import Purse
 from undercroft.serve.caches.answers import Answers
 from undercroft.serve.caches.stale import Stale
 from undercroft.serve.guards.door import Door
@@ -48,6 +49,7 @@ class Gateway:
         self.vault = project.trust.vault
         self.door = Door(project.trust.keys, None if serve.require_key else ANYBODY)
         self.budgets = Budgets(serve.daily_tokens, project.settings.admission.tenant_tokens)
+        self.purse = Purse(serve.daily_cost)
         self.cache = Answers(project, lambda document: document in self.router.erased)
         self.stale = Stale(serve.cache_entries)
         self.recorder = Recorder(project.lake, project.state / "spool")
@@ -88,6 +90,7 @@ class Gateway:
                 self.cache.start(),
             )
             self.budgets.restore(spent, tenants)
+            self.purse.spend(await asyncio.to_thread(self.recorder.cost_today))
         except BaseException:
             await self.stop(0.0)
             raise

@@ -100,6 +100,9 @@ class ServeSettings(Section):
     responses_days: float = Field(
         30.0, gt=0, description="how long responses are kept that clients may read again"
     )
+    daily_cost: float = Field(
+        0.0, ge=0, description="money that models elsewhere may cost a day, altogether; 0: no limit"
+    )
     daily_tokens: int = Field(1_000_000, ge=0, description="token budget per key and day; 0: none")
 
 

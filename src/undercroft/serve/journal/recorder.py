@@ -99,22 +99,32 @@ class Recorder:
 
     def spent_today(self) -> dict[str, int]:
         """Tokens by key since midnight UTC, from the lake and from the spool."""
+        spent: dict[str, int] = {}
+        for key, tokens, _ in self._today().values():
+            spent[key] = spent.get(key, 0) + tokens
+        return spent
+
+    def cost_today(self) -> float:
+        """What all answers since midnight UTC cost, in the meter's currency."""
+        return sum(cost for _, _, cost in self._today().values())
+
+    def _today(self) -> dict[str, tuple[str, int, float]]:
+        """Key, tokens and cost by request: a moved segment may still be there."""
         midnight = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
-        tokens: dict[str, tuple[str, int]] = {}  # by request: a moved segment may still be there
+        found: dict[str, tuple[str, int, float]] = {}
         table = self._lake.table("requests")
         if table.exists():
-            columns = ["id", "key", "prompt_tokens", "completion_tokens"]
+            columns = ["id", "key", "prompt_tokens", "completion_tokens", "cost"]
             where = f"at >= timestamp '{midnight:%Y-%m-%d %H:%M:%S}'"
             for row in table.read(columns, where).to_pylist():
-                tokens[row["id"]] = (row["key"], row["prompt_tokens"] + row["completion_tokens"])
+                tokens = row["prompt_tokens"] + row["completion_tokens"]
+                found[row["id"]] = (row["key"], tokens, row["cost"] or 0.0)
         for segment in self._spool.closed_segments():
             for line in spool.read(segment):
                 if isinstance(line, RequestRow) and line.at >= midnight:
-                    tokens[line.id] = (line.key, line.prompt_tokens + line.completion_tokens)
-        spent: dict[str, int] = {}
-        for key, count in tokens.values():
-            spent[key] = spent.get(key, 0) + count
-        return spent
+                    tokens = line.prompt_tokens + line.completion_tokens
+                    found[line.id] = (line.key, tokens, line.cost)
+        return found
 
     def _write(self, name: str, found: Sequence[Row], again: bool) -> None:
         if not found:

@@ -25,6 +25,7 @@ from undercroft.errors import BadInput
 from undercroft.settings import EngineSettings, SamplingSettings, Settings
 
 READY_TIMEOUT_S = 120.0
+FOLDER_READY_TIMEOUT_S = 900.0  # vLLM compiles and measures for minutes
 REMOTE = "remote"
 LLAMACPP = DEFAULT_ENGINE
 
@@ -124,7 +125,8 @@ class LocalReplica:
             tuning=self.tuning,
             adapters=self.adapters,
         )
-        self.server.wait_ready(READY_TIMEOUT_S)
+        is_quick = self.kind == LLAMACPP
+        self.server.wait_ready(READY_TIMEOUT_S if is_quick else FOLDER_READY_TIMEOUT_S)
         self._process = psutil.Process(self.server.pid)
         self.accepts = accepted(self.server.base_url)
 
@@ -267,6 +269,7 @@ def _remote(
     headers = {"authorization": f"Bearer {key}"} if key else {}
     accepts = frozenset(map(str, meta.get("accepts", ["tools"])))
     price = Price(float(meta.get("price_in", 0)), float(meta.get("price_out", 0)))
+    price = price if price != FREE else FREE
     return RemoteReplica(
         url, slots, headers, defaults, accepts=accepts, price=price,
         elastic="slots" not in meta,
