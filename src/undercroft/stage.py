@@ -246,7 +246,9 @@ def _commit(
 def _as_failure(name: str, error: BaseException) -> UndercroftError:
     if isinstance(error, UndercroftError):
         return error
-    if isinstance(error, OSError) and error.errno == 28:
+    from undercroft.lake.faults import is_full
+
+    if is_full(error):
         return StorageFull(
             f"The disk filled up while {name!r} was running.",
             "What was committed before is intact.",

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.stage.toy import SpeakSettings, shout, speak
-from undercroft.errors import BadInput, StageFailed
+from undercroft.errors import BadInput, StageFailed, StorageFull
 from undercroft.project import Project
 
 
@@ -61,6 +61,13 @@ def test_a_known_error_is_recorded_and_raised_as_it_is(project: Project) -> None
     assert run.error is not None
     assert "Give another." in run.error
     assert project.ledger.artifacts() == []
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="only Linux has a disk that is full")
+@pytest.mark.parametrize("fail", ["full", "library"])
+def test_a_full_disk_is_told_as_such_whichever_library_met_it(project: Project, fail: str) -> None:
+    with pytest.raises(StorageFull, match="disk filled up while 'speak' was running"):
+        speak(project, SpeakSettings(fail=fail))
 
 
 def test_an_unexpected_error_says_which_stage_failed_and_where_to_look(project: Project) -> None:

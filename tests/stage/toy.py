@@ -35,6 +35,10 @@ def speak(run: StageRun, params: SpeakSettings) -> Made:
         raise BadInput("The text is bad.", "It was meant to be.", "Give another.")
     if params.fail == "crash":
         raise ZeroDivisionError("oops")
+    if params.fail == "full":
+        Path("/dev/full").write_text("no room")
+    if params.fail == "library":
+        raise RuntimeError("I/O error: No space left on device (os error 28)")
     if params.fail == "die":
         os._exit(9)
     return Made("examples", "speech", path=out, meta={"length": len(params.text)})
