@@ -3,8 +3,11 @@
 import time
 
 import pytest
+from click.testing import CliRunner
 
 from tests.serve.serving import gateway_of, keep, keep_index, make_project, release
+from undercroft.cli.main import group
+from undercroft.monitor.alike import taken
 
 CHEESE = "d" * 15 + "2"
 
@@ -93,4 +96,13 @@ def test_in_shadow_mode_only_the_record_tells(tmp_path, scripted):
         assert "x-undercroft-cache" not in headers
         (row,) = served.rows("requests", f"id = '{again.id}'")
         assert (row["cached"], row["alike"]) == (False, first.id)
+        (seen,) = taken(served.project)
+        assert (seen.earlier, seen.question) == (
+            "When does a pendulum clock lose time?",
+            "Tell me when a pendulum clock loses time.",
+        )
+        assert (seen.given, seen.same_answer) == (False, True)
+        root = str(served.project.root)
+        shown = CliRunner().invoke(group, ["-C", root, "cache", "alike"]).output
+        assert "same answer\n    When does a pendulum" in shown
     scripted.always = ""

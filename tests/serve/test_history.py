@@ -1,6 +1,15 @@
 """What of a long conversation the model reads."""
 
+from functools import partial
+
+import aiohttp
+import pytest
+
+from tests.serve.serving import smollm
+from undercroft.engines import start_engine
+from undercroft.engines.client import chat
 from undercroft.serve.prompting.history import cut, estimated, fitted, tokens_of
+from undercroft.serve.prompting.tokens import count
 
 
 def said(role, text, **more):
@@ -78,3 +87,26 @@ def test_no_call_of_a_tool_loses_its_result():
 def test_other_scripts_are_more_tokens_than_their_letters():
     assert tokens_of("日本語" * 40) >= 120
     assert tokens_of("word " * 60) >= 75
+
+
+@pytest.fixture(scope="module")
+def engine(tmp_path_factory):
+    log = tmp_path_factory.mktemp("engine") / "log"
+    with start_engine("llamacpp", smollm(), context=512, slots=1, threads=1, log=log) as engine:
+        engine.wait_ready(180)
+        yield engine
+
+
+@pytest.mark.parametrize(
+    "text", ["The river runs to the sea. ", "日本語の川 ", "x[1]={'a': -9};\n"]
+)
+async def test_no_conversation_that_can_be_cut_is_too_long_for_the_engine(engine, text):
+    messages = [said("system", "Be brief.")]
+    for number in range(30):
+        messages += [said("user", f"{number}: {text * 5}"), said("assistant", "Yes.")]
+    messages.append(said("user", "And now?"))
+    async with aiohttp.ClientSession() as session:
+        kept, is_cut = await fitted(messages, 500, partial(count, session, engine.base_url))
+    assert is_cut
+    (reply,) = await chat(engine.base_url, [kept], {"max_tokens": 2})
+    assert 250 < reply.prompt_tokens <= 500

@@ -38,6 +38,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "runs": ("undercroft.cli.runs", "List runs, show one, compare several, or write a report."),
     "lineage": ("undercroft.cli.lineage", "What something was made from, and what came of it."),
     "model": ("undercroft.cli.model", "Bring models along that run elsewhere."),
+    "cache": ("undercroft.cli.cache", "Questions taken for earlier ones, before or after."),
     "prompt": ("undercroft.cli.prompt", "The prompt's texts: versions, differences, a new one."),
     "key": ("undercroft.cli.key", "Create, list and revoke API keys."),
     "secret": ("undercroft.cli.secret", "Keep secrets sealed, such as keys of remote models."),
