@@ -116,6 +116,16 @@ def test_a_stopped_student_goes_on_to_the_same_model(
     assert losses(project, resumed) == losses(project, straight)
 
 
+def test_what_is_no_model_is_neither_teacher_nor_student(
+    project: Project, made: dict[str, Artifact]
+) -> None:
+    data = made["source"]
+    with pytest.raises(BadInput, match=r"few@1 cannot be a teacher\. Its format is None"):
+        lessons(project, PARAMS.lessons, teacher=data, source=data)
+    with pytest.raises(BadInput, match="few@1 cannot be a student"):
+        student(project, PARAMS, lessons=data, **{**made, "base": data})
+
+
 def test_a_teacher_with_other_tokens_is_refused(
     project: Project, made: dict[str, Artifact], tiny: Path, tmp_path: Path
 ) -> None:

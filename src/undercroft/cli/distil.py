@@ -52,7 +52,7 @@ def distil(
     under [distil]. A run that was stopped goes on where it was.
     """
     from undercroft.config import changed
-    from undercroft.train.distil import same_tokens
+    from undercroft.train.distil import check_text_model, same_tokens
 
     project = state.project()
     params = changed("distil", project.settings.distil, options)
@@ -61,6 +61,8 @@ def distil(
         "base": project.ledger.artifact(student or f"model:{project.name}-base"),
         "source": project.ledger.artifact(source or f"examples:{project.name}"),
     }
+    check_text_model(inputs["teacher"], "a teacher")
+    check_text_model(inputs["base"], "a student")
     same_tokens(project, inputs["base"], inputs["teacher"])
     told, made = _carried_out(project, params, inputs, as_json)
     if as_json:
