@@ -84,7 +84,7 @@ async def load(served: Served, talks: int, turns: int, words: int) -> int:
 
 def reused(folder: Path, is_on: bool, options: argparse.Namespace) -> float:
     project = make_project(
-        folder, replicas=2, slots=2, threads=1, cache_entries=0, affinity=is_on,
+        folder, replicas=2, least_replicas=2, slots=2, threads=1, cache_entries=0, affinity=is_on,
         timeout_s=600.0, queue_timeout_s=600.0,
     )  # fmt: skip
     release(project, keep_model(project, "docs-q4_1", smollm()))

@@ -77,7 +77,12 @@ async def test_a_replica_that_nobody_asks_is_asked_now_and_then() -> None:
 @pytest.fixture(scope="module")
 def served(tmp_path_factory):
     project = make_project(
-        tmp_path_factory.mktemp("restart") / "p", replicas=2, slots=1, threads=1, cache_entries=0
+        tmp_path_factory.mktemp("restart") / "p",
+        replicas=2,
+        least_replicas=2,
+        slots=1,
+        threads=1,
+        cache_entries=0,
     )
     release(project, keep_model(project, "docs-q4_1", smollm()))
     with gateway_of(project, 60) as gateway:

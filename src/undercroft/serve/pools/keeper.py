@@ -25,6 +25,7 @@ log = logging.getLogger(__name__)
 POLL_S = 0.1
 BACKOFF_S = (0.1, 0.5, 1.0, 2.0, 5.0, 10.0)
 REACTS_WITHIN_S = 5.0
+SPARED_S = 1.0
 SLOWER_THAN_LATE = 4.0  # times what only 5 answers in 100 exceed is silence
 
 
@@ -118,7 +119,7 @@ class Keeper:
             if seat.replica.alive():
                 if await self._hangs(seat) or await self._is_dead_asleep(seat):
                     await self._end(seat)
-                elif not seat.ready and await _is_well(seat):  # suspected
+                elif not seat.ready and not self._is_spared(seat) and await _is_well(seat):
                     seat.ready = True
                     self._tick()
                 continue
@@ -146,6 +147,12 @@ class Keeper:
         if await seat.replica.responsive(min(REACTS_WITHIN_S, limit)):
             return False
         return seat.silent_s(time.monotonic()) >= limit  # it may have spoken meanwhile
+
+    def _is_spared(self, seat: Seat) -> bool:
+        """Whether a replica that broke off an answer just now is not needed yet: one that is dying
+        may look alive for a moment, and would be given the request again that it broke off."""
+        is_fresh = time.monotonic() - seat.suspected_at < SPARED_S
+        return is_fresh and any(other.ready for other in self._seats)
 
     async def _is_dead_asleep(self, seat: Seat) -> bool:
         """Whether one that nobody asked for long answers no question of ours: a token each time."""

@@ -85,7 +85,9 @@ class RayReplica:
         except BaseException:
             await self.stop()
             raise
-        self.headers = {"authorization": f"Bearer {token}"}
+        # llama.cpp hangs up after a stream that it promised not to; over a relay that is heard of
+        # too late to spare the next request the same connection.
+        self.headers = {"authorization": f"Bearer {token}", "connection": "close"}
         self.accepts = await asyncio.to_thread(accepted, self._url, self.headers)
         self._beat_at = time.monotonic()
         self._beats = asyncio.create_task(self._follow())
@@ -171,7 +173,8 @@ class RayReplica:
             import ray
 
             with suppress(EngineFailed):
-                await self._ask("stop", within_s=STOPPED_WITHIN_S)
+                if self.alive():
+                    await self._ask("stop", within_s=STOPPED_WITHIN_S)
             await asyncio.to_thread(ray.kill, self._actor)
         self._actor, self._beats, self._beat_at, self.place = None, None, 0.0, ""
 

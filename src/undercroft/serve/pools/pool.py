@@ -230,7 +230,7 @@ class Pool:
         except EngineFailed:
             if lease.seat.ready or lease.is_probe:  # else the same fault broke others, and counted
                 is_well = False
-            lease.seat.ready = False  # it gets no more until it is seen alive
+            lease.seat.suspect()
             raise
         except Overloaded:
             if lease.seat.limiter is not None:

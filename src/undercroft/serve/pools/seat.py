@@ -29,6 +29,7 @@ class Seat:
         self.ready = False
         self.wanted = True
         self.resting = False  # stopped because nobody needed it
+        self.suspected_at = 0.0  # when an answer of its broke off last
         self.is_held = False  # by whoever replaces it
         self.heard_at = time.monotonic()  # when its engine last proved that it works
         self.failures = 0
@@ -67,6 +68,10 @@ class Seat:
         self.breaker.reset()
         self.recall = Recall(self.replica.slots)
         self.heard_at = time.monotonic()
+
+    def suspect(self) -> None:
+        """An answer broke off: it gets no more until it is seen alive."""
+        self.ready, self.suspected_at = False, time.monotonic()
 
     def silent_s(self, now: float) -> float:
         """For how long the one that it owes a word the longest has been waiting."""
