@@ -24,7 +24,8 @@ class Answers:
 
     def __init__(self, project: Project, erased: Callable[[str], bool]) -> None:
         serve = project.settings.serve
-        self._shared = _shared(project, erased) if serve.cache_entries else None
+        self._keeps = serve.cache_entries > 0
+        self._shared = _shared(project, erased) if self._keeps else None
         self._cache = Cache(serve.cache_entries, self._shared)
         self._alike = Alike(serve.semantic_cache, serve.cache_entries, self._cache)
         self.forget = self._cache.forget
@@ -55,7 +56,7 @@ class Answers:
 
         ``origin`` is the id of the request; ``embedder`` that of its route's index.
         """
-        key = key_of(ask, *versions)
+        key = key_of(ask, *versions) if self._keeps else None
         asked = found = None
         if self._alike.mode != "off" and key is not None and self._cache.peek(key) is None:
             asked = self._alike.asked(ask, embedder, *versions)

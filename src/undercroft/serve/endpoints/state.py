@@ -44,6 +44,7 @@ async def health(gateway: Gateway, exchange: Exchange) -> None:
         "models": pools,
         "records": {"waiting": gateway.recorder.waiting, "failing": failing or None},
         "ledger": {"failing": ledger or None},
+        "cache": gateway.cache.health,
         "uptime_s": round(time.time() - gateway.started_at, 1),
     }
     await exchange.reply_json(200 if well else 503, report)
