@@ -159,6 +159,8 @@ def _print_best(best: Point, before: Point | None) -> None:
     if best.candidate.threads:
         click.echo(f"[serve]\nthreads = {best.candidate.threads}")
     chosen = best.candidate.engine.model_dump(exclude_defaults=True)
+    if chosen.get("build") == "native":
+        del chosen["build"]  # auto takes it too, and the wheel where it cannot be used
     if chosen:
         click.echo("[engine]")
     for key, value in chosen.items():
