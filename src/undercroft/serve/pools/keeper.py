@@ -25,7 +25,7 @@ log = logging.getLogger(__name__)
 POLL_S = 0.1
 BACKOFF_S = (0.1, 0.5, 1.0, 2.0, 5.0, 10.0)
 REACTS_WITHIN_S = 5.0
-SPARED_S = 1.0
+SPARED_S = 0.5
 SLOWER_THAN_LATE = 4.0  # times what only 5 answers in 100 exceed is silence
 
 
