@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from email.utils import format_datetime
+from functools import cached_property
 
 from undercroft.errors import nearest
 from undercroft.serve.wire.failures import HttpError
@@ -34,10 +35,12 @@ class Version:
 
     def adapt(self, headers: HeaderPairs) -> list[tuple[bytes, bytes]]:
         """``headers`` of the newest version as this one has them, with what is said of its end."""
+        if not self.renamed:
+            return [*headers, *self._farewell]
         found = [(self.renamed.get(name, name), value) for name, value in headers]
         return [*found, *self._farewell]
 
-    @property
+    @cached_property
     def _farewell(self) -> list[tuple[bytes, bytes]]:
         said = [(HEADER.encode(), self.date.encode())]
         if self.deprecated is not None:
