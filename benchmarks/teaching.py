@@ -19,7 +19,7 @@ import math
 import statistics
 import sys
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -32,9 +32,9 @@ ARMS: Final[dict[str, dict[str, float]]] = {
     "defaults": {},
     "temperature 2": {"temperature": 2.0},
     "temperature 4": {"temperature": 4.0},
-    "top_k 8": {"top_k": 8},
     "share 0.5": {"share": 0.5},
     "share 1": {"share": 1.0},
+    "top_k 8": {"top_k": 8},
 }
 ALONE: Final = "alone"
 ROWS, CONTEXT, ROWS_AT_ONCE = 300, 256, 4
@@ -94,7 +94,9 @@ def by_seed(root: Path, seed: int, steps: int, teacher_steps: int) -> Found:
 
     teacher = model(params)
     trained(teacher, plain, rows, params)
-    halves = [list(tokenizing.marked(tokenizer, texts["held_out"][at::2])) for at in (0, 1)]
+    halves = [
+        heard(teacher, tokenizing.marked(tokenizer, texts["held_out"][at::2])) for at in (0, 1)
+    ]
     few = rows[: ROWS // ROWS_AT_ONCE]
     small = settings(seed, STUDENT, steps)
     found: Found = {}
@@ -107,7 +109,7 @@ def by_seed(root: Path, seed: int, steps: int, teacher_steps: int) -> Found:
             goal = Distillation(plain, Lessons(folder), chosen.share)
         student = model(small)
         trained(student, goal, few, small)
-        (dev_kl, dev_loss), (kl, loss) = (apart(teacher, student, half) for half in halves)
+        (dev_kl, dev_loss), (kl, loss) = (apart(student, half) for half in halves)
         found[arm] = {"dev_kl": dev_kl, "dev_loss": dev_loss, "kl": kl, "loss": loss}
         print(f"seed {seed}, {arm}: {found[arm]}", file=sys.stderr, flush=True)
     return found
@@ -136,25 +138,37 @@ def ask(folder: Path, teacher: Any, goal: Any, samples: Any, params: DistilSetti
     notebook.close({"temperature": params.temperature})
 
 
-def apart(teacher: Any, student: Any, documents: Sequence[list[int]]) -> tuple[float, float]:
-    """Of a token in ``documents``: the divergence from the teacher, and the loss, in nats."""
+def heard(teacher: Any, documents: Iterable[list[int]]) -> list[tuple[Any, Any]]:
+    """The tokens of ``documents``, a context at a time, and what ``teacher`` says there."""
     import torch
+
+    parts = [
+        torch.tensor([tokens[at : at + CONTEXT + 1]])
+        for tokens in documents
+        for at in range(0, len(tokens) - 1, CONTEXT)
+    ]
+    return [(ids, said(teacher, ids)) for ids in parts]
+
+
+def said(model: Any, ids: Any) -> Any:
+    """The logarithm of what ``model`` gives every token, (T, V)."""
+    import torch
+
+    with torch.no_grad():
+        logits = model.eval()(input_ids=ids[:, :-1], use_cache=False).logits[0]
+    return logits.log_softmax(-1)
+
+
+def apart(student: Any, half: Sequence[tuple[Any, Any]]) -> tuple[float, float]:
+    """Of a token in ``half``: the divergence from the teacher, and the loss, in nats."""
     from torch.nn import functional
 
     divergence, loss, count = 0.0, 0.0, 0
-    with torch.no_grad():
-        for tokens in documents:
-            for at in range(0, len(tokens) - 1, CONTEXT):
-                ids = torch.tensor([tokens[at : at + CONTEXT + 1]])
-                theirs_tv, own_tv = (
-                    each.eval()(input_ids=ids[:, :-1], use_cache=False).logits[0].log_softmax(-1)
-                    for each in (teacher, student)
-                )
-                divergence += float(
-                    functional.kl_div(own_tv, theirs_tv, reduction="sum", log_target=True)
-                )
-                loss += float(functional.nll_loss(own_tv, ids[0, 1:], reduction="sum"))
-                count += ids.shape[1] - 1
+    for ids, theirs_tv in half:
+        own_tv = said(student, ids)
+        divergence += float(functional.kl_div(own_tv, theirs_tv, reduction="sum", log_target=True))
+        loss += float(functional.nll_loss(own_tv, ids[0, 1:], reduction="sum"))
+        count += len(own_tv)
     return divergence / count, loss / count
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
@@ -16,12 +17,23 @@ _GB = 10**9
 _MOST_OTHERS = 8
 
 
+def _above_zero(
+    context: click.Context, option: click.Parameter, value: float | None
+) -> float | None:
+    """A number, if any is given; click's own ranges let NaN pass."""
+    del context, option
+    if value is not None and not 0 < value < math.inf:
+        raise click.BadParameter(f"{value:g} is not a number above 0.")
+    return value
+
+
 @click.command(epilog="Example:  undercroft plan 8B --devices 8 --memory 80 --context 8192")
 @click.argument("model", metavar="MODEL")
 @click.option("--devices", default=1, show_default=True, type=click.IntRange(1), help="In all.")
 @click.option(
     "--memory",
-    type=click.FloatRange(0, min_open=True),
+    type=float,
+    callback=_above_zero,
     help="GB of each; else what is free here, on a device if there is one.",
 )
 @click.option(
@@ -53,7 +65,12 @@ _MOST_OTHERS = 8
     "--bf16/--no-bf16", "has_bf16", default=True, show_default=True,
     help="Whether devices multiply in bf16; V100 and T4 do not.",
 )  # fmt: skip
-@click.option("--tflops", type=float, help="That a device sustains; else about an H100's.")
+@click.option(
+    "--tflops",
+    type=float,
+    callback=_above_zero,
+    help="That a device sustains; else about an H100's.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print as JSON.")
 def plan(
     model: str,

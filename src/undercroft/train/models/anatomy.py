@@ -55,7 +55,7 @@ class Anatomy:
     @classmethod
     def of(cls, config: Mapping[str, Any]) -> Anatomy:
         """That of a Hugging Face ``config.json``; raises `BadInput` for another kind of model."""
-        kind = config.get("model_type")
+        kind = config.get("model_type") if isinstance(config, Mapping) else None
         if kind not in _KINDS or config.get("mlp_bias") or config.get("attention_bias"):
             raise BadInput(
                 f"The size of a model of the kind {kind!r} is not known here.",
@@ -64,14 +64,19 @@ class Anatomy:
             )
         try:
             heads, width = config["num_attention_heads"], config["hidden_size"]
-            return cls(
+            sizes = (
                 config["num_hidden_layers"],
                 width,
                 heads,
                 config.get("num_key_value_heads") or heads,
-                config.get("head_dim") or width // heads,
+                config.get("head_dim") or width // max(heads, 1),
                 config["intermediate_size"],
                 config["vocab_size"],
+            )
+            if not all(isinstance(each, int) and each > 0 for each in sizes):
+                raise TypeError("size above 0 for each of layers, width, heads, blocks and tokens")
+            return cls(
+                *sizes,
                 bool(config.get("tie_word_embeddings", False)),
                 has_biases=kind == "qwen2",
                 has_head_norms=kind == "qwen3",
