@@ -143,7 +143,8 @@ def test_a_good_canary_goes_up_in_steps_is_promoted_and_can_be_undone(
     rollout.start(project, NEW, settings=SETTINGS)
     asked_until(client, lambda: state(project).step == 1)
     assert state(project).share == 0.5
-    asked_until(client, lambda: state(project).status == "promoted")
+    asked_until(client, lambda: state(project).status != "running")
+    assert state(project).status == "promoted", state(project).reason
     until(lambda: state(project).told == state(project).version)
     assert str(project.ledger.artifact("route:docs@live").ref) == "route:docs@2"
     assert {ask(client, n)[1] for n in range(20)} == {"route:docs@2"}
