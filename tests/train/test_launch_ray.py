@@ -18,7 +18,10 @@ from undercroft.train.launch.on_ray import RayHosts
 def cluster() -> Iterator[Any]:
     from ray.cluster_utils import Cluster
 
-    made = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
+    made = Cluster(
+        initialize_head=True,
+        head_node_args={"num_cpus": 2, "num_gpus": 1, "include_dashboard": False},
+    )
     yield made
     made.shutdown()
 
@@ -26,8 +29,11 @@ def cluster() -> Iterator[Any]:
 def test_a_node_that_is_killed_leaves_a_smaller_training_that_goes_on(
     cluster: Any, tmp_path: Path
 ) -> None:
-    node = cluster.add_node(num_cpus=1)
-    hosts = RayHosts(ClusterSettings(engine="ray", address=cluster.address), tmp_path / "ray.log")
+    """Of nodes with devices each takes a rank for each of those, however many processors it has."""
+    node = cluster.add_node(num_cpus=1, num_gpus=1)
+    settings = ClusterSettings(engine="ray", address=cluster.address)
+    hosts = RayHosts(settings, tmp_path / "ray.log", device="auto")
+    assert [count for _, count in hosts.seats(3)] == [1, 1]
     killed: list[threading.Thread] = []
 
     def at_step(step: int, pids: list[int]) -> None:

@@ -36,7 +36,7 @@ Points = dict[str, list[list[float]]]
 def carried_out(folder: Path, *arguments: str) -> None:
     environ = {**os.environ, "PYTHONPATH": os.pathsep.join(["src", "."]), "OMP_NUM_THREADS": "1"}
     command = [sys.executable, "-m", "tests.train.layouts", *arguments]
-    subprocess.run(command, env=environ, check=True, timeout=300)
+    subprocess.run(command, env=environ, check=True, timeout=900)
 
 
 @pytest.fixture(scope="module")

@@ -173,7 +173,7 @@ def _measured(kind: torch.dtype, device: torch.device, seconds: float) -> float:
     best = float("inf")
     end = time.monotonic() + seconds
     rounds = 0
-    while rounds < 3 or time.monotonic() < end:
+    while not rounds or time.monotonic() < end:
         started = time.perf_counter()
         float((a @ b)[0, 0])  # which waits for a device
         best = min(best, time.perf_counter() - started)

@@ -23,15 +23,17 @@ _SHUNNED_S = 60.0  # a node that was lost is not tried again for so long
 
 
 class RayHosts:
-    """As many ranks as there are processors, spread over the nodes that are alive."""
+    """As many ranks as there are processors, or devices where ``device`` is one and there are some,
+    spread over the nodes that are alive."""
 
-    def __init__(self, cluster: ClusterSettings, log: Path) -> None:
+    def __init__(self, cluster: ClusterSettings, log: Path, device: str = "cpu") -> None:
         try:
             import ray
         except ImportError:
             raise MissingExtra("ray", "ray") from None
         self._ray: Any = ray
         self._log = log
+        self._wants_devices = device != "cpu"
         self._is_ours = not ray.is_initialized()
         if self._is_ours:
             connect(ray, cluster.address)
@@ -40,14 +42,17 @@ class RayHosts:
 
     def seats(self, most: int) -> list[tuple[Host, int]]:
         self._forget_lost()
-        wanted = _shares(self._processors(), most)
+        room, on_devices = self._room()
+        wanted = _shares(room, most)
         for name, node in list(self._nodes.items()):
             if wanted.get(name) != node.cores:
                 self._nodes.pop(name).end()
         addresses = {node["NodeID"]: node["NodeManagerAddress"] for node in self._ray.nodes()}
         for name, share in wanted.items():
             if name not in self._nodes:
-                self._nodes[name] = _Node(self._ray, name, addresses[name], share, self._log)
+                self._nodes[name] = _Node(
+                    self._ray, name, addresses[name], share, self._log, on_devices=on_devices
+                )
         found: list[tuple[Host, int]] = []
         for name in wanted:
             try:
@@ -71,19 +76,29 @@ class RayHosts:
                 self._nodes.pop(name).end()
         self._lost = {n: since for n, since in self._lost.items() if now - since < _SHUNNED_S}
 
-    def _processors(self) -> dict[str, int]:
-        """Of each node that is alive."""
-        return {
-            node["NodeID"]: int(node["Resources"].get("CPU", 0))
+    def _room(self) -> tuple[dict[str, int], bool]:
+        """How many ranks each node that is alive takes: one a processor; or one a device, if those
+        are wanted and any node has some."""
+        alive = {
+            node["NodeID"]: node["Resources"]
             for node in self._ray.nodes()
             if node["Alive"] and node["NodeID"] not in self._lost
         }
+        processors = {name: int(has.get("CPU", 0)) for name, has in alive.items()}
+        devices = {
+            name: min(int(has.get("GPU", 0)), processors[name]) for name, has in alive.items()
+        }
+        if self._wants_devices and any(devices.values()):
+            return devices, True
+        return processors, False
 
 
 class _Node:
     """One node, by the actor on it."""
 
-    def __init__(self, ray: Any, node_id: str, address: str, share: int, log: Path) -> None:
+    def __init__(
+        self, ray: Any, node_id: str, address: str, share: int, log: Path, *, on_devices: bool
+    ) -> None:
         from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
         self.name = f"{address} ({node_id[:8]})"
@@ -92,7 +107,12 @@ class _Node:
         self.is_lost = False
         self._ray = ray
         here = NodeAffinitySchedulingStrategy(node_id, soft=False)
-        kind = ray.remote(num_cpus=share, max_restarts=0, scheduling_strategy=here)(_Agent)
+        kind = ray.remote(
+            num_cpus=share,
+            num_gpus=share * on_devices,  # of which Ray tells the actor, and so its ranks
+            max_restarts=0,
+            scheduling_strategy=here,
+        )(_Agent)
         self._agent: Any = kind.remote(log, self.name, share)
 
     def check(self, folder: Path) -> None:

@@ -138,7 +138,8 @@ class _Training:
 
         log = self._run.project.state / "logs" / "ranks.log"
         cluster = self._run.project.settings.cluster
-        return RayHosts(cluster, log) if cluster.engine == "ray" else Here(log)
+        device = self._job.params.device
+        return RayHosts(cluster, log, device) if cluster.engine == "ray" else Here(log)
 
 
 class _Times:
