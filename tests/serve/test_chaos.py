@@ -26,7 +26,7 @@ def twofold(tmp_path_factory):
         file.write(ADMISSION)
     project = type(project).open(folder)
     release(project, keep_model(project, "docs-q4_1", smollm()))
-    with gateway_of(project) as gateway:
+    with gateway_of(project, timeout_s=90) as gateway:
         yield gateway
 
 

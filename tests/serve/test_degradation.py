@@ -110,7 +110,7 @@ def hurt(tmp_path_factory, engine):
     project = type(project).open(folder)
     meta = {"engine": "remote", "base_url": engine.url + "/v1"}
     release(project, keep(project, "model", "remote", meta), **keep_index(project))
-    with gateway_of(project) as gateway:
+    with gateway_of(project, timeout_s=90) as gateway:
         yield gateway
 
 
