@@ -12,18 +12,36 @@ from typing import Any
 import pytest
 
 from undercroft.compress import export
-from undercroft.engines import Engine, LlamaServer, start_engine
+from undercroft.engines import Engine, LlamaServer, served, start_engine
 from undercroft.engines.client import EngineClient
 from undercroft.errors import BadInput, EngineFailed
 
 CHAT = [{"role": "user", "content": "What is a river?"}]
 GREEDY = {"temperature": 0, "max_tokens": 12}
+ONE = "adapter:one@1"
 
 
 @pytest.fixture(scope="module")
-def reference(tiny_model: Path) -> Iterator[Engine]:
-    with start_engine("transformers", tiny_model, context=128, slots=2, threads=1) as engine:
-        engine.wait_ready(120)
+def adapter(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Random adapters of the tiny model, as PEFT writes them, strong enough to be heard."""
+    import torch
+    from peft import LoraConfig, get_peft_model
+    from transformers import AutoModelForCausalLM
+
+    torch.manual_seed(0)
+    model = AutoModelForCausalLM.from_pretrained(tiny_model, dtype=torch.float32)
+    wanted = LoraConfig(r=4, target_modules=["q_proj", "up_proj"], init_lora_weights=False)
+    folder = tmp_path_factory.mktemp("adapter") / "one"
+    get_peft_model(model, wanted).save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def reference(tiny_model: Path, adapter: Path) -> Iterator[Engine]:
+    with start_engine(
+        "transformers", tiny_model, context=128, slots=2, threads=1, adapters={ONE: adapter}
+    ) as engine:
+        engine.wait_ready(400)
         yield engine
 
 
@@ -54,6 +72,28 @@ async def test_it_says_what_llama_cpp_says_of_the_same_weights(
     ours, theirs = answers
     assert ours.text == theirs.text
     assert (ours.prompt_tokens, ours.finish_reason) == (theirs.prompt_tokens, theirs.finish_reason)
+
+
+async def test_an_adapter_is_applied_to_those_who_name_it_as_if_it_were_merged(
+    reference: Engine, tiny_model: Path, adapter: Path
+) -> None:
+    import torch
+    from peft import PeftModel
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    async with EngineClient(reference.base_url) as client:
+        before = await client.chat(CHAT, GREEDY)
+        adapted = await client.chat(CHAT, {**GREEDY, **served.naming(ONE)})
+        after = await client.chat(CHAT, {**GREEDY, **served.naming()})
+    assert before == after
+    model = AutoModelForCausalLM.from_pretrained(tiny_model, dtype=torch.float32)
+    merged = PeftModel.from_pretrained(model, adapter).merge_and_unload().eval()
+    tokenizer = AutoTokenizer.from_pretrained(tiny_model)
+    text = tokenizer.apply_chat_template(CHAT, tokenize=False, add_generation_prompt=True)
+    ids = tokenizer(text, add_special_tokens=False, return_tensors="pt")["input_ids"]
+    said = merged.generate(ids, max_new_tokens=12, do_sample=False)[0, ids.shape[1] :]
+    assert adapted.text == tokenizer.decode(said, skip_special_tokens=True)
+    assert adapted.text != before.text
 
 
 async def test_a_stop_ends_the_text_before_it_however_it_is_cut(reference: Engine) -> None:
