@@ -23,7 +23,7 @@ from undercroft.trials import trial as trials
 NEW = "route:docs@2"
 SETTINGS = RolloutSettings(
     steps=[0.25, 0.5], step_pairs=10, step_minutes=0, unit="request", promote_margin=0.2,
-    must_pass=["errors", "unfinished"],
+    must_pass=["errors", "unfinished"], harm_alpha=1e-5,
 )  # fmt: skip
 
 
