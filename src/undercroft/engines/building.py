@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import Protocol
 
 from undercroft.engines import native
+from undercroft.engines.llamacpp import usable_cores
 from undercroft.engines.native import NativeBuild
 from undercroft.engines.probe import probe
 from undercroft.engines.processor import Target, features, target
@@ -116,10 +117,12 @@ def build(
         making = work / name
         log = work / f"{name}.log"
         _run([*tools.configure(tree, making), *(f"-D{each}" for each in _all(aim))], log, tell)
-        _run(tools.compile(making, native.SERVER, jobs or os.cpu_count() or 1), log, tell)
+        _run(tools.compile(making, native.SERVER, jobs or usable_cores()), log, tell)
         place = native.folder() / name
         place.mkdir(parents=True, exist_ok=True)
-        shutil.copy2(making / "bin" / native.SERVER, place / native.SERVER)
+        half = place / f".{native.SERVER}"
+        shutil.copy2(making / "bin" / native.SERVER, half)
+        half.replace(place / native.SERVER)  # an engine may be running the one before
         tell(0, 0, "probing it against the wheel")
         seconds = time.monotonic() - began
         found = probe(place / native.SERVER)
@@ -138,7 +141,8 @@ def build(
             fault=found.fault,
         )
         made.keep()
-        shutil.rmtree(making)
+        for done in (making, tree.parents[1], work / "source", work / "tools"):
+            shutil.rmtree(done, ignore_errors=True)
         return made
 
 
