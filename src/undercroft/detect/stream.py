@@ -8,12 +8,18 @@ the rest. In prose that is the word being written; at most it is the longest pri
 from __future__ import annotations
 
 from collections.abc import Collection
+from functools import cache
 
 from undercroft.detect import pii, secrets, units
 from undercroft.detect.disguises import Reading, reading
 from undercroft.detect.masking import is_of, replace, spans
 from undercroft.detect.rules import Rule, find_in_units, may_hold, placed
 from undercroft.records import Finding
+
+
+@cache
+def _rules_of(kinds: tuple[str, ...]) -> tuple[Rule, ...]:
+    return tuple(rule for rule in (*pii.RULES, *secrets.RULES) if is_of(rule.kind, kinds))
 
 
 class StreamScreen:
@@ -24,9 +30,7 @@ class StreamScreen:
 
     def __init__(self, kinds: Collection[str]) -> None:
         self._kinds = tuple(kinds)
-        self._rules: tuple[Rule, ...] = tuple(
-            rule for rule in (*pii.RULES, *secrets.RULES) if is_of(rule.kind, self._kinds)
-        )
+        self._rules = _rules_of(self._kinds)
         self._held = ""
         self._passed = 0  # characters of the text before `_held`
         self._going_on: Finding | None = None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
+from functools import cached_property
 
 from undercroft.errors import EngineFailed
 from undercroft.records import Passage
@@ -57,9 +58,10 @@ class Reply:
     def finish_reason(self) -> str:
         return self.choices[0].finish_reason or ""
 
-    @property
+    @cached_property
     def usage(self) -> Usage:
-        """Tokens as the engine counted them, or an estimate when it was stopped before it did."""
+        """Tokens as the engine counted them, or an estimate when it was stopped before it did. Ask
+        when nothing more is said."""
         counted = [choice.usage for choice in self.choices if choice.usage is not None]
         if not counted:
             read = estimate_tokens(self._ask.text)
