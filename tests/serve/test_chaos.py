@@ -13,7 +13,8 @@ import pytest
 
 from tests.serve.serving import Served, gateway_of, keep_model, make_project, release, smollm
 
-CLIENTS = 4
+CLIENTS = 3
+PAUSE_S = 0.05  # engines that start need the processor too
 ADMISSION = "\n[admission]\nhang_s = 1.0\nretry_least = 1000\n"
 
 
@@ -80,15 +81,16 @@ def under_load(served: Served, trouble: Callable[[Load], Awaitable[None]]) -> Lo
             number = first
             while not over.is_set():
                 await ask(client, number, load)
-                number += CLIENTS + 1
+                number += CLIENTS
+                await asyncio.sleep(PAUSE_S)
 
         async with openai.AsyncOpenAI(
             base_url=served.url, api_key=served.key, max_retries=0, timeout=60
         ) as client:
             asking = [asyncio.create_task(keep_asking(client, n)) for n in range(CLIENTS)]
-            await answers(load, 4)
+            await answers(load, 3)
             await trouble(load)
-            await answers(load, 8)
+            await answers(load, 6)
             over.set()
             await asyncio.gather(*asking)
 
