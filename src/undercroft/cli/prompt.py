@@ -5,15 +5,12 @@ from __future__ import annotations
 import difflib
 import tomllib
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import Any, TextIO
 
 import click
 
 from undercroft.cli.main import State, print_json
 from undercroft.errors import BadInput
-
-if TYPE_CHECKING:
-    from undercroft.records import Artifact
 
 
 @click.group(
@@ -165,16 +162,14 @@ def _texts(state: State, version: str) -> Mapping[str, str]:
     project = state.project()
     if version == "wanted":
         return project.prompt.texts
-    return dict(_found(state, version).meta["texts"])
-
-
-def _found(state: State, version: str) -> Artifact:
-    from undercroft.release import prompts
-
-    return prompts.find(state.project(), version)
+    if version == "live":
+        return project.template(_live(state)).texts
+    ref = version if ":" in version else f"prompt:{project.name}@{version}"
+    return project.template(ref).texts
 
 
 def _live(state: State) -> str:
+    """The prompt that the live route names; "" is the default."""
     from undercroft.release.live import live_route
 
     route = live_route(state.project())

@@ -49,13 +49,3 @@ def wanted(project: Project) -> Artifact:
         return project.ledger.artifact(Ref("prompt", project.name, alias=WANTED))
     except NotFound:
         return change(project, {})
-
-
-def find(project: Project, name: str) -> Artifact:
-    """The prompt called ``name``: a version, an alias (``wanted``, or ``live`` for the live
-    route's), or a whole ref. Raises `NotFound`."""
-    if name == "live":
-        route = project.ledger.artifact(Ref("route", project.name, alias="live"))
-        named = str(route.meta.get("template") or "")
-        return project.ledger.artifact(named) if named else wanted(project)
-    return project.ledger.artifact(name if ":" in name else f"prompt:{project.name}@{name}")
