@@ -26,6 +26,7 @@ from collections import deque
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
@@ -257,7 +258,7 @@ def measure(folder: Path, seconds: float, rounds: int) -> dict[str, dict[str, li
                 time.sleep(2 * PATIENCE_S)  # until the engine's queue is empty again
             return met
 
-        found = in_turn(rounds, {name: lambda name=name: run(name) for name in sides})
+        found = in_turn(rounds, {name: partial(run, name) for name in sides})
     return {
         name: {load: [met[load] for met in runs] for load in runs[0]}
         for name, runs in found.items()
