@@ -73,10 +73,14 @@ def main() -> None:
             peers=not given.no_peers,
         ) as all_,
     ):  # fmt: skip
+        silent = {side.name for side in all_ if not load.streams(side, 1)[0].whole}
+        for name_ in silent:
+            print(f"{name_} does not pass on the upstream's stream, and is left out")
+        talking = [side for side in all_ if side.name not in silent]
         found: dict[str, list[Any]] = in_turn(
-            given.rounds, {side.name: partial(few, side) for side in all_}
+            given.rounds, {side.name: partial(few, side) for side in talking}
         )
-        reached = {side.name: most(side, counts) for side in all_}
+        reached = {side.name: most(side, counts) for side in talking}
     whats = ("first_p50", "first_p99", "gap_p50", "gap_p99")
     middle = {s: {w: statistics.median(r[w] for r in found[s]) for w in whats} for s in found}
     later = {s: {w: middle[s][w] - middle["direct"][w] for w in whats} for s in found}
