@@ -65,6 +65,15 @@ def test_stop_and_seed_reach_the_engine(client):
     assert drawn[0] != drawn[1]
 
 
+def test_nothing_of_a_stop_text_is_shown_that_goes_over_two_tokens(client):
+    free = ask(client, max_tokens=12).choices[0].message.content
+    first, second = free.split()[2:4]
+    stop = f"{first[-2:]} {second[:2]}"
+    chunks = streamed(client, max_tokens=12, stop=[stop])
+    assert text_of(chunks) == free[: free.index(stop)]
+    assert chunks[-1].choices[0].finish_reason == "stop"
+
+
 def test_plain_completions(client):
     whole = client.completions.create(model="docs", prompt="Once upon a", max_tokens=5)
     assert whole.choices[0].text
