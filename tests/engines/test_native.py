@@ -11,7 +11,6 @@ import signal
 import stat
 import sys
 import time
-import urllib.request
 from pathlib import Path
 
 import pytest
@@ -143,24 +142,6 @@ def test_a_build_that_dies_of_an_instruction_is_not_used_again(
     (row,) = json.loads(listed.stdout)["builds"]
     assert not row["used"]
     assert "instruction" in row["unfit"]
-
-
-@pytest.mark.skipif(native.choose("auto") is None, reason="no native build on this machine")
-def test_a_native_build_is_told_the_same_as_the_wheel(wheel_gguf: Path) -> None:
-    said = []
-    for build in ("wheel", "native"):
-        tuning = EngineSettings(build=build, kv_cache="q8_0", prompt_batch=256)
-        with LlamaServer.start(
-            wheel_gguf, context=256, slots=2, threads=1, tuning=tuning
-        ) as engine:
-            engine.wait_ready()
-            with urllib.request.urlopen(engine.base_url + "/props", timeout=30) as reply:
-                props = json.load(reply)
-            with urllib.request.urlopen(engine.base_url + "/slots", timeout=30) as reply:
-                slots = json.load(reply)
-            del props["media_marker"]  # drawn at random
-            said.append((props, slots))
-    assert said[0] == said[1]
 
 
 def test_the_probe_lets_a_good_build_pass_and_keeps_others_out(
