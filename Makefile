@@ -23,7 +23,7 @@ dev: .venv/.dev
 	@touch .venv/.installed $@
 
 test: lint
-	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
 coverage: .venv/.dev
 	$(BIN)/python -m pytest --cov --cov-report=term

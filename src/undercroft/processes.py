@@ -103,10 +103,11 @@ class Child:
         """
         deadline = time.monotonic() + timeout_s
         while time.monotonic() < deadline:
+            is_alive = self.alive()  # asked first: it may announce itself and end at once
             announced = read_announcement(announcement)
             if announced is not None and announced.get("pid") == self.process.pid:
                 return announced
-            if not self.alive():
+            if not is_alive:
                 raise self.failure(f"The {self.name} process ended while it was starting.")
             time.sleep(0.05)
         raise self.failure(f"The {self.name} process was not ready after {timeout_s:.0f} s.")

@@ -1,6 +1,6 @@
 """``kill -9`` at random moments of ``undercroft up``, again and again.
 
-``UNDERCROFT_CHAOS_KILLS`` sets how often (default 4).
+``UNDERCROFT_CHAOS_KILLS`` sets how often (default 3).
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from undercroft.jobs import workers
 from undercroft.lake.blobs import digest_of
 from undercroft.project import Project
 
-KILLS = int(os.environ.get("UNDERCROFT_CHAOS_KILLS", "4"))
+KILLS = int(os.environ.get("UNDERCROFT_CHAOS_KILLS", "3"))
 LONGEST_S = 9.0
 
 

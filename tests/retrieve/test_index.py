@@ -99,7 +99,7 @@ def test_words_are_found_in_scripts_without_spaces(embedder, tmp_path):
 def test_any_text_is_a_safe_question(reference, question):
     passages = reference.search(question, 3)
     assert len(passages) <= 3
-    assert [p.score for p in passages] == sorted((p.score for p in passages), reverse=True)
+    assert all(0 <= passage.score <= 1 for passage in passages)
 
 
 def test_no_documents_make_an_index_that_finds_nothing(embedder, tmp_path):

@@ -91,7 +91,7 @@ class Served:
     def headers(self) -> dict[str, str]:
         return {"authorization": f"Bearer {self.key}", "content-type": "application/json"}
 
-    def rows(self, table: str, where: str, timeout_s: float = 6.0) -> list[dict[str, Any]]:
+    def rows(self, table: str, where: str, timeout_s: float = 20.0) -> list[dict[str, Any]]:
         """The rows of a lake table that match, once the gateway has moved them there."""
         deadline = time.monotonic() + timeout_s
         while time.monotonic() < deadline:

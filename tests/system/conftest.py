@@ -106,3 +106,9 @@ def brought_up(tmp_path_factory: pytest.TempPathFactory) -> BroughtUp:
     shell = Shell(home)
     summary = shell.json("up", "handbook", "--once")
     return BroughtUp(shell, folder, summary)
+
+
+def error_of(shell: Shell, *arguments: str) -> tuple[int, dict[str, str]]:
+    """The exit code and the error of a command that fails."""
+    done = shell.run(*arguments, "--json", timeout_s=120)
+    return done.returncode, json.loads(done.stderr.strip().splitlines()[-1])["error"]

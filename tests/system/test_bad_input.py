@@ -2,23 +2,17 @@
 
 from __future__ import annotations
 
-import json
 import socket
 from pathlib import Path
 
 import pytest
 
-from tests.system.conftest import BroughtUp, Shell
+from tests.system.conftest import Shell, error_of
 
 
 @pytest.fixture
 def shell(tmp_path: Path) -> Shell:
     return Shell(tmp_path)
-
-
-def error_of(shell: Shell, *arguments: str) -> tuple[int, dict[str, str]]:
-    done = shell.run(*arguments, "--json", timeout_s=120)
-    return done.returncode, json.loads(done.stderr.strip().splitlines()[-1])["error"]
 
 
 def test_an_empty_folder(shell: Shell) -> None:
@@ -77,24 +71,6 @@ def test_asking_when_nothing_is_served(shell: Shell) -> None:
     code, error = error_of(shell, "-C", ".", "ask", "Anybody there?")
     assert (code, error["code"]) == (3, "not_found")
     assert "undercroft up" in error["do"]
-
-
-@pytest.mark.parametrize(
-    ("name", "hint"),
-    [
-        ("model:handbok", "handbook"),
-        ("modle:handbook", "model:"),
-        ("model:handbook@99", ""),
-        ("document:0123456789abcdef", ""),
-        ("answer:ans-00000000000000000000", ""),
-        ("handbook", "kind:name"),
-    ],
-)
-def test_a_ref_that_does_not_exist(brought_up: BroughtUp, name: str, hint: str) -> None:
-    for command in ("show", "lineage"):
-        code, error = error_of(brought_up.shell, "-C", "handbook", command, name)
-        assert code in (2, 3), (command, name)
-        assert hint in error["why"] + error["do"], (command, name)
 
 
 def test_a_mistyped_command_is_answered_with_the_nearest(shell: Shell) -> None:

@@ -7,9 +7,10 @@ import signal
 import time
 from pathlib import Path
 
+import pytest
 from openai import OpenAI
 
-from tests.system.conftest import BroughtUp, wait_until
+from tests.system.conftest import BroughtUp, error_of, wait_until
 
 
 def test_the_summary_accounts_for_every_document(brought_up: BroughtUp) -> None:
@@ -147,3 +148,21 @@ def test_ctrl_c_stops_everything_and_says_how_to_go_on(brought_up: BroughtUp) ->
     finally:
         process.kill()
     wait_until(lambda: not shell.json("-C", "handbook", "status")["urls"], 10)
+
+
+@pytest.mark.parametrize(
+    ("name", "hint"),
+    [
+        ("model:handbok", "handbook"),
+        ("modle:handbook", "model:"),
+        ("model:handbook@99", ""),
+        ("document:0123456789abcdef", ""),
+        ("answer:ans-00000000000000000000", ""),
+        ("handbook", "kind:name"),
+    ],
+)
+def test_a_ref_that_does_not_exist(brought_up: BroughtUp, name: str, hint: str) -> None:
+    for command in ("show", "lineage"):
+        code, error = error_of(brought_up.shell, "-C", "handbook", command, name)
+        assert code in (2, 3), (command, name)
+        assert hint in error["why"] + error["do"], (command, name)
