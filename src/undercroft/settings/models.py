@@ -43,7 +43,7 @@ class ComputeSettings(Section):
     precision: Precision = Field(
         "bf16",
         description="number format of weights and activations; fp16 scales its loss, for devices "
-        "that do not compute in bf16",
+        "that do not compute in bf16; fp8 multiplies in 8 bits, on devices that can",
     )
     device: Device = Field(
         "auto",

@@ -9,19 +9,9 @@ from pydantic import BeforeValidator, Field
 
 from undercroft.settings.section import Section
 
-NO_FP8: Final = (
-    "fp8 needs matrix units of 8 bits, as NVIDIA's Hopper and Ada or AMD's MI300 and later have "
-    "them, and no processor has: take bf16"
-)
+FP8_UNITS: Final = "NVIDIA's Ada and Hopper, AMD's MI300, and what came after them"
 
-
-def _is_had(precision: Any) -> Any:
-    if precision == "fp8":
-        raise ValueError(NO_FP8)
-    return precision
-
-
-Precision = Annotated[Literal["bf16", "fp16", "fp32"], BeforeValidator(_is_had)]
+Precision = Literal["bf16", "fp16", "fp32", "fp8"]
 
 
 def _is_known(device: Any) -> Any:

@@ -20,6 +20,7 @@ from undercroft.settings import LoopSettings
 from undercroft.train.drawing import Drawer
 from undercroft.train.dropping import Remedy
 from undercroft.train.heldout import Heldout
+from undercroft.train.models import eight_bits
 from undercroft.train.objectives.objective import Objective
 from undercroft.train.observing import Observer
 from undercroft.train.optimizer import MasterAdamW
@@ -67,6 +68,9 @@ class Run(Generic[S]):
         self._beat = beat
         self._is_first = self._team.rank == 0
         rng.seed_all(params.seed + self._team.data.rank)
+        if params.precision == "fp8":
+            eight_bits.check(self._team.device, self._team.tensor.size)
+            eight_bits.use(model)
         self.model = model.to(self._team.device)
         self._objective = objective
         self._params = params

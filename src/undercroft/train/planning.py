@@ -11,10 +11,10 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from typing import Final
 
-from undercroft.errors import BadConfig, BadInput
-from undercroft.settings.parallel import NO_FP8
+from undercroft.errors import BadInput
+from undercroft.settings.parallel import FP8_UNITS
 from undercroft.train.models.anatomy import Anatomy
-from undercroft.train.models.memory import NUMBER, Estimate, Load, estimate
+from undercroft.train.models.memory import Estimate, Load, estimate
 from undercroft.train.parallel.orders import order
 from undercroft.train.parallel.plan import Plan
 
@@ -106,12 +106,9 @@ class Advice:
 
 
 def advise(wanted: Wanted, machine: Machine) -> Advice:
-    """The plan for ``machine``; raises `BadInput` that says what would fit where none does, and
-    `BadConfig` for a number format that cannot be trained in."""
+    """The plan for ``machine``; raises `BadInput` that says what would fit where none does."""
     if wanted.precision == "auto":
         wanted = replace(wanted, precision="bf16" if machine.has_bf16 else "fp16")
-    if wanted.precision not in NUMBER:
-        raise BadConfig(f"{wanted.precision} cannot be trained in here.", f"{NO_FP8}.")
     found = list(candidates(wanted, machine))
     room = int(machine.memory_bytes * _USABLE)
     fitting = [each for each in found if each.memory.total_bytes <= room]
@@ -235,6 +232,8 @@ def _format_reason(precision: str, machine: Machine) -> str:
     if precision == "fp16":
         why = "as asked" if machine.has_bf16 else "as these devices do not multiply in bf16"
         return f"fp16 {why}: its loss is scaled, and steps that overflow are left out"
+    if precision == "fp8":
+        return f"fp8 multiplies the matrices of blocks in 8 bits, on {FP8_UNITS}"
     if not machine.has_bf16:
         return "bf16 is computed by way of fp32 on these devices; fp16 would be faster"
     return "bf16 has the range of fp32, so that no loss is scaled"

@@ -11,7 +11,7 @@ from undercroft.train.models.limits import CHUNK_BYTES, PLAIN_KEYS
 from undercroft.train.parallel.orders import order
 from undercroft.train.parallel.plan import Plan
 
-NUMBER: Final = {"bf16": 2, "fp16": 2, "fp32": 4}
+NUMBER: Final = {"bf16": 2, "fp16": 2, "fp32": 4, "fp8": 2}  # fp8: of weights, more than kept
 _FLOAT: Final = 4
 #: What a block keeps for its backward pass, in numbers a token: of the width, in the stream and
 #: between the matrices of attention; of the feed-forward's; and, of keys, in each head.
