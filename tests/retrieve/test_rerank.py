@@ -35,8 +35,8 @@ def test_what_says_the_same_is_shown_once():
 def test_the_index_gives_as_many_passages_as_wanted(reference):
     question = "How does the with statement work?"
     for count in (1, 3, 15):
-        plain = reference.search(question, count, rerank=False)
-        looked_at = reference.search(question, count)
+        plain = reference.search(question, count)
+        looked_at = reference.search(question, count, rerank=True)
         assert len(plain) == count
         assert 1 <= len(looked_at) <= count
     assert reference.search(question, 3)[0].title

@@ -154,7 +154,7 @@ class Retriever:
         self._opened: tuple[lance.LanceDataset, Vectors] = (dataset, vectors)
 
     def search(
-        self, question: str, k: int, candidates: int = 30, *, rerank: bool = True
+        self, question: str, k: int, candidates: int = 30, *, rerank: bool = False
     ) -> list[Passage]:
         """The best ``k`` passages for ``question``, best first; any text is a valid question.
 

@@ -27,7 +27,9 @@ class RetrieveSettings(Section):
         30, ge=1, description="taken from each of full text and vectors before they are merged"
     )
     rerank: bool = Field(
-        True, description="look at the best candidates once more, and leave out what says the same"
+        False,
+        description="look at the best candidates once more, and leave out what says the same: "
+        "better ranks, yet worse answers where that was measured",
     )
     follow_up: bool = Field(
         True, description="search for `And on Windows?` with the words of the question before it"
