@@ -17,7 +17,7 @@ from undercroft.train.models import eight_bits
 
 
 def test_losses_are_nearly_those_of_bf16(tmp_path: Path) -> None:
-    plain, coarse = (begun(tmp_path / name, "bf16", max_steps=3) for name in ("plain", "coarse"))
+    plain, coarse = (begun(tmp_path / name, "bf16", max_steps=6) for name in ("plain", "coarse"))
     layers = plain.model.config.num_hidden_layers
     assert eight_bits.use(coarse.model) == 7 * layers
     losses = [run.train(ignore).losses for run in (plain, coarse)]
