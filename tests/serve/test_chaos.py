@@ -15,7 +15,7 @@ from tests.serve.serving import Served, gateway_of, keep_model, make_project, re
 
 CLIENTS = 3
 PAUSE_S = 0.05  # engines that start need the processor too
-ADMISSION = "\n[admission]\nhang_s = 1.0\nretry_least = 1000\n"
+ADMISSION = "\n[admission]\nhang_s = 4.0\nretry_least = 1000\n"
 
 
 @pytest.fixture(scope="module")
