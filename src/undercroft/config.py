@@ -93,7 +93,7 @@ def changed(section: str, settings: S, options: Mapping[str, Any], command: str 
         key = ".".join(str(part) for part in first["loc"])
         raise BadConfig(
             f"{section}.{key} cannot be {first['input']!r}.",
-            f"{first['msg'].removeprefix('Value error, ')}.",
+            reason(error),
             f"See: undercroft {command or section} --help",
         ) from None
 
@@ -182,6 +182,11 @@ def _check_known(section: str, key: str, label: str) -> None:
         )
 
 
+def reason(error: ValidationError) -> str:
+    """Why the first value that does not fit does not, as a sentence."""
+    return f"{error.errors()[0]['msg'].removeprefix('Value error, ')}."
+
+
 def _bad_value(error: ValidationError, origin: Mapping[str, str]) -> BadConfig:
     first = error.errors()[0]
     parts = [str(part) for part in first["loc"]]
@@ -189,7 +194,7 @@ def _bad_value(error: ValidationError, origin: Mapping[str, str]) -> BadConfig:
     key = next((each for each in tried if each in origin), ".".join(parts[:2]))
     return BadConfig(
         f"{origin.get(key, 'default')}: {key} = {first['input']!r} cannot be used.",
-        f"{first['msg']}.",
+        reason(error),
         "See the defaults with: undercroft init --print",
     )
 

@@ -143,6 +143,6 @@ def test_a_file_that_is_no_model_is_refused_before_a_process_starts(tmp_path: Pa
 
 
 def test_engines_are_found_by_name(tmp_path: Path) -> None:
-    assert "llamacpp" in ENGINES
+    assert set(ENGINES) == {"llamacpp", "transformers", "vllm"}
     with pytest.raises(NotFound, match="no engine 'llamacp'"):
         start_engine("llamacp", tmp_path, context=256, slots=1, threads=1)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from undercroft.engines.served import Task
+from undercroft.engines.served import Task, check_folder
 from undercroft.engines.vllm import command
 from undercroft.errors import BadConfig, BadInput
 from undercroft.settings import EngineSettings
@@ -59,3 +59,9 @@ def test_what_vllm_cannot_serve_is_said(tmp_path: Path) -> None:
     (tmp_path / "b").mkdir()
     with pytest.raises(BadInput, match="no LoRA adapters"):
         command(task(adapters={"b": tmp_path / "b"}), 9000)
+
+
+def test_a_file_is_no_model_folder(tmp_path: Path) -> None:
+    (tmp_path / "m.gguf").touch()
+    with pytest.raises(BadInput, match="not a model folder"):
+        check_folder(tmp_path / "m.gguf")

@@ -100,6 +100,7 @@ def test_any_text_is_a_safe_question(reference, question):
     passages = reference.search(question, 3)
     assert len(passages) <= 3
     assert all(0 <= passage.score <= 1 for passage in passages)
+    assert [p.score for p in passages] == sorted((p.score for p in passages), reverse=True)
 
 
 def test_no_documents_make_an_index_that_finds_nothing(embedder, tmp_path):

@@ -56,7 +56,7 @@ def test_losses_and_gradient_norms_are_those_of_one_process(points: Points, name
     alone = points[f"one/{name.split('/')[1]}"]
     assert len(alone) == STEPS
     for here, there in zip(points[name], alone, strict=True):
-        assert here == pytest.approx(there, rel=3e-2 if name.endswith("fp16") else 1e-5)
+        assert here == pytest.approx(there, rel=1e-3 if name.endswith("fp16") else 1e-5)
 
 
 def test_a_run_of_four_goes_on_as_two_in_another_layout_and_as_one(

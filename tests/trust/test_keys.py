@@ -142,3 +142,10 @@ def test_keys_of_a_tenant_say_so_and_others_have_none(keys: Keys) -> None:
     assert (one.tenant, other.tenant) == ("acme", "")
     keys.revoke("laptop")
     assert keys.tenants() == {one.id: "acme"}, "what a revoked key spent is still the tenant's"
+
+
+@pytest.mark.parametrize("tenant", ["a b", "acme,globex", "a/b", "ü"])
+def test_a_tenant_is_a_name_that_a_list_can_hold(keys: Keys, tenant: str) -> None:
+    with pytest.raises(BadInput, match="cannot name a tenant"):
+        keys.create("bob", "user", tenant=tenant)
+    assert keys.create("bob", "user", tenant="acme-2.eu")[0].tenant == "acme-2.eu"

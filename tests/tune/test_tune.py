@@ -17,6 +17,7 @@ from tests.serve.serving import keep
 from tests.train.conftest import examples  # noqa: F401
 from undercroft.cli.main import group
 from undercroft.compress import export
+from undercroft.errors import NotFound
 from undercroft.project import Project
 from undercroft.records import Example
 from undercroft.settings import EngineSettings, ModelSettings
@@ -135,3 +136,10 @@ def test_a_smaller_copy_cannot_be_tuned(project: Project) -> None:
     done = CliRunner().invoke(group, ["-C", str(project.root), "serve", "tune", "docs-q8_0"])
     assert done.exit_code != 0
     assert "model:docs@1" in str(done.exception)
+
+
+def test_a_draft_that_is_not_there_is_said_before_anything_is_measured(project: Project) -> None:
+    words = ["-C", str(project.root), "serve", "tune", "model:docs-base", "--draft", "no.gguf"]
+    done = CliRunner().invoke(group, words)
+    assert isinstance(done.exception, NotFound)
+    assert "no.gguf" in str(done.exception)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import click
 
 from undercroft.cli.artifacts import as_dict
@@ -40,6 +42,7 @@ def add_remote(
     """
     from pydantic import ValidationError
 
+    from undercroft.config import reason
     from undercroft.errors import BadInput
     from undercroft.release.remote import RemoteModel, remote
 
@@ -51,9 +54,11 @@ def add_remote(
             slots=slots, accepts=wanted,
         )  # fmt: skip
     except ValidationError as error:
-        first = error.errors()[0]
-        raise BadInput(f"{first['loc'][0]} is not right.", f"{first['msg']}.") from None
-    (made,) = remote(state.project(), params)
+        raise BadInput(f"{error.errors()[0]['loc'][0]} is not right.", reason(error)) from None
+    project = state.project()
+    (made,) = remote(project, params)
+    if key and key not in project.trust.secrets.names() and key not in os.environ:
+        click.echo(f"There is no {key} yet. Keep it with: undercroft secret set {key}", err=True)
     if as_json:
         print_json(as_dict(made))
         return

@@ -37,9 +37,8 @@ def serve(ctx: click.Context) -> None:
     from undercroft.serve.server import run
 
     project = ctx.obj.project()
-    host, port = project.settings.serve.host, project.settings.serve.port
-    click.echo(f"Serving {project.name} at http://{host}:{port}/v1. Ctrl-C stops it.")
-    run(project)
+    click.echo(f"Starting {project.name} …", err=True)
+    run(project, lambda api: click.echo(f"Serving {project.name} at {api}. Ctrl-C stops it."))
 
 
 @serve.command(epilog="Example:  undercroft serve tune model:docs --html chart.html")
@@ -72,10 +71,11 @@ def tune(
 
     project = state.project()
     parent = _parent(project, model)
+    guessing = _draft(project, draft or project.settings.engine.draft)
     asked = _tasks(project, tasks)
     with bar("tune", as_json) as tell:
         files = _files(project, parent, [PARENT, *formats.split(",")], tell)
-        outcome = _searched(project, files, asked, draft, rounds, loss, tell)
+        outcome = _searched(project, files, asked, guessing, rounds, loss, tell)
     told = facts(outcome.points, outcome.best)
     if html is not None:
         write(html, as_html(told, str(parent.ref), platform.processor() or platform.machine()))
@@ -89,7 +89,7 @@ def tune(
 
 
 def _searched(
-    project: Project, files: dict[str, Path], tasks: Sequence[Task], draft: str | None,
+    project: Project, files: dict[str, Path], tasks: Sequence[Task], draft: str,
     rounds: int, loss: float, tell: Tell,
 ) -> Outcome:  # fmt: skip
     from undercroft.engines import native, usable_cores
@@ -110,15 +110,20 @@ def _searched(
         builds=builds,
         cores=settings.serve.threads or usable_cores(),
         served=settings.compress.serve,
-        draft=_draft(project, draft or settings.engine.draft),
+        draft=draft,
         rounds=rounds,
         most=loss,
     )
 
 
 def _draft(project: Project, named: str) -> str:
-    """The file of the model that may guess, empty for none."""
+    """The file of the model that may guess, empty for none. Raises `NotFound`."""
+    from undercroft.engines.llamacpp import check_model
+
+    if not named:
+        return ""
     if not named.startswith("model:"):
+        check_model(Path(named))
         return named
     path = project.path(project.ledger.artifact(named))
     return str(path if path.is_file() else next(path.glob("*.gguf"), path))

@@ -129,7 +129,7 @@ def advice() -> str:
         return ""
     return (
         "This processor can do more than the installed llama.cpp is compiled for. "
-        "A native build often doubles its speed: undercroft engine build"
+        "A native build computes faster, by how much says serve tune: undercroft engine build"
     )
 
 

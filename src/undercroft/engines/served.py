@@ -144,12 +144,12 @@ def naming(adapter: str = "") -> dict[str, Any]:
 
 def check_folder(model: Path) -> None:
     """Fail before a process is started. Raises `NotFound` or `BadInput`."""
-    if not model.is_dir():
+    if not model.exists():
         raise NotFound(f"There is no model folder {model}.", do="Make one with: undercroft up")
     if not (model / "config.json").is_file():
         raise BadInput(
             f"{model} is not a model folder.",
-            "It has no config.json.",
+            "It has no config.json." if model.is_dir() else "It is a file.",
             "Serve a model with its own weights, such as model:NAME, not a GGUF file of it.",
         )
 

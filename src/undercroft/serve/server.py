@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import signal
-from collections.abc import Awaitable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 
@@ -20,6 +20,12 @@ from undercroft.serve.wire.connections import PatientProtocol
 
 DRAIN_S = 7.0  # whoever started us gives 10 s before it kills
 
+Ready = Callable[[str], None]
+
+
+def _tell_nobody(api: str) -> None:
+    """What a gateway does that nobody waits for."""
+
 
 class _Server(uvicorn.Server):
     """uvicorn without its signal handling: it would end the process before we have flushed."""
@@ -29,20 +35,21 @@ class _Server(uvicorn.Server):
         yield
 
 
-def run(project: Project) -> None:
+def run(project: Project, ready: Ready = _tell_nobody) -> None:
     """`serve`, if nobody else serves this project. Raises `Busy` otherwise."""
     with only_one(project.state / "serve.lock", f"The gateway of {project.name}"):
         try:
             import uvloop
         except ImportError:
-            asyncio.run(serve(project))
+            asyncio.run(serve(project, ready))
             return
-        uvloop.run(serve(project))
+        uvloop.run(serve(project, ready))
 
 
-async def serve(project: Project) -> None:
+async def serve(project: Project, ready: Ready = _tell_nobody) -> None:
     """Serve ``project`` until SIGTERM or SIGINT, then let answers under way finish. SIGHUP starts
-    the engines again, one after another, as the settings are by then.
+    the engines again, one after another, as the settings are by then. ``ready`` is told the address
+    once requests are answered there.
 
     Raises `Busy`, `NotFound` (nothing is released) and `EngineFailed` while starting.
     """
@@ -67,6 +74,7 @@ async def serve(project: Project) -> None:
     api = f"http://[{host}]:{port}/v1" if ":" in host else f"http://{host}:{port}/v1"
     place = project.state / GATEWAY.announcement
     announce(place, urls={"api": api}, started=datetime.now(UTC).isoformat())
+    ready(api)
     try:
         await _unless(stop, running)
         server.should_exit = True

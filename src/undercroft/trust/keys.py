@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import re
 import secrets
 import threading
 import time
@@ -51,9 +52,11 @@ class Keys:
     ) -> tuple[Principal, str]:
         """A new key, of ``tenant`` if one is named, and its secret, which cannot be shown again.
 
-        Raises `BadInput` for an unknown role or an empty name and `Busy` when ``name`` is in use.
+        Raises `BadInput` for an unknown role, an empty name or a tenant that is no name, and
+        `Busy` when ``name`` is in use.
         """
         _check(name, role, daily_tokens)
+        _check_tenant(tenant)
         secret = PREFIX + secrets.token_urlsafe(32)
         who = Principal("key-" + secrets.token_hex(8), name, role, daily_tokens, tenant)
         row = {
@@ -158,6 +161,13 @@ def _check(name: str, role: str, daily_tokens: int | None) -> None:
     if daily_tokens is not None and daily_tokens < 0:
         raise BadInput(
             f"{daily_tokens} is not a token budget.", "It is negative.", "Give 0 or more tokens."
+        )
+
+
+def _check_tenant(tenant: str) -> None:
+    if re.fullmatch(r"[\w.-]*", tenant, re.ASCII) is None:
+        raise BadInput(
+            f"{tenant!r} cannot name a tenant.", do="Use letters, digits, '_', '.' and '-'."
         )
 
 
