@@ -66,11 +66,10 @@ class ServeSettings(Section):
         description="where they run: on this machine, or on the nodes of the Ray cluster at "
         "cluster.address, each with serve.threads processors of one",
     )
-    least_replicas: int | None = Field(
-        None,
-        ge=0,
-        description="of them that run without load, all if it is not set; 0: the engine sleeps "
-        "when nobody asks",
+    least_replicas: int = Field(
+        -1,
+        ge=-1,
+        description="of them that run without load; -1: all; 0: the engine sleeps when nobody asks",
     )
     affinity: bool = Field(
         True, description="prefer the replica that has read the beginning of a prompt already"
