@@ -22,9 +22,7 @@ ADMISSION = "\n[admission]\nhang_s = 4.0\nretry_least = 1000\n"
 def twofold(tmp_path_factory):
     """A gateway with two replicas of one thread each."""
     folder = tmp_path_factory.mktemp("twofold") / "p"
-    project = make_project(
-        folder, replicas=2, least_replicas=2, slots=2, threads=1, cache_entries=0
-    )
+    project = make_project(folder, replicas=2, slots=2, threads=1, cache_entries=0)
     with (folder / "undercroft.toml").open("a") as file:
         file.write(ADMISSION)
     project = type(project).open(folder)

@@ -65,7 +65,6 @@ def test_a_node_killed_under_load_fails_no_request(cluster: Any, tmp_path: Path)
         tmp_path / "p",
         cluster="ray",
         replicas=2,
-        least_replicas=2,
         slots=1,
         threads=1,
         cache_entries=0,

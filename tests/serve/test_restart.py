@@ -79,7 +79,6 @@ def served(tmp_path_factory):
     project = make_project(
         tmp_path_factory.mktemp("restart") / "p",
         replicas=2,
-        least_replicas=2,
         slots=1,
         threads=1,
         cache_entries=0,

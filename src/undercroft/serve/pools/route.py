@@ -253,9 +253,10 @@ def make_pool(
     serve = settings.serve
     built = make_replicas(project, settings, model, adapters)
     scaler = None
-    least = serve.least_replicas
-    if least is not None and least < serve.replicas:
-        scaler = Scaler(least, serve.replicas, serve.slots, serve.scale_up_s, serve.scale_down_s)
+    if 0 <= serve.least_replicas < serve.replicas:
+        scaler = Scaler(
+            serve.least_replicas, serve.replicas, serve.slots, serve.scale_up_s, serve.scale_down_s
+        )
     name = "+".join(str(each.ref) for each in (model, *adapters))
     return Pool(
         name, built, serve.queue, serve.queue_timeout_s, scaler=scaler, rules=settings.admission
