@@ -10,9 +10,10 @@ model folders are `vllm` and, slow and right, `transformers`; `served` is what b
 
 from __future__ import annotations
 
+from undercroft.engines.child import usable_cores
 from undercroft.engines.draft import with_draft_file
 from undercroft.engines.engine import DEFAULT_ENGINE, ENGINES, Engine, start_engine
-from undercroft.engines.llamacpp import LlamaServer, usable_cores
+from undercroft.engines.llamacpp import LlamaServer
 from undercroft.engines.sampling import adapter_fields, sampling_params
 
 __all__ = [

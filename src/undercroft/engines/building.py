@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Protocol
 
 from undercroft.engines import native
-from undercroft.engines.llamacpp import usable_cores
+from undercroft.engines.child import usable_cores
 from undercroft.engines.native import NativeBuild
 from undercroft.engines.probe import probe
 from undercroft.engines.processor import Target, features, target

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
-from typing import Protocol, Self
+from typing import NotRequired, Protocol, Self, TypedDict, Unpack
 
 from undercroft.engines.llamacpp import LlamaServer
 from undercroft.engines.served import ServedEngine
@@ -50,22 +50,23 @@ class Engine(Protocol):
         ...
 
 
+class How(TypedDict):
+    """What an engine is to be started with besides its model; see `LlamaServer.start`."""
+
+    context: int
+    slots: int
+    threads: int
+    port: NotRequired[int]
+    embeddings: NotRequired[bool]
+    log: NotRequired[Path | None]
+    tuning: NotRequired[EngineSettings | None]
+    adapters: NotRequired[Mapping[str, Path] | None]
+
+
 class Starter(Protocol):
     """How an engine of one kind is started. Returns at once; call ``wait_ready`` before use."""
 
-    def __call__(
-        self,
-        model: Path,
-        *,
-        context: int,
-        slots: int,
-        threads: int,
-        port: int = 0,
-        embeddings: bool = False,
-        log: Path | None = None,
-        tuning: EngineSettings | None = None,
-        adapters: Mapping[str, Path] | None = None,
-    ) -> Engine: ...
+    def __call__(self, model: Path, **how: Unpack[How]) -> Engine: ...
 
 
 ENGINES: Mapping[str, Starter] = {
@@ -79,32 +80,10 @@ DEFAULT_ENGINE = "llamacpp"
 """What runs a model whose meta names no ``engine``."""
 
 
-def start_engine(
-    name: str,
-    model: Path,
-    *,
-    context: int,
-    slots: int,
-    threads: int,
-    port: int = 0,
-    embeddings: bool = False,
-    log: Path | None = None,
-    tuning: EngineSettings | None = None,
-    adapters: Mapping[str, Path] | None = None,
-) -> Engine:
+def start_engine(name: str, model: Path, **how: Unpack[How]) -> Engine:
     """Start the engine called ``name``; raises `NotFound` for a name nobody registered."""
     if name not in ENGINES:
         raise NotFound(
             f"There is no engine {name!r}.", name, ENGINES, f"Engines: {', '.join(ENGINES)}."
         )
-    return ENGINES[name](
-        model,
-        context=context,
-        slots=slots,
-        threads=threads,
-        port=port,
-        embeddings=embeddings,
-        log=log,
-        tuning=tuning,
-        adapters=adapters,
-    )
+    return ENGINES[name](model, **how)

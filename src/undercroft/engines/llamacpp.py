@@ -14,18 +14,15 @@ started the child ends (prctl(2)), which kills engines started from a thread poo
 from __future__ import annotations
 
 import os
-import secrets
-import shutil
 import signal
 import sys
-import tempfile
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Self
 
 from undercroft.engines import liveness, native
+from undercroft.engines.child import EngineChild, Papers, usable_cores
 from undercroft.engines.draft import check_draft
 from undercroft.engines.launch import Launch, server_arguments, wheel_parameters
 from undercroft.engines.native import NativeBuild
@@ -44,22 +41,15 @@ OPENMP = {"OMP_WAIT_POLICY": "passive", "GOMP_SPINCOUNT": "0"}
 POLL_S = 0.05
 
 
-@dataclass
-class LlamaServer:
-    """One child process serving one GGUF file. ``build`` is what it runs, None for the wheel;
-    ``adapters`` are the ids of the adapters it can apply, by name."""
+@dataclass(kw_only=True)
+class LlamaServer(EngineChild):
+    """One child process serving one GGUF file. ``build`` is what it runs, None for the wheel."""
 
-    model: Path
     context: int
     slots: int
     threads: int
-    log: Path
     build: NativeBuild | None
-    adapters: Mapping[str, int]
-    _child: Child
-    _announcement: Path | None  # None for a native server
-    _owned_folder: Path | None = None
-    _base_url: str = field(default="", init=False)
+    is_native: bool  # a native server announces nothing
 
     @classmethod
     def start(
@@ -104,36 +94,22 @@ class LlamaServer:
             draft=check_draft(model, tuning),
             adapters=tuple(each.resolve() for each in named.values()),
         )
-        owned = Path(tempfile.mkdtemp(prefix="undercroft-engine-")) if log is None else None
-        log_file = log if log is not None else Path(str(owned)) / "engine.log"
-        announcement = log_file.with_suffix(f".{secrets.token_hex(4)}.ready.json")
+        papers = Papers.at(log)
         arguments = [
             *("-m", "undercroft.engines.llamacpp", launch.model_dump_json()),
-            str(server or announcement.resolve()),
+            str(server or papers.announcement),
         ]
-        child = Child.start("engine", arguments, log_file, OPENMP)
-        ids = {name: number for number, name in enumerate(named)}
         return cls(
-            model, context, slots, launch.threads, log_file, build, ids,
-            child, announcement if server is None else None, owned,
+            model=model, context=context, slots=slots, threads=launch.threads, build=build,
+            is_native=server is not None, _papers=papers,
+            adapters={name: number for number, name in enumerate(named)},
+            _child=Child.start("engine", arguments, papers.log, OPENMP),
         )  # fmt: skip
-
-    @property
-    def base_url(self) -> str:
-        if not self._base_url:
-            raise EngineFailed(
-                "The engine is not ready.", "It has no address yet.", "Call wait_ready first."
-            )
-        return self._base_url
-
-    @property
-    def pid(self) -> int:
-        return self._child.process.pid
 
     def alive(self) -> bool:
         """Whether its process runs. A native build found dead of an instruction that the processor
         does not have is withdrawn: the next engine is the wheel's."""
-        running = self._child.alive()
+        running = super().alive()
         if not running and self.build is not None and self.exit_code == -signal.SIGILL:
             self.build.withdraw("it died of an instruction that this processor does not have")
         return running
@@ -158,11 +134,7 @@ class LlamaServer:
 
     def _address(self, timeout_s: float) -> str:
         """Where it answers, once it does. Raises `EngineFailed`."""
-        if self._announcement is None:
-            return self._native_address(timeout_s)
-        announced = self._child.wait_for(self._announcement, timeout_s)
-        self._announcement.unlink(missing_ok=True)
-        return str(announced["base_url"])
+        return self._native_address(timeout_s) if self.is_native else self._announced(timeout_s)
 
     def _native_address(self, timeout_s: float) -> str:
         """llama.cpp's server tells its port in its log alone, so its sockets are looked at."""
@@ -197,29 +169,8 @@ class LlamaServer:
         text = self.log.read_text(errors="replace") if self.log.exists() else ""
         last = [line for line in text.splitlines() if line.strip()][-LOG_LINES_IN_ERROR:]
         said = "Its last words: " + " | ".join(last) if last else "It said nothing"
-        log = "" if self._owned_folder else f"Its log is {self.log}."  # an owned one goes at `stop`
+        log = "" if self._papers.owned else f"Its log is {self.log}."  # an owned one goes at `stop`
         return EngineFailed(f"The engine of {self.model.name} {how}.", f"{said}.", log)
-
-    def stop(self, grace_s: float = 5.0) -> None:
-        """End the child; a request in flight loses its connection. Safe to call twice."""
-        self._child.stop(grace_s)
-        if self._announcement is not None:
-            self._announcement.unlink(missing_ok=True)
-        if self._owned_folder is not None:
-            shutil.rmtree(self._owned_folder, ignore_errors=True)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.stop()
-
-
-def usable_cores() -> int:
-    """Cores this process may run on, which in a container are fewer than the machine has."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def check_model(model: Path) -> None:

@@ -7,18 +7,15 @@ its address in a file once it answers. Models are named in requests: `BASE`, or 
 from __future__ import annotations
 
 import json
-import os
-import secrets
-import shutil
-import tempfile
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, Self
+from typing import Any, Final
 
 from pydantic import Field
 
 from undercroft.engines import liveness
+from undercroft.engines.child import EngineChild, Papers
 from undercroft.errors import BadInput, EngineFailed, NotFound
 from undercroft.processes import Child
 from undercroft.settings import EngineSettings
@@ -40,17 +37,9 @@ class Task(Section):
     adapters: dict[str, Path] = Field(default_factory=dict)
 
 
-@dataclass
-class ServedEngine:
-    """One such child; see `undercroft.engines.Engine` for what is promised."""
-
-    model: Path
-    log: Path
-    adapters: Mapping[str, int]
-    _child: Child
-    _announcement: Path
-    _owned_folder: Path | None = None
-    _base_url: str = field(default="", init=False)
+@dataclass(kw_only=True)
+class ServedEngine(EngineChild):
+    """One such child."""
 
     @classmethod
     def start(
@@ -77,9 +66,7 @@ class ServedEngine:
         named = dict(adapters or {})
         for each in named.values():
             check_adapter(each)
-        owned = Path(tempfile.mkdtemp(prefix="undercroft-engine-")) if log is None else None
-        log_file = log if log is not None else Path(str(owned)) / "engine.log"
-        announcement = log_file.with_suffix(f".{secrets.token_hex(4)}.ready.json").resolve()
+        papers = Papers.at(log)
         task = Task(
             model=model.resolve(),
             context=context,
@@ -89,25 +76,12 @@ class ServedEngine:
             tuning=tuning or EngineSettings(),
             adapters={name: each.resolve() for name, each in named.items()},
         )
-        arguments = ["-m", f"undercroft.engines.{kind}", task.model_dump_json(), str(announcement)]
-        child = Child.start("engine", arguments, log_file)
-        numbers = {name: number for number, name in enumerate(named)}
-        return cls(model, log_file, numbers, child, announcement, owned)
-
-    @property
-    def base_url(self) -> str:
-        if not self._base_url:
-            raise EngineFailed(
-                "The engine is not ready.", "It has no address yet.", "Call wait_ready first."
-            )
-        return self._base_url
-
-    @property
-    def pid(self) -> int:
-        return self._child.process.pid
-
-    def alive(self) -> bool:
-        return self._child.alive()
+        program = ["-m", f"undercroft.engines.{kind}", task.model_dump_json()]
+        return cls(
+            model=model, adapters={name: number for number, name in enumerate(named)},
+            _child=Child.start("engine", [*program, str(papers.announcement)], papers.log),
+            _papers=papers,
+        )  # fmt: skip
 
     def responsive(self, timeout_s: float) -> bool:
         """Whether its server answers: it says that it is well only while its model computes."""
@@ -117,24 +91,10 @@ class ServedEngine:
         """Return when requests are answered. Raises `EngineFailed` that says what the child said
         last; the child is gone then."""
         try:
-            self._base_url = self._child.wait_for(self._announcement, timeout_s)["base_url"]
+            self._base_url = self._announced(timeout_s)
         except EngineFailed:
             self.stop()
             raise
-        self._announcement.unlink(missing_ok=True)
-
-    def stop(self, grace_s: float = 5.0) -> None:
-        """End the child; a request in flight loses its connection. Safe to call twice."""
-        self._child.stop(grace_s)
-        self._announcement.unlink(missing_ok=True)
-        if self._owned_folder is not None:
-            shutil.rmtree(self._owned_folder, ignore_errors=True)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.stop()
 
 
 def naming(adapter: str = "") -> dict[str, Any]:
@@ -165,10 +125,3 @@ def check_adapter(folder: Path) -> int:
             f"{type(error).__name__}: {error}.",
             "Make them with: undercroft compress MODEL --adapter",
         ) from None
-
-
-def cores(threads: int) -> int:
-    """``threads``, or every core this process may use if that is 0."""
-    if hasattr(os, "sched_getaffinity"):
-        return threads or len(os.sched_getaffinity(0))
-    return threads or os.cpu_count() or 1

@@ -13,7 +13,8 @@ from pathlib import Path
 from queue import SimpleQueue
 from typing import Any
 
-from undercroft.engines.served import BASE, Task, cores
+from undercroft.engines.child import usable_cores
+from undercroft.engines.served import BASE, Task
 from undercroft.errors import BadInput, MissingExtra, NotFound
 
 
@@ -44,7 +45,7 @@ class Model:
 
     def __init__(self, task: Task) -> None:
         torch, transformers = _libraries()
-        torch.set_num_threads(cores(task.threads))
+        torch.set_num_threads(task.threads or usable_cores())
         is_cuda = torch.cuda.is_available()
         folder = str(task.model)
         self.context = task.context

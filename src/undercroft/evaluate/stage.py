@@ -12,7 +12,7 @@ from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
 from undercroft.engines import DEFAULT_ENGINE, Engine, sampling_params, start_engine
-from undercroft.engines.llamacpp import usable_cores
+from undercroft.engines.child import usable_cores
 from undercroft.evaluate.suite import read_suite
 from undercroft.project import Project
 from undercroft.records import Artifact, Example
