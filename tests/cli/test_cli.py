@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 import time
@@ -11,7 +12,7 @@ import click
 import pytest
 from click.testing import CliRunner
 
-from undercroft.cli.main import COMMANDS, group
+from undercroft.cli.main import COMMANDS, group, main
 
 ROOT = Path(__file__).parents[2]
 
@@ -86,3 +87,36 @@ def test_init_writes_a_file_once_and_never_over_it(tmp_path: Path) -> None:
     again = runner.invoke(group, ["init", str(folder)])
     assert again.exit_code != 0
     assert (folder / "undercroft.toml").read_text() == text
+
+
+MISUSED = [
+    "relese",
+    "release strat",
+    "release start --pairs x",
+    "release abtest start --share nan",
+    "release history --limit 0",
+    "runs watch --every nan",
+    "ls --limit -1",
+    "-C",
+]
+
+
+@pytest.mark.parametrize("line", MISUSED)
+def test_a_misused_command_says_so_like_every_other_error(line: str, capsys) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(line.split())
+    assert ended.value.code == 2
+    said = capsys.readouterr()
+    assert said.out == ""
+    first, *rest = said.err.splitlines()
+    assert first.startswith("error: ")
+    assert rest == [] or rest[-1].strip().startswith("See: undercroft")
+
+
+def test_a_misused_command_says_so_in_json_where_json_was_asked_for(capsys) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(["release", "status", "--htm", "x", "--json"])
+    error = json.loads(capsys.readouterr().err)["error"]
+    assert (ended.value.code, error["code"]) == (2, "bad_input")
+    assert "--html" in error["what"]
+    assert error["do"] == "See: undercroft release status --help"

@@ -13,7 +13,9 @@ from undercroft.records import KINDS, Artifact
 
 @click.command(epilog="Example:  undercroft ls model")
 @click.argument("kind", required=False, type=click.Choice(KINDS))
-@click.option("--limit", default=50, show_default=True, help="Newest first.")
+@click.option(
+    "--limit", type=click.IntRange(1), default=50, show_default=True, help="Newest first."
+)
 @click.option("--json", "as_json", is_flag=True, help="Print as JSON.")
 @click.pass_obj
 def ls(state: State, kind: str | None, limit: int, as_json: bool) -> None:
@@ -76,8 +78,10 @@ def size(size_bytes: int) -> str:
 @click.command(epilog="Examples:  undercroft show dataset:docs    undercroft show document:3f2a…")
 @click.argument("ref")
 @click.option("--rule", help="Of a dataset: only what this rule removed.")
-@click.option("--limit", default=20, show_default=True, help="Rows shown at most.")
-@click.option("--offset", default=0, help="Rows passed over.")
+@click.option(
+    "--limit", type=click.IntRange(1), default=20, show_default=True, help="Rows shown at most."
+)
+@click.option("--offset", type=click.IntRange(0), default=0, help="Rows passed over.")
 @click.option("--json", "as_json", is_flag=True, help="Print as JSON.")
 @click.pass_obj
 def show(state: State, ref: str, rule: str | None, limit: int, offset: int, as_json: bool) -> None:

@@ -27,8 +27,10 @@ def verify(state: State, as_json: bool) -> None:
 
 
 @audit.command("ls", epilog="Example:  undercroft audit ls --limit 20")
-@click.option("--limit", default=20, show_default=True, help="Newest first.")
-@click.option("--offset", default=0, help="Entries passed over.")
+@click.option(
+    "--limit", type=click.IntRange(1), default=20, show_default=True, help="Newest first."
+)
+@click.option("--offset", type=click.IntRange(0), default=0, help="Entries passed over.")
 @click.option("--json", "as_json", is_flag=True, help="Print as JSON.")
 @click.pass_obj
 def entries(state: State, limit: int, offset: int, as_json: bool) -> None:

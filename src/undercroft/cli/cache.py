@@ -20,7 +20,9 @@ def cache() -> None:
 @cache.command(
     epilog="Example:  undercroft cache alike --limit 20, or:  undercroft cache alike --json"
 )
-@click.option("--limit", default=50, show_default=True, help="Newest first.")
+@click.option(
+    "--limit", type=click.IntRange(1), default=50, show_default=True, help="Newest first."
+)
 @click.option("--json", "as_json", is_flag=True, help="Print as JSON.")
 @click.pass_obj
 def alike(state: State, limit: int, as_json: bool) -> None:

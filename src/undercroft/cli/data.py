@@ -58,8 +58,10 @@ def list_datasets(state: State, as_json: bool) -> None:
     epilog="Example:  undercroft data log --limit 5",
 )
 @click.argument("name", metavar="[DATASET]", default="")
-@click.option("--limit", default=20, show_default=True, help="Newest first.")
-@click.option("--offset", default=0, help="Versions passed over.")
+@click.option(
+    "--limit", type=click.IntRange(1), default=20, show_default=True, help="Newest first."
+)
+@click.option("--offset", type=click.IntRange(0), default=0, help="Versions passed over.")
 @as_json_option
 @click.pass_obj
 def show_log(state: State, name: str, limit: int, offset: int, as_json: bool) -> None:
@@ -82,7 +84,9 @@ def show_log(state: State, name: str, limit: int, offset: int, as_json: bool) ->
 )
 @click.argument("name", metavar="[DATASET]", default="")
 @click.option("--rule", help="Only what this rule removed.")
-@click.option("--limit", default=20, show_default=True, help="Rows shown at most.")
+@click.option(
+    "--limit", type=click.IntRange(1), default=20, show_default=True, help="Rows shown at most."
+)
 @as_json_option
 @click.pass_context
 def show(context: click.Context, name: str, rule: str | None, limit: int, as_json: bool) -> None:
@@ -100,7 +104,13 @@ def show(context: click.Context, name: str, rule: str | None, limit: int, as_jso
 )
 @click.argument("a")
 @click.argument("b", required=False)
-@click.option("--limit", default=20, show_default=True, help="Documents named at most.")
+@click.option(
+    "--limit",
+    type=click.IntRange(1),
+    default=20,
+    show_default=True,
+    help="Documents named at most.",
+)
 @as_json_option
 @click.pass_obj
 def diff(state: State, a: str, b: str | None, limit: int, as_json: bool) -> None:

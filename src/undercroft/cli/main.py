@@ -11,10 +11,12 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from undercroft import __version__
-from undercroft.errors import UndercroftError, nearest
+from undercroft.errors import BadInput, UndercroftError, nearest
 
 if TYPE_CHECKING:
     from undercroft.project import Project
+
+NAME = "undercroft"
 
 COMMANDS: dict[str, tuple[str, str]] = {
     "up": ("undercroft.cli.up", "Documents -> a served assistant that cites its sources."),
@@ -97,7 +99,7 @@ class State:
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
     epilog="Begin with:  undercroft up FOLDER   then:  undercroft ask 'your question'",
 )
-@click.version_option(__version__, prog_name="undercroft")
+@click.version_option(__version__, prog_name=NAME)
 @click.option(
     "--project",
     "-C",
@@ -115,9 +117,12 @@ def main(arguments: list[str] | None = None) -> None:
     """Run the command line; every error is one line (or one JSON object) and an exit code."""
     given = sys.argv[1:] if arguments is None else arguments
     try:
-        group.main(args=given, standalone_mode=False)
-    except click.ClickException as error:
+        group.main(args=given, prog_name=NAME, standalone_mode=False)
+    except click.exceptions.NoArgsIsHelpError as error:
         error.show()
+        sys.exit(error.exit_code)
+    except click.ClickException as error:
+        report(_misused(error), as_json="--json" in given)
         sys.exit(error.exit_code)
     except UndercroftError as error:
         report(error, as_json="--json" in given)
@@ -128,6 +133,14 @@ def main(arguments: list[str] | None = None) -> None:
     except BrokenPipeError:
         sys.stderr.close()
         sys.exit(0)
+
+
+def _misused(error: click.ClickException) -> UndercroftError:
+    """What is wrong with how a command was called, in the form of every other error."""
+    ctx = error.ctx if isinstance(error, click.UsageError) else None
+    what = error.format_message().strip()
+    what = what if what.endswith((".", "?", ")")) else f"{what}."
+    return BadInput(what, do=f"See: {ctx.command_path if ctx else NAME} --help")
 
 
 def report(error: UndercroftError, as_json: bool) -> None:

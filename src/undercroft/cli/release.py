@@ -13,6 +13,7 @@ import click
 from undercroft.cli.artifacts import as_dict as artifact_as_dict
 from undercroft.cli.files import write
 from undercroft.cli.main import State, print_json
+from undercroft.cli.numbers import Finite
 
 KEY = "UNDERCROFT_KEY"
 
@@ -159,7 +160,9 @@ def rollback(state: State, reason: str, as_json: bool) -> None:
 
 
 @release.command(epilog="Example:  undercroft release history --limit 5 --json")
-@click.option("--limit", default=20, show_default=True, help="Newest first.")
+@click.option(
+    "--limit", type=click.IntRange(1), default=20, show_default=True, help="Newest first."
+)
 @_json
 @click.pass_obj
 def history(state: State, limit: int, as_json: bool) -> None:
@@ -184,11 +187,11 @@ def abtest() -> None:
 
 
 @abtest.command(epilog="Example:  undercroft release abtest plan --rate 0.05 --change 0.02")
-@click.option("--rate", type=click.FloatRange(0, 1), required=True, help="Of the live route.")
-@click.option("--change", type=click.FloatRange(-1, 1), required=True, help="To be found.")
-@click.option("--alpha", type=click.FloatRange(0, 1, True, True), default=0.05, show_default=True)
+@click.option("--rate", type=Finite(0, 1), required=True, help="Of the live route.")
+@click.option("--change", type=Finite(-1, 1), required=True, help="To be found.")
+@click.option("--alpha", type=Finite(0, 1, True, True), default=0.05, show_default=True)
 @click.option(
-    "--share", type=click.FloatRange(0, 0.5, True), default=0.5, show_default=True,
+    "--share", type=Finite(0, 0.5, True), default=0.5, show_default=True,
     help="Of the traffic, for each arm.",
 )  # fmt: skip
 @_json
@@ -208,7 +211,7 @@ def plan(rate: float, change: float, alpha: float, share: float, as_json: bool) 
 
 @abtest.command("start", epilog="Example:  undercroft release abtest start route:docs@7")
 @click.argument("route", default="newest")
-@click.option("--share", type=click.FloatRange(0, 0.5, True), default=0.5, show_default=True)
+@click.option("--share", type=Finite(0, 0.5, True), default=0.5, show_default=True)
 @_json
 @click.pass_obj
 def start_test(state: State, route: str, share: float, as_json: bool) -> None:

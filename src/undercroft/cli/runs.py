@@ -11,6 +11,7 @@ import click
 from undercroft.cli.curve import curve
 from undercroft.cli.files import write
 from undercroft.cli.main import State, print_json
+from undercroft.cli.numbers import Finite
 from undercroft.errors import NotFound, StageFailed
 from undercroft.records import Run
 
@@ -44,7 +45,9 @@ class _Runs(click.Group):
     type=click.Choice(["running", "finished", "failed", "cancelled"]),
     help="Only these.",
 )
-@click.option("--limit", default=20, show_default=True, help="Newest first.")
+@click.option(
+    "--limit", type=click.IntRange(1), default=20, show_default=True, help="Newest first."
+)
 @click.option("--json", "as_json", is_flag=True, help="Print as JSON.")
 @click.pass_context
 def runs(
@@ -146,7 +149,7 @@ def report(state: State, name: str, html: Path | None) -> None:
 @click.option(
     "--every",
     "every_s",
-    type=click.FloatRange(min=0.1),
+    type=Finite(min=0.1),
     default=1.0,
     show_default=True,
     help="Seconds between two looks.",

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from undercroft.cli.main import State
+from undercroft.cli.numbers import Finite
 
 if TYPE_CHECKING:
     from undercroft.project import Project
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 @click.command(epilog="Example:  undercroft watch ~/handbook --every 60")
 @click.argument("target", required=False)
 @click.option(
-    "--every", "interval_s", type=click.FloatRange(min=0.1), default=60.0, show_default=True,
+    "--every", "interval_s", type=Finite(min=0.1), default=60.0, show_default=True,
     help="Seconds between two looks at the sources; changes in folders are seen at once, sites "
     "looked at by collect.refresh_hours.",
 )  # fmt: skip
