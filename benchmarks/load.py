@@ -12,6 +12,8 @@ from contextlib import closing
 from dataclasses import dataclass, field
 from typing import Any, TypeVar, cast
 
+import psutil
+
 from benchmarks.compare import quantile
 from benchmarks.sides import Side
 
@@ -65,11 +67,17 @@ class Load:
     seconds: float
     latencies: list[float] = field(default_factory=list)
     failures: int = 0
+    processor_s: float = 0.0  # what the server spent, its children included
 
     @property
     def rate(self) -> float:
         """Answers per second."""
         return len(self.latencies) / self.seconds
+
+    @property
+    def processor_us(self) -> float:
+        """Microseconds of the server's processor time for an answer."""
+        return self.processor_s / max(1, len(self.latencies)) * 1e6
 
     @property
     def p99_ms(self) -> float:
@@ -115,7 +123,17 @@ def at_once(
     side: Side, connections: int, seconds: float = 0.0, requests: int = 1_000_000_000
 ) -> Load:
     """Ask on that many connections, for so long or so many times (closed loop)."""
-    return _run(_at_once(side, connections, seconds, requests))
+    before = processor_seconds(side.pid)
+    load = _run(_at_once(side, connections, seconds, requests))
+    load.processor_s = processor_seconds(side.pid) - before
+    return load
+
+
+def processor_seconds(pid: int) -> float:
+    """What a process and its children have spent so far."""
+    process = psutil.Process(pid)
+    family = [process, *process.children(recursive=True)]
+    return sum(sum(each.cpu_times()[:2]) for each in family)
 
 
 async def _at_once(side: Side, connections: int, seconds: float, requests: int) -> Load:
@@ -149,7 +167,7 @@ class Stream:
 class _Reader(asyncio.Protocol):
     def __init__(self, request: bytes) -> None:
         self._request, self.stream, self._tail = request, Stream(), b""
-        self.done: asyncio.Future[Stream] = asyncio.get_running_loop().create_future()
+        self.done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast("asyncio.Transport", transport)
@@ -168,26 +186,31 @@ class _Reader(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         if not self.done.done():
-            self.done.set_result(self.stream)
+            self.done.set_result(None)
+
+    def hang_up(self) -> None:
+        self._transport.close()
 
 
-def streams(side: Side, count: int, apart_s: float = 0.002) -> list[Stream]:
-    """That many streams at once, begun a moment apart."""
-    return _run(_streams(side, count, apart_s))
+def streams(
+    side: Side, count: int, apart_s: float = 0.002, patience_s: float = 20.0
+) -> list[Stream]:
+    """That many streams at once, begun a moment apart; those that have not ended when nobody has
+    the patience to wait on are hung up on."""
+    return _run(_streams(side, count, apart_s, patience_s))
 
 
-async def _streams(side: Side, count: int, apart_s: float) -> list[Stream]:
-    request, loop, readers = (
-        side.request(max_tokens=512, stream=True),
-        asyncio.get_running_loop(),
-        [],
-    )
+async def _streams(side: Side, count: int, apart_s: float, patience_s: float) -> list[Stream]:
+    request, loop = side.request(max_tokens=512, stream=True), asyncio.get_running_loop()
+    readers: list[_Reader] = []
     for _ in range(count):
         made = await loop.create_connection(lambda: _Reader(request), "127.0.0.1", side.port)
         readers.append(made[1])
         await asyncio.sleep(apart_s)
-    async with asyncio.timeout(120):
-        return list(await asyncio.gather(*(reader.done for reader in readers)))
+    await asyncio.wait([reader.done for reader in readers], timeout=patience_s)
+    for reader in readers:
+        reader.hang_up()
+    return [reader.stream for reader in readers]
 
 
 def firsts(found: Sequence[Stream]) -> list[float]:

@@ -1,22 +1,24 @@
-"""Gateways that speak to the same upstream: ours, LiteLLM's proxy, Portkey's, and none at all.
+"""Gateways that speak to the same upstream: ours, LiteLLM's, Portkey's, SMG's, and none at all.
 
 Where there are two cores the gateway has core 0 to itself; upstream and client share core 1. Each
-gateway runs one process. What it does beyond passing on is said by `Duty`: ``bare`` nothing,
+gateway runs one process. What ours does beyond passing on is said by `Duty`: ``bare`` nothing,
 ``governed`` keys, budgets and a record of every answer, ``screened`` the screens of inputs and
-answers too. Ours records even when bare: that cannot be turned off.
+answers too. Ours records even when bare: that cannot be turned off. LiteLLM looks at a key;
+Portkey and SMG (in Rust) pass on and no more. None of the three writes records or screens.
+
+A peer that cannot be installed is left out, with a word on how it is to be had.
 """
 
 from __future__ import annotations
 
 import json
 import os
-import shutil
 import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -29,8 +31,14 @@ from undercroft.records import Artifact, Footprint
 
 Duty = Literal["bare", "governed", "screened"]
 
-LITELLM = ("litellm[proxy]",)
-PORTKEY = "@portkey-ai/gateway@1.15.2"
+LITELLM = ("litellm[proxy]==1.106.2",)
+SMG = ("smg==1.13.0",)
+#: With a later node-server Portkey answers every stream with 500 (its issue 1389).
+PORTKEY = {
+    "private": True,
+    "dependencies": {"@portkey-ai/gateway": "1.15.2"},
+    "overrides": {"@hono/node-server": "1.14.1"},
+}
 MODEL = "bench"
 MESSAGES = [{"role": "user", "content": "Where does the river go? " * 8}]
 MANY = 1024  # streams at once; more than any benchmark has
@@ -164,7 +172,7 @@ def _keep(project: Project, kind: str, meta: dict[str, Any]) -> Artifact:
 @contextmanager
 def litellm(folder: Path, base_url: str, core: int | None = 0) -> Iterator[Side]:
     """LiteLLM's proxy in front of ``base_url``, with one worker and a key."""
-    binaries = peer_environment("litellm", LITELLM)
+    binaries = _installed("litellm", LITELLM)
     port, key, home = free_port(), "sk-benchmark", folder / "litellm"
     home.mkdir()
     config = {
@@ -185,15 +193,19 @@ def litellm(folder: Path, base_url: str, core: int | None = 0) -> Iterator[Side]
         "--port", str(port), "--num_workers", "1",
     ]  # fmt: skip
     headers = {"authorization": f"Bearer {key}"}
-    offline = {"LITELLM_LOCAL_MODEL_COST_MAP": "True"}  # it would fetch it at start
-    with process(arguments, port, core, home / "log.txt", **offline) as pid:
+    settings = {
+        "LITELLM_LOCAL_MODEL_COST_MAP": "True",  # it would fetch it at start
+        "LITELLM_MODE": "PRODUCTION",
+        "LITELLM_LOG": "ERROR",
+    }
+    with process(arguments, port, core, home / "log.txt", **settings) as pid:
         yield Side(f"LiteLLM {version_of(binaries, 'litellm')}", port, headers, pid=pid)
 
 
 @contextmanager
 def portkey(folder: Path, base_url: str, core: int | None = 0) -> Iterator[Side]:
     """Portkey's gateway in front of ``base_url``, without keys of its own."""
-    package = _npm_package("portkey", PORTKEY) / "@portkey-ai" / "gateway"
+    package = _npm_packages("portkey", PORTKEY) / "@portkey-ai" / "gateway"
     port = free_port()
     arguments = ["node", str(package / "build" / "start-server.js"), f"--port={port}", "--headless"]
     headers = {
@@ -205,17 +217,54 @@ def portkey(folder: Path, base_url: str, core: int | None = 0) -> Iterator[Side]
         yield Side(f"Portkey {version}", port, headers, pid=pid)
 
 
-def _npm_package(name: str, wanted: str) -> Path:
-    """Where npm put ``wanted`` and what it needs, when it is there already or now."""
-    folder = PEERS / name
+@contextmanager
+def smg(folder: Path, base_url: str, core: int | None = 0) -> Iterator[Side]:
+    """The Shepherd Model Gateway in front of ``base_url``, without keys of its own."""
+    binaries = _installed("smg", SMG)
+    port = free_port()
+    arguments = [
+        str(binaries / "smg"), "launch", "--host", "127.0.0.1", "--port", str(port),
+        "--worker-urls", base_url, "--backend", "openai", "--log-level", "error",
+        "--prometheus-host", "127.0.0.1", "--prometheus-port", str(free_port()),
+    ]  # fmt: skip
+    with process(arguments, port, core, folder / "smg.txt") as pid:
+        yield Side(f"SMG {version_of(binaries, 'smg')}", port, pid=pid)
+
+
+class NotHere(Exception):
+    """A peer that could not be installed; says how to do it by hand."""
+
+
+def _installed(name: str, requirements: Sequence[str]) -> Path:
+    """The ``bin`` folder of a peer's virtual environment."""
+    try:
+        return peer_environment(name, requirements)
+    except subprocess.CalledProcessError as problem:
+        by_hand = f"{PEERS / name}/bin/pip install '{' '.join(requirements)}'"
+        raise NotHere(f"pip could not install {name}; see what it says:\n  {by_hand}") from problem
+
+
+def _npm_packages(name: str, wanted: Mapping[str, Any]) -> Path:
+    """The ``node_modules`` with what the package file ``wanted`` asks for."""
+    folder, asked = PEERS / name, json.dumps(wanted)
     done = folder / "installed.txt"
-    if not done.exists() or done.read_text() != wanted:
-        print(f"installing {wanted} into {folder} …", file=sys.stderr)
+    if not done.exists() or done.read_text() != asked:
+        print(f"installing {name} into {folder} …", file=sys.stderr)
         folder.mkdir(parents=True, exist_ok=True)
-        npm = ["npm", "install", "--no-audit", "--no-fund", "--prefix", str(folder), wanted]
-        subprocess.run(npm, check=True, stdout=subprocess.DEVNULL)
-        done.write_text(wanted)
+        (folder / "package.json").write_text(asked)
+        npm = ["npm", "install", "--no-audit", "--no-fund", "--prefix", str(folder)]
+        try:
+            subprocess.run(npm, check=True, stdout=subprocess.DEVNULL)
+        except (OSError, subprocess.CalledProcessError) as problem:
+            raise NotHere(f"{name} needs Node 20 with npm, then:\n  {' '.join(npm)}") from problem
+        done.write_text(asked)
     return folder / "node_modules"
+
+
+#: The gateways that ours is measured against.
+PEER_GATEWAYS: tuple[Callable[[Path, str], AbstractContextManager[Side]], ...] = (
+    litellm, portkey, smg,
+)  # fmt: skip
 
 
 @contextmanager
@@ -223,13 +272,22 @@ def all_of(
     folder: Path, *duties: Duty, gap_ms: float = 5.0, chunks: int = 32, peers: bool = True
 ) -> Iterator[list[Side]]:
     """The upstream, ours with each of ``duties``, and the peers that can be had, at once: what is
-    not asked costs nothing."""
+    not asked costs next to nothing."""
     with ExitStack() as running:
         straight = running.enter_context(direct(folder, gap_ms, chunks))
         url = f"http://127.0.0.1:{straight.port}"
-        sides = [straight, *(running.enter_context(ours(folder, url, duty)) for duty in duties)]
-        if peers:
-            sides.append(running.enter_context(litellm(folder, url)))
-        if peers and shutil.which("npm"):
-            sides.append(running.enter_context(portkey(folder, url)))
-        yield sides
+        yield [straight, *in_front(running, folder, url, duties, peers)]
+
+
+def in_front(
+    running: ExitStack, folder: Path, base_url: str, duties: Sequence[Duty], peers: bool
+) -> list[Side]:
+    """Ours with each of ``duties``, and the peers that can be had, before ``base_url``."""
+    found = [running.enter_context(ours(folder, base_url, duty)) for duty in duties]
+    for gateway in PEER_GATEWAYS if peers else ():
+        print(f"starting {gateway.__name__} …", file=sys.stderr)
+        try:
+            found.append(running.enter_context(gateway(folder, base_url)))
+        except NotHere as problem:
+            print(f"{gateway.__name__} is left out: {problem}", file=sys.stderr)
+    return found
