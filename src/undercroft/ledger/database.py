@@ -22,7 +22,7 @@ from sqlalchemy.pool import ConnectionPoolEntry
 from undercroft.errors import BadConfig, BadInput, MissingExtra
 from undercroft.trust.transactions import READ_ONLY, reading, serialise, writing
 
-HEAD: Final = "0002"
+HEAD: Final = "0003"
 """The schema revision this code speaks: the newest one in ``migrations/versions``. It stands here
 so that a ledger that is current opens without importing Alembic (0.2 s)."""
 

@@ -19,6 +19,7 @@ from sqlalchemy import (
     ForeignKeyConstraint,
     Index,
     Integer,
+    LargeBinary,
     MetaData,
     String,
     Table,
@@ -153,4 +154,35 @@ decisions = Table(
     Column("evidence", JSON, nullable=False),
     Column("actor", Text, nullable=False),
     Column("at", UtcDateTime, nullable=False),
+)
+
+# What gateways of one project share (`serve.sharing`). ``until`` is seconds since 1970.
+
+budget_leases = Table(
+    "budget_leases",
+    metadata,
+    Column("project", Text, primary_key=True),
+    Column("day", String(10), primary_key=True),
+    Column("account", Text, primary_key=True),
+    Column("gateway", String(32), primary_key=True),
+    Column("used", Float(53), nullable=False),
+    Column("held", Float(53), nullable=False),
+    Column("until", Float(53), nullable=False),
+)
+
+trials = Table(
+    "trials",
+    metadata,
+    Column("project", Text, primary_key=True),
+    Column("id", Text, nullable=False),
+    Column("state", LargeBinary, nullable=False),
+)
+
+trial_outcomes = Table(
+    "trial_outcomes",
+    metadata,
+    Column("trial", Text, primary_key=True),
+    Column("place", Integer, primary_key=True, autoincrement=False),
+    Column("gateway", String(32), nullable=False),
+    Column("batch", LargeBinary, nullable=False),
 )

@@ -62,6 +62,7 @@ async def answer(
     with gateway.budgets.reserve(who, most) as grant, admitted as stale:
         row = _begin(gateway, ask, who, place, arms[0])
         await gateway.ready_to_seal(row.subject)
+    await gateway.leases.provide(who, most)
         reply = Reply(exchange, ask, row)
         settled = _settled_and_recorded(
             gateway, exchange, ask, reply=reply, row=row, grant=grant, keep=keep
@@ -110,6 +111,8 @@ def _begin(gateway: Gateway, ask: Ask, who: Principal, place: Place, arm: Arm) -
     return row
 
 
+    if gateway.leases.failing:
+        row.degrade("budgets")
 @contextmanager
 def _admitted(gateway: Gateway, ask: Ask, arm: Arm, claim: Claim) -> Iterator[Answer | None]:
     """A place in the arm's pool; or, where that has far too much to do, what was answered in better

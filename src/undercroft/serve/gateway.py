@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import secrets
 import time
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -16,6 +17,7 @@ from undercroft.records import Principal
 from undercroft.serve.admission.budgets import Budgets
 from undercroft.serve.admission.purse import Purse
 from undercroft.serve.caches.answers import Answers
+from undercroft.serve.caches.shared import connect
 from undercroft.serve.caches.stale import Stale
 from undercroft.serve.guards.door import Door
 from undercroft.serve.journal.recorder import Recorder
@@ -27,6 +29,8 @@ from undercroft.serve.pools.route import ANYBODY, Route
 from undercroft.serve.pools.router import Router
 from undercroft.serve.releasing.rollout import Rollout
 from undercroft.serve.warming import load_screens, warm
+from undercroft.serve.sharing.books import book_of
+from undercroft.serve.sharing.leases import Leases
 from undercroft.serve.wire.exchange import Exchange
 from undercroft.settings import Settings
 
@@ -48,8 +52,12 @@ class Gateway:
         serve = project.settings.serve
         self.vault = project.trust.vault
         self.door = Door(project.trust.keys, None if serve.require_key else ANYBODY)
-        self.budgets = Budgets(serve.daily_tokens, project.settings.admission.tenant_tokens)
-        self.purse = Purse(serve.daily_cost)
+        self.id = secrets.token_hex(8)
+        book = book_of(project, self.id, connect)
+        shared, tenants = book is not None, project.settings.admission.tenant_tokens
+        self.budgets = Budgets(serve.daily_tokens, tenants, shared=shared)
+        self.purse = Purse(serve.daily_cost, shared=shared)
+        self.leases = Leases(book, self.budgets, self.purse)
         self.cache = Answers(project, lambda document: document in self.router.erased)
         self.stale = Stale(serve.cache_entries)
         self.recorder = Recorder(project.lake, project.state / "spool")
@@ -90,7 +98,7 @@ class Gateway:
                 self.cache.start(),
             )
             self.budgets.restore(spent, tenants)
-            self.purse.spend(await asyncio.to_thread(self.recorder.cost_today))
+            self.purse.restore(await asyncio.to_thread(self.recorder.cost_today))
         except BaseException:
             await self.stop(0.0)
             raise
@@ -98,6 +106,7 @@ class Gateway:
         self.door.open()
         await self.rollout.start()
 
+        self.leases.start()
     async def stop(self, grace_s: float) -> None:
         """Let answers finish for ``grace_s``, stop the engines, move every record to the lake."""
         await asyncio.gather(*(each.cancel() for each in self.unattended.values()))
@@ -106,6 +115,7 @@ class Gateway:
         await self.router.stop(grace_s)
         await self.recorder.stop()
         await self.cache.stop()
+        await self.leases.stop()
         await self.client.close()
         self.search_threads.shutdown(wait=False, cancel_futures=True)
 

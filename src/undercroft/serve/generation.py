@@ -177,6 +177,7 @@ async def _attempt(
         row.queue_ms = (time.monotonic() - asked_at) * 1000
         speaks = ask.stream or lease.replica.local
         if lease.replica.price is not FREE:
+            await gateway.leases.fund()
             gateway.purse.demand(arm.model)
         try:
             async with aclosing(_call(gateway, arm, lease, ask, messages)) as reply:

@@ -222,7 +222,7 @@ class Shared:
         task.add_done_callback(self._tasks.discard)
 
 
-def connect(url: str) -> Any:
+def connect(url: str, patience_s: float | None = None) -> Any:
     """A client of the store at ``url`` that neither waits long nor tries again by itself."""
     try:
         from redis.asyncio import Redis
@@ -230,10 +230,11 @@ def connect(url: str) -> Any:
         from redis.backoff import NoBackoff
     except ImportError as error:
         raise MissingExtra("redis", "redis") from error
+    patience_s = patience_s or PATIENCE_S
     return Redis.from_url(
         url,
-        socket_timeout=PATIENCE_S,
-        socket_connect_timeout=PATIENCE_S,
+        socket_timeout=patience_s,
+        socket_connect_timeout=patience_s,
         retry=Retry(NoBackoff(), 0),
         protocol=2,
     )

@@ -37,7 +37,9 @@ async def health(gateway: Gateway, exchange: Exchange) -> None:
     pools = {pool.name: await _pool_health(gateway, pool) for pool in gateway.router.pools}
     well = all(state["answers"] for state in pools.values())
     failing, ledger = gateway.recorder.failing, gateway.door.failing
-    lesser = failing or ledger or any(state["degraded"] for state in pools.values())
+    budgets = gateway.leases.health
+    lesser = failing or ledger or budgets["failing"]
+    lesser = lesser or any(state["degraded"] for state in pools.values())
     report = {
         "status": "down" if not well else "degraded" if lesser else "ok",
         "route": gateway.route.ref,
@@ -45,6 +47,7 @@ async def health(gateway: Gateway, exchange: Exchange) -> None:
         "records": {"waiting": gateway.recorder.waiting, "failing": failing or None},
         "ledger": {"failing": ledger or None},
         "cache": gateway.cache.health,
+        "budgets": budgets,
         "uptime_s": round(time.time() - gateway.started_at, 1),
     }
     await exchange.reply_json(200 if well else 503, report)
