@@ -261,6 +261,53 @@ def test_a_compressed_body_is_refused_unopened(fronted):
     assert b'"param":"content-encoding"' in received
 
 
+def chunked(fronted, *, key: str = "", size: bytes = b"", trailer: bytes = b"") -> bytes:
+    """A request in one chunk, with ``size`` after the chunk's own, and a ``trailer``."""
+    head, _, body = request(fronted, key, messages=told(say="whole")).partition(b"\r\n\r\n")
+    lines = [line for line in head.split(b"\r\n") if not line.startswith(b"content-length")]
+    head = b"\r\n".join([*lines, b"transfer-encoding: chunked", b"", b""])
+    return head + b"%x" % len(body) + size + b"\r\n" + body + b"\r\n0\r\n" + trailer + b"\r\n"
+
+
+@pytest.mark.parametrize("key", ["", "uc-nobody"])
+def test_what_follows_a_body_in_chunks_replaces_no_header(fronted, key):
+    trailer = f"authorization: Bearer {'' if not key else fronted.key}\r\n".encode()
+    with connected(fronted) as connection:
+        connection.sendall(chunked(fronted, key=key, trailer=trailer))
+        received = connection.recv(65536)
+    assert received.startswith(b"HTTP/1.1 401" if key else b"HTTP/1.1 200")
+
+
+@pytest.mark.parametrize("part", ["size", "trailer"])
+def test_what_is_around_chunks_has_an_end(fronted, part):
+    beginning = {"size": b";a=", "trailer": b"x-a: "}[part]
+    head = chunked(fronted, **{part: beginning}).partition(beginning)[0] + beginning
+    sent, received = 0, b""
+    with connected(fronted) as connection:
+        with suppress(ConnectionError):
+            connection.sendall(head)
+            while sent < 100e6:
+                connection.sendall(b"b" * 1_000_000)
+                sent += 1_000_000
+        with suppress(ConnectionError):
+            received = connection.recv(65536)
+    assert sent < 30e6
+    assert b"HTTP/1.1 200" not in received
+
+
+def test_what_is_no_http_after_a_request_is_no_part_of_its_answer(fronted):
+    asked = request(fronted, stream=True, messages=told(say="stream", upto=400, then="hang"))
+    received = b""
+    with connected(fronted) as connection, suppress(ConnectionError):
+        connection.sendall(asked.replace(b"connection: close\r\n", b""))
+        while b"It " not in received:
+            received += connection.recv(65536)
+        connection.sendall(b"\x00 what?\r\n\r\n")
+        while chunk := connection.recv(65536):
+            received += chunk
+    assert received.count(b"HTTP/1.1") == 1
+
+
 def test_what_is_no_http_is_told_so_in_the_same_shape_as_everything(fronted):
     with connected(fronted) as connection:
         connection.sendall(b"\x16\x03\x01 is this TLS?\r\n\r\n")

@@ -6,6 +6,8 @@ import openai
 import pydantic
 import pytest
 
+from tests.serve.test_asks import PIXEL
+
 WEATHER = {
     "type": "function",
     "function": {
@@ -149,7 +151,7 @@ def test_when_one_of_several_answers_breaks_the_stream_says_so(client):
 
 
 def test_images_go_to_models_that_take_them_and_nowhere_else(client, upstream):
-    part = {"type": "image_url", "image_url": {"url": "https://example.org/a.png"}}
+    part = {"type": "image_url", "image_url": {"url": PIXEL}}
     text = {"type": "text", "text": "What? script:plain"}
     messages = [
         {"role": "user", "content": [text, part]}, {"role": "user", "content": "script:plain"}

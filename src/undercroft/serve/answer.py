@@ -51,6 +51,9 @@ async def answer(
     abstain -> screen output -> settle -> record -> the last byte."""
     ask = parse(await exchange.body(gateway.max_body_bytes), gateway.route.sampling)
     who = await gateway.identify(exchange, "chat")
+    if "image" in ask.media:
+        async with exchange.cancelled_on_hang_up():
+            ask = await gateway.pictures.brought(ask)
     place = gateway.rollout.place(ask, who)  # fixed now: the cache key depends on it
     route, arms = place.route, in_order(place.arms, is_on_trial=place.part == CANARY)
     patience = exchange.patience(gateway.settings.serve.timeout_s)
@@ -59,10 +62,10 @@ async def answer(
     rules = gateway.settings.admission
     claim = claim_of(exchange, ask, who, cost=most, patience_s=patience, rules=rules)
     admitted = _admitted(gateway, ask, arms[0], claim)
+    await gateway.leases.provide(who, most)
     with gateway.budgets.reserve(who, most) as grant, admitted as stale:
         row = _begin(gateway, ask, who, place, arms[0])
         await gateway.ready_to_seal(row.subject)
-    await gateway.leases.provide(who, most)
         reply = Reply(exchange, ask, row)
         settled = _settled_and_recorded(
             gateway, exchange, ask, reply=reply, row=row, grant=grant, keep=keep
@@ -108,11 +111,11 @@ def _begin(gateway: Gateway, ask: Ask, who: Principal, place: Place, arm: Arm) -
         row.degrade("fallback" if place.arm.pool.is_broken else CHEAPER)
     if gateway.door.failing:
         row.degrade("ledger")
+    if gateway.leases.failing:
+        row.degrade("budgets")
     return row
 
 
-    if gateway.leases.failing:
-        row.degrade("budgets")
 @contextmanager
 def _admitted(gateway: Gateway, ask: Ask, arm: Arm, claim: Claim) -> Iterator[Answer | None]:
     """A place in the arm's pool; or, where that has far too much to do, what was answered in better

@@ -27,10 +27,11 @@ from undercroft.serve.metrics import Metrics
 from undercroft.serve.pools import upstream
 from undercroft.serve.pools.route import ANYBODY, Route
 from undercroft.serve.pools.router import Router
+from undercroft.serve.prompting.pictures import Pictures
 from undercroft.serve.releasing.rollout import Rollout
-from undercroft.serve.warming import load_screens, warm
 from undercroft.serve.sharing.books import book_of
 from undercroft.serve.sharing.leases import Leases
+from undercroft.serve.warming import load_screens, warm
 from undercroft.serve.wire.exchange import Exchange
 from undercroft.settings import Settings
 
@@ -60,6 +61,7 @@ class Gateway:
         self.leases = Leases(book, self.budgets, self.purse)
         self.cache = Answers(project, lambda document: document in self.router.erased)
         self.stale = Stale(serve.cache_entries)
+        self.pictures = Pictures(serve.image_hosts)
         self.recorder = Recorder(project.lake, project.state / "spool")
         self.metrics = Metrics()
         self.router = Router(
@@ -104,18 +106,19 @@ class Gateway:
             raise
         self.recorder.start()
         self.door.open()
+        self.leases.start()
         await self.rollout.start()
 
-        self.leases.start()
     async def stop(self, grace_s: float) -> None:
         """Let answers finish for ``grace_s``, stop the engines, move every record to the lake."""
         await asyncio.gather(*(each.cancel() for each in self.unattended.values()))
         self.door.close()
         await self.rollout.stop()
         await self.router.stop(grace_s)
+        await self.leases.stop()
         await self.recorder.stop()
         await self.cache.stop()
-        await self.leases.stop()
+        await self.pictures.close()
         await self.client.close()
         self.search_threads.shutdown(wait=False, cancel_futures=True)
 

@@ -84,6 +84,11 @@ class ServeSettings(Section):
     queue_timeout_s: float = Field(30.0, gt=0, description="longest wait for a slot")
     timeout_s: float = Field(120.0, gt=0, description="longest time for one answer")
     max_body_mb: float = Field(2.0, gt=0, description="larger requests get 413")
+    image_hosts: list[str] = Field(
+        default_factory=list,
+        description="hosts, such as images.example.org, that pictures in requests are fetched from "
+        "over https; none: pictures come in requests as data",
+    )
     require_key: bool = Field(True, description="false lets anybody on this host in as role user")
     cache_entries: int = Field(1000, ge=0, description="answers kept in the exact cache; 0 is off")
     shared_cache_entries: int = Field(

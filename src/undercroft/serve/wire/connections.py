@@ -2,8 +2,9 @@
 
 uvicorn waits for the head of a request as long as it likes, so that a few hundred half-sent ones
 (slow loris) would take every file descriptor there is, keeps as many headers as come, reads on
-whatever is sent after a refusal, and waits for ever for clients that do not read. `exchange` sees
-to bodies that are wanted.
+whatever is sent after a refusal, and waits for ever for clients that do not read. Fields that come
+after a body in chunks it takes for headers, so that they replaced what a proxy had looked at; here
+they are passed over (RFC 9110, 6.5.1). `exchange` sees to bodies that are wanted.
 
 A client that closes its half of the connection has hung up: that it might still be reading cannot
 be told from its being gone, and what is written for nobody holds a slot.
@@ -22,7 +23,8 @@ from undercroft.serve.wire.exchange import new_request_id
 from undercroft.serve.wire.failures import HttpError, body_of
 
 HEAD_WITHIN_S = 20.0  # from the first byte; of a new connection, from its beginning
-MAX_HEAD_BYTES = 256_000  # of headers that did not come in one piece
+MAX_HEAD_BYTES = 256_000  # of headers that did not come in one piece; of what frames a body
+FRAMES_PER_BYTE = 8  # of a body: one that comes in chunks of a byte has five around each
 READ_WITHIN_S = 10.0  # what waits to be sent, when it has grown to 64 kB, down to a quarter of that
 REST_BYTES = 4_000_000  # of a body that was refused, read so that the refusal arrives
 REST_WITHIN_S = 5.0
@@ -36,6 +38,7 @@ class PatientProtocol(HttpToolsProtocol):
 
     _is_in_head = True
     _head_bytes = 0
+    _frame_bytes = 0  # of sizes, extensions and trailers of chunks, less what the body allows
     _rest_bytes = 0
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
@@ -44,7 +47,11 @@ class PatientProtocol(HttpToolsProtocol):
         self._wait("head", HEAD_WITHIN_S, self.timeout_keep_alive_handler)
 
     def data_received(self, data: bytes) -> None:
+        if not self._is_in_head:
+            self._frame_bytes += len(data)
         super().data_received(data)
+        if self._frame_bytes > MAX_HEAD_BYTES and not self.transport.is_closing():
+            self.send_400_response("The body's chunks have too much around them.")
         if "rest" in self._waits:
             self._rest_bytes -= len(data)
             if self._rest_bytes < 0:
@@ -58,6 +65,9 @@ class PatientProtocol(HttpToolsProtocol):
             self._wait("head", HEAD_WITHIN_S, self.timeout_keep_alive_handler)
 
     def send_400_response(self, msg: str) -> None:
+        if self.cycle is not None and self.cycle.response_started != self.cycle.response_complete:
+            self.transport.abort()  # what is said now would look like a part of an answer
+            return
         said = body_of(HttpError(400, "invalid_http", msg))
         body = msgspec.json.encode(said)
         head = (
@@ -72,8 +82,16 @@ class PatientProtocol(HttpToolsProtocol):
         self._is_in_head = True
         super().on_message_begin()
 
+    def on_header(self, name: bytes, value: bytes) -> None:
+        if self._is_in_head:
+            super().on_header(name, value)
+
+    def on_body(self, body: bytes) -> None:
+        self._frame_bytes -= (1 + FRAMES_PER_BYTE) * len(body)
+        super().on_body(body)
+
     def on_headers_complete(self) -> None:
-        self._is_in_head, self._head_bytes = False, 0
+        self._is_in_head, self._head_bytes, self._frame_bytes = False, 0, 0
         self._wait_no_more("head")
         super().on_headers_complete()
 

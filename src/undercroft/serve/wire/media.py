@@ -1,7 +1,8 @@
 """Images and sound in messages: which may go on to an engine, and what is too much for one.
 
 A picture's size in pixels is read from its first bytes: a few kilobytes may unpack to gigabytes. So
-only kinds of pictures whose size can be told go on.
+only kinds of pictures whose size can be told go on. Pictures at https addresses are for `pictures`
+to fetch, or not.
 """
 
 from __future__ import annotations
@@ -17,6 +18,8 @@ MAX_BYTES = 20_000_000  # of one part; what a whole body may have is the setting
 MAX_PIXELS = 50_000_000
 MAX_SEGMENTS = 1_000  # of a JPEG before its size
 AUDIO_FORMATS = ("wav", "mp3")
+
+_FIRST_BYTES = {b"\x89PNG": "png", b"GIF8": "gif", b"\xff\xd8": "jpeg", b"RIFF": "webp"}
 
 KINDS = {"image_url": "image", "input_audio": "audio"}
 """Types of parts that engines may take, and the word that a model's meta uses for them."""
@@ -41,12 +44,19 @@ def _check_image(url: str, where: str) -> None:
         return
     head, comma, data = url.partition(",")
     if not (comma and head.startswith("data:image/") and head.endswith(";base64")):
-        raise invalid(where, "An image is at an https:// address or in a data:image/…;base64 URL.")
-    size = pixels(_decoded(data, where))
+        raise invalid(where, "An image is in a data:image/…;base64 URL.")
+    check_picture(_decoded(data, where), where)
+
+
+def check_picture(image: bytes, where: str) -> str:
+    """The kind of ``image``: png, jpeg, gif or webp. Raises `HttpError` 400 for others, and for
+    one that is too large."""
+    size = pixels(image)
     if not size:
         raise invalid(where, "An image is a PNG, JPEG, GIF or WebP that says how large it is.")
     if size > MAX_PIXELS:
         raise invalid(where, f"An image of {size:,} pixels is larger than {MAX_PIXELS:,}.")
+    return next(kind for first, kind in _FIRST_BYTES.items() if image.startswith(first))
 
 
 def _decoded(data: str, where: str) -> bytes:
