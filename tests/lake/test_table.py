@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from tests.lake.conftest import rows
 from undercroft.errors import BadInput, NotFound
 from undercroft.lake import Lake, any_of, equals, quote, with_digests
-from undercroft.lake.upkeep import KEEP_NEWEST
+from undercroft.lake.upkeep import KEEP_NEWEST, MERGED_ROWS
 
 
 def test_a_table_exists_after_its_first_write(lake):
@@ -129,6 +129,25 @@ def test_a_thousand_small_appends_leave_few_versions_and_files(lake):
     assert len(table.dataset().get_fragments()) <= 40
     files = [path for path in Path(table.uri).rglob("*") if path.is_file()]
     assert len(files) < 700
+
+
+def test_a_file_that_is_large_enough_is_not_copied_when_small_ones_are_merged(lake):
+    table = lake.table("requests")
+    table.append(rows(*range(MERGED_ROWS)))
+    (large,) = files_of(table)
+    table.append(rows(-1))
+    table.append(rows(-2))
+    table.maintain(timedelta(hours=1))
+    kept, merged = files_of(table)
+    assert kept == large
+    assert merged != large
+    assert table.count() == MERGED_ROWS + 2
+
+
+def files_of(table) -> list[str]:
+    return [
+        each.path for fragment in table.dataset().get_fragments() for each in fragment.data_files()
+    ]
 
 
 def append_in_child(root: str, start: int, count: int) -> None:

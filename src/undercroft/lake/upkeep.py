@@ -16,6 +16,9 @@ import lance
 
 #: A commit whose number is a multiple of this merges and cleans up: one in 32 pays about 20 ms.
 COMMITS_BETWEEN = 32
+#: Files of this many rows are not merged any more. With Lance's own million, a table that grows by
+#: small commits is copied whole every time until it has that many rows.
+MERGED_ROWS = 16_384
 #: Untagged versions are removed after this long, or when this many newer ones exist. The number
 #: leaves readers of a busy table the time in which that many commits happen.
 KEEP = timedelta(hours=24)
@@ -61,7 +64,9 @@ def tidy(dataset: lance.LanceDataset, keep: timedelta) -> None:
     """Merge small files of ``dataset`` and remove untagged versions as this module says."""
     if len(dataset.get_fragments()) > 1:
         # Copied as they are where nothing was deleted: reading them takes their size in memory.
-        dataset.optimize.compact_files(compaction_mode="try_binary_copy")
+        dataset.optimize.compact_files(
+            target_rows_per_fragment=MERGED_ROWS, compaction_mode="try_binary_copy"
+        )
         if recipes(dataset):
             dataset.optimize.optimize_indices()
     dataset.cleanup_old_versions(older_than=keep, error_if_tagged_old_versions=False)
