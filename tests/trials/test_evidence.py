@@ -140,4 +140,8 @@ def test_the_plan_says_how_long_it_takes() -> None:
     expected = plan(rate, change, alpha=alpha, share=0.1)
     assert expected.pairs == pytest.approx(np.median(found), rel=0.2)
     assert expected.units == pytest.approx(10 * expected.pairs, rel=0.01)
-    assert plan(0.05, -0.02, alpha=alpha, share=0.1).pairs == 0
+    assert 0.8 <= np.mean(np.array(found) <= expected.pairs_likely) <= 0.97
+    assert expected.units_likely == pytest.approx(10 * expected.pairs_likely, rel=0.01)
+    better = plan(0.05, -0.02, alpha=alpha, share=0.1)
+    assert better.pairs == plan(0.03, 0.02, alpha=alpha, share=0.1).pairs
+    assert plan(0.05, 0, alpha=alpha, share=0.1).pairs == 0

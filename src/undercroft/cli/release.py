@@ -3,22 +3,21 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict as as_dict
 from pathlib import Path
-from typing import Any
 
 import click
 
+from undercroft.cli import standing
+from undercroft.cli.abtest import abtest
 from undercroft.cli.artifacts import as_dict as artifact_as_dict
 from undercroft.cli.files import write
 from undercroft.cli.main import State, print_json
 from undercroft.cli.numbers import Finite
-
-KEY = "UNDERCROFT_KEY"
+from undercroft.cli.who import KEY, reason_option, who
 
 _json = click.option("--json", "as_json", is_flag=True, help="Print as JSON.")
-_reason = click.option("--reason", default="", help="Kept for ever.")
 
 
 @click.group(epilog="Example:  undercroft release start    then:  undercroft release status --json")
@@ -30,14 +29,25 @@ def release() -> None:
     epilog="Example:  undercroft release start route:docs@7 --steps 0.1,0.5 --shadow 50"
 )
 @click.argument("route", default="newest")
-@click.option("--steps", help="Shares of the traffic, such as 0.05,0.25,0.5.  [rollout.steps]")
-@click.option("--shadow", type=int, help="Requests it answers unseen first.")
-@click.option("--pairs", type=int, help="Units in each arm before a step ends.")
-@click.option("--minutes", type=float, help="Shortest time of a step.")
+@click.option(
+    "--steps", callback=lambda *given: _shares(given[-1]), metavar="SHARES",
+    help="Of the traffic, such as 0.05,0.25,0.5; else rollout.steps.",
+)  # fmt: skip
+@click.option(
+    "--shadow", type=click.IntRange(0),
+    help="Requests it answers unseen first; else rollout.shadow_requests.",
+)  # fmt: skip
+@click.option(
+    "--pairs", type=click.IntRange(1),
+    help="Units in each arm before a step ends; else rollout.step_pairs.",
+)  # fmt: skip
+@click.option(
+    "--minutes", type=Finite(0), help="Shortest time of a step; else rollout.step_minutes."
+)
 @_json
 @click.pass_obj
 def start(
-    state: State, route: str, steps: str | None, shadow: int | None, pairs: int | None,
+    state: State, route: str, steps: list[float] | None, shadow: int | None, pairs: int | None,
     minutes: float | None, as_json: bool,
 ) -> None:  # fmt: skip
     """Give ROUTE (the newest, if none is named) a growing share of the traffic.
@@ -50,21 +60,23 @@ def start(
 
     project = state.project()
     given = {
-        "steps": _shares(steps) if steps else None,
-        "shadow_requests": shadow, "step_pairs": pairs, "step_minutes": minutes,
+        "steps": steps, "shadow_requests": shadow, "step_pairs": pairs, "step_minutes": minutes,
     }  # fmt: skip
     settings = changed("rollout", project.settings.rollout, given, "release start")
-    trial = rollout.start(project, route, _who(project), settings=settings)
+    trial = rollout.start(project, route, who(project), settings=settings)
     if as_json:
         print_json(rollout.status(project))
         return
     click.echo(f"{trial.canary} meets {trial.control}: {trial.reason}")
+    standing.warn_if_silent(project)
     if project.settings.store.ledger:
         click.echo(
             "The gateway of this folder tries and counts it; others that share the ledger go on "
             "serving the live route, and follow when one is promoted.", err=True,
         )  # fmt: skip
-    click.echo("Watch it:  undercroft release status    End it:  undercroft release rollback")
+    click.echo(
+        "Watch it:  undercroft release status --watch    End it:  undercroft release rollback"
+    )
 
 
 @release.command(epilog="Example:  undercroft release change --adapter legal=acme,globex --now")
@@ -76,7 +88,7 @@ def start(
 @click.option("--without", multiple=True, metavar="NAME", help="Hold this adapter no more.")
 @click.option("--fallback", help="Model that answers what the other's engines cannot; '': none.")
 @click.option("--now", is_flag=True, help="Make it live at once, without a rollout.")
-@_reason
+@reason_option
 @_json
 @click.pass_obj
 def change(
@@ -95,7 +107,7 @@ def change(
     asked = compose.Change(model, named, without, fallback)
     made = compose.changed(project, asked, reason)
     if now:
-        compose.put_live(project, made, _who(project), reason)
+        compose.put_live(project, made, who(project), reason)
     if as_json:
         print_json(artifact_as_dict(made))
         return
@@ -104,28 +116,49 @@ def change(
         click.echo(f"Let it meet traffic:  undercroft release start {made.ref}", err=True)
 
 
-@release.command(epilog="Example:  undercroft release status --html rollout.html")
+@release.command(
+    epilog="Examples:  undercroft release status --watch    undercroft release status --html r.html"
+)
+@click.option("--watch", is_flag=True, help="Go on until it is over; fails if it is rolled back.")
 @click.option("--html", type=click.Path(path_type=Path), help="Write a page with pictures.")
 @_json
 @click.pass_obj
-def status(state: State, html: Path | None, as_json: bool) -> None:
-    """Say how the rollout stands: arms, measures, what it waits for."""
+def status(state: State, watch: bool, html: Path | None, as_json: bool) -> None:
+    """Say how the rollout stands: arms, measures, what it waits for.
+
+    Differences are the new route's; bounds and evidence hold however often they are looked at. At
+    100 % of the evidence of harm that is needed it is rolled back.
+    """
+    from undercroft.errors import NotFound
     from undercroft.release import rollout
     from undercroft.trials.report import as_html
 
-    found = rollout.status(state.project())
-    if html is not None and found is not None:
+    project = state.project()
+    found = rollout.status(project)
+    if found is None:
+        if html is not None or watch:
+            raise NotFound("There was no rollout yet.", do="Start one: undercroft release start")
+        none = "There was no rollout yet. Start one with: undercroft release start"
+        print_json(None) if as_json else click.echo(none)
+        return
+    if html is not None:
         write(html, as_html(found))
+    if watch:
+        standing.warn_if_silent(project)
+        standing.follow(lambda: rollout.status(project), as_json)
+        return
     if as_json:
         print_json(found)
-    elif found is None:
-        click.echo("There was no rollout yet. Start one with: undercroft release start")
-    else:
-        _show(found)
+        return
+    standing.show(found)
+    if found["status"] in standing.OPEN:
+        standing.warn_if_silent(project)
+    if html is not None:
+        click.echo(f"\nThe page is {html}.")
 
 
 @release.command(epilog="Example:  undercroft release promote --reason 'agreed on Monday'")
-@_reason
+@reason_option
 @_json
 @click.pass_obj
 def promote(state: State, reason: str, as_json: bool) -> None:
@@ -136,7 +169,7 @@ def promote(state: State, reason: str, as_json: bool) -> None:
     from undercroft.release import rollout
 
     project = state.project()
-    trial = rollout.promote(project, _who(project), reason, os.environ.get(KEY, ""))
+    trial = rollout.promote(project, who(project), reason, os.environ.get(KEY, ""))
     if as_json:
         print_json(rollout.status(project))
         return
@@ -144,7 +177,7 @@ def promote(state: State, reason: str, as_json: bool) -> None:
 
 
 @release.command(epilog="Example:  undercroft release rollback --reason 'answers got shorter'")
-@_reason
+@reason_option
 @_json
 @click.pass_obj
 def rollback(state: State, reason: str, as_json: bool) -> None:
@@ -152,7 +185,7 @@ def rollback(state: State, reason: str, as_json: bool) -> None:
     from undercroft.release import rollout
 
     project = state.project()
-    live, gone = rollout.undo(project, _who(project), reason)
+    live, gone = rollout.undo(project, who(project), reason)
     if as_json:
         print_json({"live": live, "withdrawn": gone})
         return
@@ -181,86 +214,9 @@ def history(state: State, limit: int, as_json: bool) -> None:
         click.echo(f"                  {each.reason}")
 
 
-@release.group(epilog="Example:  undercroft release abtest plan --rate 0.05 --change 0.02")
-def abtest() -> None:
-    """Compare two routes at equal shares; nothing is promoted by itself."""
-
-
-@abtest.command(epilog="Example:  undercroft release abtest plan --rate 0.05 --change 0.02")
-@click.option("--rate", type=Finite(0, 1), required=True, help="Of the live route.")
-@click.option("--change", type=Finite(-1, 1), required=True, help="To be found.")
-@click.option("--alpha", type=Finite(0, 1, True, True), default=0.05, show_default=True)
-@click.option(
-    "--share", type=Finite(0, 0.5, True), default=0.5, show_default=True,
-    help="Of the traffic, for each arm.",
-)  # fmt: skip
-@_json
-def plan(rate: float, change: float, alpha: float, share: float, as_json: bool) -> None:
-    """Say how many units it takes to find a change, before the experiment is begun."""
-    from undercroft.trials.power import plan as planned
-
-    found = planned(rate, abs(change), alpha=alpha / 2, share=share)
-    if as_json:
-        print_json(as_dict(found))
-        return
-    click.echo(
-        f"A change of {change * 100:+g} points from {rate:.1%} shows after {found.pairs:,} units "
-        f"in each arm, as a rule: {found.units:,} units of traffic at {share:.0%} each."
-    )
-
-
-@abtest.command("start", epilog="Example:  undercroft release abtest start route:docs@7")
-@click.argument("route", default="newest")
-@click.option("--share", type=Finite(0, 0.5, True), default=0.5, show_default=True)
-@_json
-@click.pass_obj
-def start_test(state: State, route: str, share: float, as_json: bool) -> None:
-    """Compare ROUTE with the live one, each with the same share, until somebody ends it.
-
-    Harm still rolls back.
-    """
-    from undercroft.config import changed
-    from undercroft.release import rollout
-
-    project = state.project()
-    options = {"steps": [share], "shadow_requests": 0}
-    settings = changed("rollout", project.settings.rollout, options, "release abtest start")
-    trial = rollout.start(project, route, _who(project), kind="abtest", settings=settings)
-    if as_json:
-        print_json(rollout.status(project))
-        return
-    click.echo(f"{trial.canary} and {trial.control}, {share:.0%} of the traffic each.")
-    click.echo(
-        "Read it:  undercroft release abtest report    End it:  undercroft release abtest stop"
-    )
-
-
-@abtest.command(epilog="Example:  undercroft release abtest report --html test.html")
-@click.option("--html", type=click.Path(path_type=Path), help="Write a page with pictures.")
-@_json
-@click.pass_context
-def report(ctx: click.Context, html: Path | None, as_json: bool) -> None:
-    """Say how the experiment stands, as `undercroft release status` does."""
-    ctx.invoke(status, html=html, as_json=as_json)
-
-
-@abtest.command(epilog="Example:  undercroft release abtest stop --reason 'no difference'")
-@_reason
-@_json
-@click.pass_obj
-def stop(state: State, reason: str, as_json: bool) -> None:
-    """End the experiment; the live route stays."""
-    from undercroft.release import rollout
-
-    project = state.project()
-    trial = rollout.stop(project, _who(project), reason)
-    if as_json:
-        print_json(rollout.status(project))
-        return
-    click.echo(f"Ended. {trial.control} is live.")
-
-
-def _shares(said: str) -> list[float]:
+def _shares(said: str | None) -> list[float] | None:
+    if said is None:
+        return None
     try:
         return [float(each) for each in said.split(",")]
     except ValueError:
@@ -272,22 +228,4 @@ def _adapter(said: str) -> tuple[str, list[str]]:
     return name, [each for each in owners.split(",") if each]
 
 
-def _who(project: Any) -> str:
-    """The name of the key in the environment, if there is one."""
-    secret = os.environ.get(KEY, "")
-    who = project.trust.keys.identify(secret) if secret else None
-    return str(who.name) if who else "local"
-
-
-def _show(found: Mapping[str, Any]) -> None:
-    click.echo(f"{found['canary']} against {found['control']}: {found['status']}")
-    click.echo(f"  {found['reason']}")
-    units = ", ".join(f"{arm} {count:,}" for arm, count in found["units"].items())
-    click.echo(f"  {found['share']:.0%} of the traffic each; units: {units or 'none yet'}")
-    for each in found["standings"]:
-        is_rate = each["measure"] not in ("latency", "cost")
-        values = [
-            f"{each[arm]:.2%}" if is_rate else f"{each[arm]:.3g}" for arm in ("control", "canary")
-        ]
-        said = "harm" if each["is_harm"] else "well" if each["is_safe"] else ""
-        click.echo(f"  {each['measure']:10} {values[0]:>8} → {values[1]:>8}   {said}")
+release.add_command(abtest)

@@ -63,7 +63,7 @@ def rollback(project: Project, reason: str = "", actor: str = "local") -> Artifa
         raise NotFound(
             f"Nothing is released in {project.name}.", do="Release something first: undercroft up"
         )
-    target = _before(project, live)
+    target = before(project, live)
     project.ledger.set_alias(target.ref, LIVE, actor)
     project.ledger.decide(
         ROLLBACK,
@@ -76,7 +76,8 @@ def rollback(project: Project, reason: str = "", actor: str = "local") -> Artifa
     return target
 
 
-def _before(project: Project, live: Artifact) -> Artifact:
+def before(project: Project, live: Artifact) -> Artifact:
+    """The route that `rollback` goes back to from ``live``. Raises `NotFound` without one."""
     withdrawn = {one.subject for one in project.ledger.decisions(kind=ROLLBACK, limit=10_000)}
     put_live = {one.subject for one in project.ledger.decisions(kind=RELEASE, limit=10_000)}
     for one in project.ledger.decisions(kind=ROLLOUT, limit=10_000):

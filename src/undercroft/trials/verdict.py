@@ -137,15 +137,23 @@ def _ratio(
     the level of harm (``certain``) and of promotion (``likely``)."""
     allowed = 1 + tolerance
     low = _over(likely[CANARY][0], likely[CONTROL][1])
-    high = _over(likely[CANARY][1], likely[CONTROL][0])
+    high = _at_most(likely[CANARY][1], likely[CONTROL][0])
     evidence = _over(certain[CANARY][0], certain[CONTROL][1]) / allowed
     return Standing(
         measure, values[CANARY], values[CONTROL], low, high, evidence, evidence > 1, high < allowed
     )
 
 
+def _at_most(above: float, below: float) -> float:
+    """The largest ratio that bounds on positive numbers allow: infinite where one is not known,
+    and 0 where the upper one is nothing."""
+    if above <= 0:
+        return 0.0
+    return above / below if below > 0 and math.isfinite(above) else math.inf
+
+
 def _over(above: float, below: float) -> float:
-    """A ratio of bounds on positive numbers: 0 or infinite where a bound is not known."""
+    """The smallest ratio that they allow: 0 where one is not known."""
     if not math.isfinite(below) or above <= 0:
         return 0.0
     return above / below if below > 0 else math.inf
