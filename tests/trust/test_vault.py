@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from sqlalchemy import Engine, select
+from sqlalchemy import Engine, event, select
 
 from undercroft.errors import BadInput, Denied, NotFound, Tampered
 from undercroft.trust import Trust, Vault
@@ -138,6 +138,30 @@ def test_another_machine_notices_a_shredding_within_a_second(
     time.sleep(1.05)
     with pytest.raises(NotFound):
         other.open("ada", sealed, b"")
+
+
+def test_who_has_it_refreshed_seals_without_asking_and_still_notices_a_shredding(
+    engine: Engine, folder: Path, vault: Vault
+) -> None:
+    vault.seal("ada", b"", b"")
+    other = again(engine, folder)
+    other.refresh()
+    assert not other.is_ready_to_seal("ada")
+    other.seal("ada", b"before", b"")
+    queries: list[str] = []
+    event.listen(engine, "before_cursor_execute", lambda *said: queries.append(said[2]))
+    time.sleep(1.05)
+    assert other.is_ready_to_seal("ada")
+    other.seal("ada", b"still", b"")
+    assert queries == []
+    other._shreds_file = folder / "as-seen-from-elsewhere"  # another machine has no file of ours
+    vault.shred("ada")
+    lost = other.seal("ada", b"too late", b"")
+    other.refresh()
+    assert not other.is_ready_to_seal("ada")
+    assert vault.open("ada", other.seal("ada", b"after", b""), b"") == b"after"
+    with pytest.raises(NotFound):
+        vault.open("ada", lost, b"")
 
 
 def test_a_process_does_not_seal_with_a_key_that_was_shredded(

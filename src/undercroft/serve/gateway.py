@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import secrets
 import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import aiohttp
 
@@ -34,12 +36,17 @@ from undercroft.serve.sharing.leases import Leases
 from undercroft.serve.warming import load_screens, warm
 from undercroft.serve.wire.exchange import Exchange
 from undercroft.settings import Settings
+from undercroft.trust.vault import RECHECK_S
 
 if TYPE_CHECKING:
     from undercroft.serve.endpoints.unattended import Unattended
 
+log = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
 SEARCH_THREADS = 4
-MAX_REMEMBERED = 10_000
+LEDGER_THREADS = 2  # who asks it for a key must not wait for what clients have computed
 
 
 class Gateway:
@@ -52,7 +59,9 @@ class Gateway:
         self.settings: Settings = project.settings
         serve = project.settings.serve
         self.vault = project.trust.vault
-        self.door = Door(project.trust.keys, None if serve.require_key else ANYBODY)
+        self.ledger_threads = ThreadPoolExecutor(LEDGER_THREADS, thread_name_prefix="ledger")
+        anybody = None if serve.require_key else ANYBODY
+        self.door = Door(project.trust.keys, anybody, self.ledger_threads)
         self.id = secrets.token_hex(8)
         book = book_of(project, self.id, connect)
         shared, tenants = book is not None, project.settings.admission.tenant_tokens
@@ -76,7 +85,7 @@ class Gateway:
         self.unattended: dict[str, Unattended] = {}  # responses being written, by id
         self.search_threads = ThreadPoolExecutor(SEARCH_THREADS, thread_name_prefix="search")
         self.started_at = time.time()
-        self._sealed_for: set[str] = set()
+        self._refreshing: asyncio.Task[None] | None = None
 
     @property
     def route(self) -> Route:
@@ -105,6 +114,7 @@ class Gateway:
             await self.stop(0.0)
             raise
         self.recorder.start()
+        self._refreshing = asyncio.create_task(self._refresh())
         self.door.open()
         self.leases.start()
         await self.rollout.start()
@@ -113,6 +123,8 @@ class Gateway:
         """Let answers finish for ``grace_s``, stop the engines, move every record to the lake."""
         await asyncio.gather(*(each.cancel() for each in self.unattended.values()))
         self.door.close()
+        if self._refreshing is not None:
+            self._refreshing.cancel()
         await self.rollout.stop()
         await self.router.stop(grace_s)
         await self.leases.stop()
@@ -120,7 +132,8 @@ class Gateway:
         await self.cache.stop()
         await self.pictures.close()
         await self.client.close()
-        self.search_threads.shutdown(wait=False, cancel_futures=True)
+        for threads in (self.search_threads, self.ledger_threads):
+            threads.shutdown(wait=False, cancel_futures=True)
 
     async def identify(self, exchange: Exchange, action: str) -> Principal:
         """Who asks, if they may do ``action``. Raises `Denied` (401) or `HttpError` 403."""
@@ -133,18 +146,29 @@ class Gateway:
     async def ready_to_seal(self, subject: str) -> None:
         """Have a new subject's key made now, in a thread: it is written to the database, which
         may be busy, and sealing later must not wait. Raises `Overloaded` when it is no use."""
-        if subject not in self._sealed_for:
+        if not self.vault.is_ready_to_seal(subject):
             try:
-                await asyncio.to_thread(self.vault.seal, subject, b"", b"")
+                await self._asked(self.vault.seal, subject, b"", b"")
             except (BadConfig, Busy, Tampered) as error:  # of the ledger's file, not the client's
                 raise Overloaded(
                     "Nothing can be kept for somebody new at the moment.",
                     "The ledger does not answer.",
                     "Try again shortly.",
                 ) from error
-            if len(self._sealed_for) >= MAX_REMEMBERED:
-                self._sealed_for.clear()
-            self._sealed_for.add(subject)
+
+    async def _asked(self, question: Callable[..., T], *values: Any) -> T:
+        """The ledger's answer, from a thread that nothing else waits in."""
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self.ledger_threads, question, *values)
+
+    async def _refresh(self) -> None:
+        """Learn whom another machine has forgotten, before what is written for them is sealed."""
+        while True:
+            try:
+                await self._asked(self.vault.refresh)
+            except Exception as error:  # it is asked again; keys at hand go on sealing
+                log.debug("the ledger does not say who was forgotten: %s", error)
+            await asyncio.sleep(RECHECK_S / 2)
 
     def record(self, row: RequestRow) -> None:
         """Count and keep ``row``; with a full disk the answer says that it is not kept yet."""

@@ -37,7 +37,7 @@ _HEADER: Final = struct.Struct(">BI")  # format, generation
 _NONCE_BYTES: Final = 12
 _PREFIX_BYTES: Final = _HEADER.size + _NONCE_BYTES
 _MAX_CACHED: Final = 20_000
-_RECHECK_S: Final = 1.0  # how long a shredding on another machine may go unnoticed
+RECHECK_S: Final = 1.0  # how long a shredding on another machine may go unnoticed
 
 
 class Vault:
@@ -59,6 +59,22 @@ class Vault:
         self._shreds_file = keyring.with_name(f".{keyring.name}.shreds")
         self._shreds = self._count_shreds()
         self._seen = (self._file_size(), time.monotonic())
+        self._is_refreshed = False  # by somebody else, in a thread
+
+    def refresh(self) -> None:
+        """Ask the ledger whether anybody was shredded since the last look, and drop the keys if so.
+
+        For whoever must not wait for the ledger while sealing: from the first call on that is left
+        to the caller, who calls it in a thread once in `RECHECK_S`. Raises the errors of `reading`.
+        """
+        self._is_refreshed = True
+        self._look()
+
+    def is_ready_to_seal(self, subject: str) -> bool:
+        """Whether `seal` has the subject's key at hand, so that it asks nobody. Raises what `seal`
+        raises, but not after `refresh`."""
+        self._forget_if_shredded(to_seal=True)
+        return (subject, self._newest.get(subject, 0)) in self._ciphers
 
     def seal(self, subject: str, data: bytes, aad: bytes) -> bytes:
         """Encrypt ``data`` for ``subject``; ``aad`` must be given again to open it.
@@ -68,7 +84,7 @@ class Vault:
         asked, the keys at hand go on sealing: what they seal after they were shredded elsewhere
         nobody can open.
         """
-        self._forget_if_shredded(asks_ledger=False)
+        self._forget_if_shredded(to_seal=True)
         generation = self._newest.get(subject)
         cipher = self._ciphers.get((subject, generation)) if generation else None
         if generation is None or cipher is None:
@@ -83,7 +99,8 @@ class Vault:
         Raises `NotFound` when the subject's key was shredded and `Tampered` when the bytes, the
         subject or ``aad`` are not those that were sealed.
         """
-        self._forget_if_shredded()
+        if subject:  # the project itself cannot be shredded
+            self._forget_if_shredded()
         header, nonce = sealed[: _HEADER.size], sealed[_HEADER.size : _PREFIX_BYTES]
         if len(sealed) < _PREFIX_BYTES + 16 or header[0] != _FORMAT:
             raise _not_what_was_sealed()
@@ -238,25 +255,34 @@ class Vault:
                 self._drop_keys()
             self._ciphers[subject, generation] = cipher
 
-    def _forget_if_shredded(self, asks_ledger: bool = True) -> None:
+    def _forget_if_shredded(self, to_seal: bool = False) -> None:
         """Drop all unwrapped keys when anybody shredded a subject since the last look.
 
         On this machine every shredding lengthens a file, whose size costs 2 µs to ask; elsewhere
         only the database knows, and is asked at most once a second. What another machine seals
-        within that second is erased along with the rest. Unless ``asks_ledger``, one that does not
-        answer is taken to have nothing new.
+        within that second is erased along with the rest: nobody can open it. So who seals does not
+        ask where somebody else does, and goes on when the ledger does not answer.
         """
         size, checked_at = self._seen
         newest, clock = self._file_size(), time.monotonic()
-        if newest == size and clock - checked_at < _RECHECK_S:
+        asks = not (to_seal and self._is_refreshed)
+        if newest == size and not (asks and clock - checked_at >= RECHECK_S):
+            return
+        if not asks:
+            with self._lock:
+                self._drop_keys()
+                self._seen = (newest, checked_at)
             return
         try:
-            shreds = self._count_shreds()
+            self._look()
         except UndercroftError:
-            if asks_ledger or newest != size:
+            if not to_seal or newest != size:
                 raise
             self._seen = (size, clock)
-            return
+
+    def _look(self) -> None:
+        size, newest, clock = self._seen[0], self._file_size(), time.monotonic()
+        shreds = self._count_shreds()
         with self._lock:
             if newest != size or shreds != self._shreds:
                 self._drop_keys()

@@ -91,7 +91,8 @@ async def _encode(
         "embedding", status="ok",
     )  # fmt: skip
     await gateway.ready_to_seal(row.subject)
-    vectors: Matrix = await asyncio.to_thread(route.embedder.encode, texts)
+    work = asyncio.get_running_loop().run_in_executor
+    vectors: Matrix = await work(gateway.search_threads, route.embedder.encode, texts)
     row.prompt_tokens = sum(estimate_tokens(text) for text in texts)
     row.question_sealed = gateway.seal(row, "question", "\n".join(texts).encode())
     row.total_ms = (time.perf_counter() - exchange.began) * 1000

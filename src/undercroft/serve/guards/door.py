@@ -10,6 +10,7 @@ import asyncio
 import hashlib
 import logging
 import time
+from concurrent.futures import Executor
 
 from undercroft.errors import Denied, Overloaded
 from undercroft.records import Principal
@@ -27,11 +28,15 @@ ASK_AGAIN_S = 1.0
 
 
 class Door:
-    """Lets exchanges in by the keys they bring; those without are ``anybody``, or kept out."""
+    """Lets exchanges in by the keys they bring; those without are ``anybody``, or kept out. The
+    ledger is asked in ``threads``, or in the loop's own."""
 
-    def __init__(self, keys: Keys, anybody: Principal | None) -> None:
+    def __init__(
+        self, keys: Keys, anybody: Principal | None, threads: Executor | None = None
+    ) -> None:
         self._keys = keys
         self._anybody = anybody
+        self._threads = threads
         self._known: dict[bytes, tuple[Principal, float]] = {}
         self._inside: dict[Exchange, tuple[str, str]] = {}  # the secret, and what for
         self._looking: asyncio.Task[None] | None = None
@@ -81,7 +86,8 @@ class Door:
             return self._remembered(known)
         try:
             async with asyncio.timeout(LEDGER_WITHIN_S):
-                who = await asyncio.to_thread(self._keys.identify, secret)
+                asking = asyncio.get_running_loop().run_in_executor
+                who = await asking(self._threads, self._keys.identify, secret)
         except Exception as error:
             self._complain(error)
             return self._remembered(known)
