@@ -16,7 +16,7 @@ from undercroft.project import Project
 from undercroft.release import rollout
 from undercroft.serve.journal import rows
 from undercroft.serve.journal.rows import FindingRow, RequestRow
-from undercroft.serve.releasing.rollout import Seen, outcome_of
+from undercroft.serve.releasing.seen import Seen, outcome_of
 from undercroft.settings import RolloutSettings
 from undercroft.trials import trial as trials
 

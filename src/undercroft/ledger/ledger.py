@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
@@ -11,7 +11,7 @@ from typing import Any, Literal
 from sqlalchemy import Connection, Engine, insert, select
 
 from undercroft.ledger import artifacts as artifact_rows
-from undercroft.ledger import lineage, runs
+from undercroft.ledger import lineage, runs, turns
 from undercroft.ledger.artifacts import MadeArtifact
 from undercroft.ledger.database import open_database
 from undercroft.ledger.tables import artifacts, decisions, events, progress
@@ -87,10 +87,7 @@ class Ledger:
     def set_alias(self, ref: Ref | str, alias: str, actor: str) -> None:
         """Have ``kind:name@alias`` mean the artifact that ``ref`` names, from now on."""
         with self._audited() as connection:
-            row = artifact_rows.row_of(connection, _ref(ref))
-            artifact_rows.set_alias(connection, row, alias, actor)
-            target = str(Ref(row.kind, row.name, row.version))
-            append(connection, actor, "alias.set", target, {"alias": alias})
+            _name(connection, ref, alias, actor)
 
     def aliases(self, kind: str, name: str) -> dict[str, int]:
         """Each alias of ``kind:name`` and the version it means."""
@@ -235,22 +232,36 @@ class Ledger:
         actor: str,
     ) -> Decision:
         """Record why something was released, refused, rolled back or erased, and by whom."""
-        values = {
-            "kind": kind,
-            "subject": subject,
-            "verdict": verdict,
-            "reason": plain_text(reason),
-            "evidence": plain_json(evidence),
-            "actor": actor,
-            "at": now(),
-        }
         with self._audited() as connection:
-            new = connection.execute(insert(decisions).values(**values).returning(decisions.c.id))
-            number = int(new.scalar_one())
-            detail = {"decision": number, "verdict": verdict}
-            append(connection, actor, f"decision.{kind}", subject, detail)
-            row = connection.execute(select(decisions).where(decisions.c.id == number)).one()
-        return Decision(**row._mapping)
+            return _decide(connection, kind, subject, verdict, reason, evidence, actor)
+
+    def take_turn(
+        self,
+        project: str,
+        trial: str,
+        state: bytes,
+        gives_way: Callable[[bytes], bool],
+        *,
+        alias: tuple[str, str] | None,
+        decision: Mapping[str, Any],
+    ) -> bytes:
+        """Write down that ``trial`` of ``project`` is in ``state`` now, with the ``decision`` (the
+        arguments of `decide`) and the ``alias`` (a ref, and what it is called) that go with it.
+
+        Returns the state that stands: another one where that does not give way.
+        """
+        with self._audited() as connection:
+            stands = turns.replace(connection, project, trial, state, gives_way)
+            if stands == state:
+                if alias is not None:
+                    _name(connection, *alias, str(decision["actor"]))
+                _decide(connection, **decision)
+        return stands
+
+    def trial(self, project: str) -> bytes | None:
+        """The last trial of ``project``, as of its last turn."""
+        with reading(self.engine) as connection:
+            return turns.state_of(connection, project)
 
     def decisions(
         self,
@@ -287,3 +298,36 @@ class Ledger:
 
 def _ref(ref: Ref | str) -> Ref:
     return Ref.parse(ref) if isinstance(ref, str) else ref
+
+
+def _name(connection: Connection, ref: Ref | str, alias: str, actor: str) -> None:
+    row = artifact_rows.row_of(connection, _ref(ref))
+    artifact_rows.set_alias(connection, row, alias, actor)
+    target = str(Ref(row.kind, row.name, row.version))
+    append(connection, actor, "alias.set", target, {"alias": alias})
+
+
+def _decide(  # noqa: PLR0917 - the fields of a Decision
+    connection: Connection,
+    kind: str,
+    subject: str,
+    verdict: str,
+    reason: str,
+    evidence: Mapping[str, Any],
+    actor: str,
+) -> Decision:
+    values = {
+        "kind": kind,
+        "subject": subject,
+        "verdict": verdict,
+        "reason": plain_text(reason),
+        "evidence": plain_json(evidence),
+        "actor": actor,
+        "at": now(),
+    }
+    new = connection.execute(insert(decisions).values(**values).returning(decisions.c.id))
+    number = int(new.scalar_one())
+    detail = {"decision": number, "verdict": verdict}
+    append(connection, actor, f"decision.{kind}", subject, detail)
+    row = connection.execute(select(decisions).where(decisions.c.id == number)).one()
+    return Decision(**row._mapping)

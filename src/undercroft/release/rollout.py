@@ -8,17 +8,18 @@ from __future__ import annotations
 
 import secrets
 import time
+from contextlib import suppress
 from typing import Any
 
 import msgspec
 
-from undercroft.errors import BadInput, Denied, NotFound
+from undercroft.errors import BadInput, Denied, NotFound, UndercroftError
 from undercroft.project import Project
 from undercroft.records import Artifact, Ref
 from undercroft.release.live import RELEASE, enact, live_route, rollback
 from undercroft.settings import RolloutSettings
 from undercroft.trials import trial as trials
-from undercroft.trials.telling import tell
+from undercroft.trials.telling import hear, tell
 from undercroft.trials.trial import Kind, Status, Trial
 
 NEWEST = "newest"
@@ -38,6 +39,7 @@ def start(
     the same or another trial is open.
     """
     settings = settings or project.settings.rollout
+    _hear(project)
     live = live_route(project)
     if live is None:
         raise NotFound(
@@ -77,6 +79,7 @@ def introduce(project: Project, route: Artifact, actor: str = "local") -> None:
     is_gradual = bool(live) and project.settings.rollout.automatic and route.meta["released"]
     enact(project, route, actor, at_once=not is_gradual)
     if is_gradual:
+        _hear(project)
         trial = trials.read(project.state)
         if trial is not None and trial.is_open:
             stop(project, actor, f"{route.ref} takes its place.")
@@ -101,6 +104,7 @@ def undo(project: Project, actor: str = "local", reason: str = "") -> tuple[str,
     Returns the route that is live now and the one that is not any more. Raises `NotFound` where
     there is nothing to go back to.
     """
+    _hear(project)
     trial = trials.read(project.state)
     if trial is not None and trial.is_open:
         _end(project, "rolled back", actor, reason or "Asked for by hand.")
@@ -111,6 +115,7 @@ def undo(project: Project, actor: str = "local", reason: str = "") -> tuple[str,
 
 def stop(project: Project, actor: str = "local", reason: str = "") -> Trial:
     """End an experiment; the control stays live, and nothing is said against the canary."""
+    _hear(project)
     return _end(project, "stopped", actor, reason or "Ended by hand.")
 
 
@@ -126,10 +131,18 @@ def _end(project: Project, status: Status, actor: str, reason: str) -> Trial:
 
 
 def _open(project: Project) -> Trial:
+    _hear(project)
     trial = trials.read(project.state)
     if trial is None or not trial.is_open:
         raise _nothing_open()
     return trial
+
+
+def _hear(project: Project) -> None:
+    """What gateways elsewhere made of the trial, if they share the ledger and it answers."""
+    if project.settings.store.ledger:
+        with suppress(UndercroftError):
+            hear(project.ledger, project.name, project.state)
 
 
 def _nothing_open() -> NotFound:
@@ -166,6 +179,7 @@ def _route(project: Project, name: str) -> Artifact:
 
 def status(project: Project) -> dict[str, Any] | None:
     """The last trial and what the gateway counted of it, as plain values; None without one."""
+    _hear(project)
     trial = trials.read(project.state)
     if trial is None:
         return None

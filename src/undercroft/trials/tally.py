@@ -12,6 +12,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+import msgspec
+
 from undercroft.trials.assignment import CANARY, CONTROL
 from undercroft.trials.bounds import Spread
 from undercroft.trials.evidence import Pairing, Pairs
@@ -23,8 +25,7 @@ come to its end or declined, whose user rated it down."""
 MOST_UNITS = 200_000  # remembered as counted; beyond it the oldest may count again
 
 
-@dataclass(frozen=True, slots=True)
-class Outcome:
+class Outcome(msgspec.Struct, frozen=True, array_like=True):
     """How one request of an arm went. ``seconds`` to the first text, ``cost`` in the meter's
     currency; what could not happen, such as a finding in an answer that failed, is None."""
 
@@ -33,6 +34,32 @@ class Outcome:
     is_unfinished: bool | None = None
     seconds: float | None = None
     cost: float | None = None
+
+
+class Event(msgspec.Struct, frozen=True, array_like=True):
+    """What counts once of a unit: how its first request went, or else its user's ``rating``.
+
+    ``mark`` stands for the unit, so that nobody's name or words are kept.
+    """
+
+    arm: str
+    mark: bytes
+    outcome: Outcome | None
+    rating: int = 0
+
+
+def request_of(arm: str, unit: str, outcome: Outcome) -> Event:
+    """One request of the canary's or the control's."""
+    return Event(arm, _mark(f"request\n{unit}"), outcome)
+
+
+def rating_of(arm: str, unit: str, rating: int) -> Event:
+    """What a user thought: -1, 0 or 1."""
+    return Event(arm, _mark(f"rating\n{unit}"), None, rating)
+
+
+def _mark(what: str) -> bytes:
+    return hashlib.blake2b(what.encode(), digest_size=8).digest()
 
 
 @dataclass(slots=True)
@@ -60,40 +87,48 @@ class Tally:
     def add(self, arm: str, unit: str, outcome: Outcome) -> None:
         """One request of the canary's or the control's."""
         self.requests[arm] += 1
+        self.follow(arm, outcome.is_error)
+        self.take(request_of(arm, unit, outcome))
+
+    def add_rating(self, arm: str, unit: str, rating: int) -> None:
+        """What a user thought: -1, 0 or 1."""
+        self.take(rating_of(arm, unit, rating))
+
+    def add_shadow(self, is_error: bool) -> None:
+        """One request that the canary answered unseen."""
+        self.shadows += 1
+        self.follow(CANARY, is_error)
+
+    def follow(self, arm: str, is_error: bool) -> None:
+        """Count failures of the canary in a row."""
         if arm == CANARY:
-            self.streak = self.streak + 1 if outcome.is_error else 0
-        if not self._is_new(f"request\n{unit}"):
+            self.streak = self.streak + 1 if is_error else 0
+
+    def knows(self, event: Event) -> bool:
+        """Whether it is counted already."""
+        return event.mark in self._seen
+
+    def take(self, event: Event) -> None:
+        """Count what counts once, if it is new."""
+        if self.knows(event):
             return
-        self.units[arm] += 1
-        is_canary = arm == CANARY
+        self._seen[event.mark] = None
+        if len(self._seen) > MOST_UNITS:
+            self._seen.popitem(last=False)
+        is_canary, outcome = event.arm == CANARY, event.outcome
+        if outcome is None:
+            self.rates["unhappy"].add(is_canary, event.rating < 0)
+            return
+        self.units[event.arm] += 1
         self.rates["errors"].add(is_canary, outcome.is_error)
         if outcome.has_finding is not None:
             self.rates["findings"].add(is_canary, outcome.has_finding)
         if outcome.is_unfinished is not None:
             self.rates["unfinished"].add(is_canary, outcome.is_unfinished)
         if outcome.seconds is not None:
-            self.seconds[arm].add(outcome.seconds)
+            self.seconds[event.arm].add(outcome.seconds)
         if outcome.cost is not None:
-            self.cost[arm].add(outcome.cost)
-
-    def add_rating(self, arm: str, unit: str, rating: int) -> None:
-        """What a user thought: -1, 0 or 1."""
-        if self._is_new(f"rating\n{unit}"):
-            self.rates["unhappy"].add(arm == CANARY, rating < 0)
-
-    def add_shadow(self, is_error: bool) -> None:
-        """One request that the canary answered unseen."""
-        self.shadows += 1
-        self.streak = self.streak + 1 if is_error else 0
-
-    def _is_new(self, what: str) -> bool:
-        mark = hashlib.blake2b(what.encode(), digest_size=8).digest()
-        if mark in self._seen:
-            return False
-        self._seen[mark] = None
-        if len(self._seen) > MOST_UNITS:
-            self._seen.popitem(last=False)
-        return True
+            self.cost[event.arm].add(outcome.cost)
 
     def state(self) -> dict[str, Any]:
         """Plain values for JSON, without who was seen."""

@@ -58,6 +58,13 @@ class Trial(msgspec.Struct, frozen=True, kw_only=True):
         """Whether the canary may get traffic."""
         return self.status in ("running", "held")
 
+    def gives_way_to(self, other: Trial) -> bool:
+        """Whether ``other``, of another gateway, takes its place: a trial begun later, or a later
+        turn of the same. What has ended stays as it ended first."""
+        if self.id != other.id:
+            return self.started_at < other.started_at
+        return self.is_open and (not other.is_open or self.version < other.version)
+
 
 def read(folder: Path) -> Trial | None:
     """The last trial of the project with the state ``folder``, open or not; None without one."""
@@ -111,6 +118,17 @@ def told(folder: Path, version: int) -> None:
         found = read(folder)
         if found is not None and found.told < version:
             _write(folder / FILE, msgspec.json.encode(msgspec.structs.replace(found, told=version)))
+
+
+def adopt(folder: Path, other: Trial) -> None:
+    """Have ``other``, which the ledger knows, in the place of what is here."""
+    with locked(folder):
+        found = read(folder)
+        if found is None or found.id != other.id:
+            (folder / TALLY).unlink(missing_ok=True)
+        _write(
+            folder / FILE, msgspec.json.encode(msgspec.structs.replace(other, told=other.version))
+        )
 
 
 def read_tally(folder: Path) -> dict[str, Any] | None:

@@ -11,7 +11,7 @@ import logging
 import time
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Coroutine, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -22,12 +22,14 @@ from undercroft.records import Principal
 from undercroft.serve.journal.rows import RequestRow
 from undercroft.serve.pools.route import Arm, Route
 from undercroft.serve.releasing import shadow
+from undercroft.serve.releasing.seen import Seen, outcome_of
+from undercroft.serve.sharing.log import Log
 from undercroft.serve.wire.asks import Ask
 from undercroft.settings import RolloutSettings
 from undercroft.trials import trial as trials
 from undercroft.trials.assignment import CANARY, CONTROL, REST, arm_of, point_of
-from undercroft.trials.tally import Outcome, Tally
-from undercroft.trials.telling import GATEWAY, tell
+from undercroft.trials.tally import Outcome, Tally, rating_of, request_of
+from undercroft.trials.telling import GATEWAY, hear, tell
 from undercroft.trials.trial import Status, Trial
 from undercroft.trials.verdict import Verdict, judge
 
@@ -37,10 +39,10 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 LOOK_EVERY_S = 0.2
+HEAR_EVERY_S = 0.3
 JUDGE_EVERY_S = 1.0
 RECENT_ANSWERS = 10_000
 CURVE_POINTS = 400
-OWN_FAULTS = ("error", "shed")  # not the client's: a trial counts them as errors
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,15 +59,10 @@ class Place:
         return self.arms[0]
 
 
-@dataclass(slots=True)
-class Seen:
-    """What is not told of a request by its row: how many of its findings are the client's own."""
-
-    input_findings: int = 0
-
-
 class Rollout:
-    """At most one trial at a time; without one, everybody gets the live route."""
+    """At most one trial at a time; without one, everybody gets the live route. Where the ledger is
+    not in the project's own folder, other gateways may see the same trial: what all of them saw is
+    in its ``log``, and what any of them decides is heard from the ledger."""
 
     def __init__(self, gateway: Gateway) -> None:
         self.trial: Trial | None = None
@@ -75,6 +72,7 @@ class Rollout:
         self._gateway = gateway
         self._router = gateway.router
         self._folder = gateway.project.state
+        self._log = _log_of(gateway)
         self._answers: OrderedDict[str, Place] = OrderedDict()
         self._stamp = 0
         self._judged_at = 0.0
@@ -86,6 +84,9 @@ class Rollout:
         """Take up the trial where it stands."""
         await self._guarded(self._look)
         self._tasks.add(asyncio.create_task(self._watch()))
+        if self._log is not None:
+            self._tasks.add(asyncio.create_task(self._hear()))
+            self._tasks.add(asyncio.create_task(self._read(self._log)))
 
     async def stop(self) -> None:
         for task in list(self._tasks):
@@ -158,7 +159,10 @@ class Rollout:
         """A user's opinion on an answer of one of the arms."""
         place = self._answers.get(answer)
         if place is not None:
-            self.tally.add_rating(place.part, place.unit, rating)
+            if self._log is None:
+                self.tally.add_rating(place.part, place.unit, rating)
+            else:
+                self._log.rated(rating_of(place.part, place.unit, rating))
 
     def shadow(self, ask: Ask, place: Place) -> None:
         """Have the canary answer it too, unseen, if the trial begins so and there is room."""
@@ -174,12 +178,21 @@ class Rollout:
             is_failure = await shadow.fails(self._gateway, ask, canary)
         finally:
             self._is_shadowing = False
-        self.tally.add_shadow(is_failure)
+        if self._log is None:
+            self.tally.add_shadow(is_failure)
+        else:
+            self.tally.follow(CANARY, is_failure)
+            self._log.shadowed()
         if self.tally.streak >= self._settings.failures_in_a_row:
             await self._guarded_judge()
 
     def _count(self, part: str, unit: str, outcome: Outcome) -> None:
-        self.tally.add(part, unit, outcome)
+        if self._log is None:
+            self.tally.add(part, unit, outcome)
+        else:
+            self.tally.follow(part, outcome.is_error)
+            event = request_of(part, unit, outcome)
+            self._log.saw(part, None if self.tally.knows(event) else event)
         if self.tally.streak >= self._settings.failures_in_a_row and not self._is_tripped:
             self._is_tripped = True
             self._spawn(self._guarded_judge())
@@ -193,6 +206,24 @@ class Rollout:
             if time.monotonic() - self._judged_at >= JUDGE_EVERY_S:
                 self._judged_at = time.monotonic()
                 await self._guarded_judge()
+
+    async def _hear(self) -> None:
+        """Follow what other gateways make of the trial; while the ledger does not answer, ours."""
+        project = self._gateway.project
+        while True:
+            await asyncio.sleep(HEAR_EVERY_S)
+            with suppress(UndercroftError):
+                await asyncio.to_thread(hear, project.ledger, project.name, self._folder)
+
+    async def _read(self, log: Log) -> None:
+        """Count what all gateways saw."""
+        while True:
+            await asyncio.sleep(LOOK_EVERY_S)
+            trial = self.trial
+            if trial is not None and trial.is_open:
+                tally = await log.count(self.tally, time.time() - trial.started_at)
+                if self.trial is not None and self.trial.id == trial.id:
+                    self.tally = tally
 
     async def _look(self) -> None:
         """Follow the trial's file: somebody may have started, ended or promoted one."""
@@ -236,6 +267,8 @@ class Rollout:
     async def _take_up(self, found: Trial) -> None:
         """Another trial than before, with what was counted of it if it is not new."""
         self._settings = RolloutSettings(**found.settings)
+        if self._log is not None:
+            self._log.begin(found.id)
         kept = await asyncio.to_thread(trials.read_tally, self._folder)
         self.tally = Tally.of(kept["tally"]) if kept else Tally()
         self.curve = kept["curve"] if kept else []
@@ -352,12 +385,7 @@ class Rollout:
         task.add_done_callback(self._tasks.discard)
 
 
-def outcome_of(row: RequestRow, seen: Seen) -> Outcome:
-    """What a trial counts of a finished request; a fallback's answer is the canary's failure."""
-    if row.status in OWN_FAULTS or "fallback" in row.degraded:
-        return Outcome(is_error=True)
-    is_whole = row.finish_reason in ("stop", "tool_calls") and "abstained" not in row.degraded
-    return Outcome(
-        False, len(row.findings) > seen.input_findings, not is_whole,
-        row.ttft_ms / 1000 if not row.cached else None, row.cost if not row.cached else None,
-    )  # fmt: skip
+def _log_of(gateway: Gateway) -> Log | None:
+    """What is in the project's own folder is of one gateway."""
+    project = gateway.project
+    return Log(project.ledger.engine, gateway.id) if project.settings.store.ledger else None
