@@ -149,6 +149,50 @@ def test_deep_schemas_and_bodies_are_refused():
     assert refusal(lambda data: parse_chat(data, DEFAULTS), body).code == "invalid_json"
 
 
+def defined(**defs) -> dict:
+    return {"$defs": defs, "$ref": "#/$defs/a0"}
+
+
+def fanned(choice: str, width: int, depth: int) -> dict:
+    """``width ** depth`` ways, in a few lines."""
+    levels = {f"a{n}": {choice: [{"$ref": f"#/$defs/a{n + 1}"}] * width} for n in range(depth)}
+    return defined(**levels, **{f"a{depth}": {"type": "string"}})
+
+
+LIST = {"type": "array", "items": {"$ref": "#/$defs/a0"}}
+TWICE = {"type": "object", "properties": {"x": {"$ref": "#"}}, "required": ["x"]}
+
+
+@pytest.mark.parametrize("schema", [
+    fanned("anyOf", 8, 9), fanned("oneOf", 2, 25), fanned("allOf", 8, 9),
+    {"anyOf": [{"const": number} for number in range(300)]},
+    {"anyOf": [TWICE, TWICE, {"type": "null"}]},
+    defined(a0={"anyOf": [{"$ref": "#/$defs/a1"}, {"$ref": "#/$defs/a2"}]}, a1=LIST, a2=LIST),
+    defined(**{f"a{n}": {"$ref": f"#/$defs/a{n + 1}"} for n in range(900)}),
+    {"const": "x" * 60_000}, {"type": "object", "properties": {"p" * 60_000: {}}},
+    {"type": "array", "minItems": 5, "maxItems": 1}, {"minimum": 2, "maximum": 1},
+    *({"type": "string", "pattern": each} for each in ("^a{5,1}$", "^(", "^\\", "^[", "^[b-a]$")),
+])  # fmt: skip
+def test_schemas_that_explode_through_references_or_cannot_be_are_refused(schema):
+    wanted = {"type": "json_schema", "json_schema": {"name": "a", "schema": schema}}
+    with pytest.raises(HttpError) as refused:
+        chat(messages=HELLO, response_format=wanted)
+    assert (refused.value.http_status, refused.value.param) == (400, "response_format")
+
+
+def test_trees_and_grammars_of_expressions_pass():
+    tree = {"type": "object", "properties": {"left": {"$ref": "#"}, "right": {"$ref": "#"}}}
+    either = {"anyOf": [{"$ref": "#/$defs/a0"}, {"type": "number"}]}
+    kinds = [
+        {"type": "object", "properties": {"kind": {"const": kind}, "of": either},
+         "required": ["kind", "of"]}
+        for kind in ("minus", "not")
+    ]  # fmt: skip
+    for schema in (tree, defined(a0={"anyOf": kinds})):
+        wanted = {"type": "json_schema", "json_schema": {"name": "a", "schema": schema}}
+        chat(messages=HELLO, response_format=wanted)
+
+
 def test_schemas_of_everyday_use_pass():
     schema = {
         "type": "object",
