@@ -14,6 +14,7 @@ PLACES = {
     "Answers": "Answers",
     "Documents": "Documents",
     "Models": "Models",
+    "Rollout": "Rollout",
     "Runs": "Runs",
     "Lineage": "Lineage",
     "Home": "The Python documentation",
@@ -30,7 +31,7 @@ def addresses(project) -> list[str]:
     failed = runs.listed(project, status="failed").runs.rows[0].run.id
     trained = next(r.run for r in runs.listed(project).runs.rows if r.run.stage == "train")
     return [
-        "/", "/chat", "/answers", "/documents?q=hard", "/models", "/runs", "/lineage",
+        "/", "/chat", "/answers", "/documents?q=hard", "/models", "/rollout", "/runs", "/lineage",
         f"/answers/{answer}", f"/documents/{removed}", f"/artifacts/scorecard:{NAME}",
         f"/runs/{trained.id}", f"/runs/{failed}", f"/lineage/answer:{answer}",
     ]  # fmt: skip
@@ -139,7 +140,7 @@ def test_a_running_stage_moves_by_itself(tab, project):
 
 
 def test_a_chart_tells_the_value_under_the_pointer(tab, addresses):
-    tab.open(addresses[10])
+    tab.open(addresses[11])
     box = tab.page.locator(".plot").first.bounding_box()
     tab.page.mouse.move(box["x"] + box["width"] / 2, box["y"] + 20)
     assert re.fullmatch(r"step \d+: [\d.]+", tab.page.inner_text(".plot .cursor b"))

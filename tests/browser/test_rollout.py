@@ -46,11 +46,14 @@ def another_route(project) -> Artifact:
 
 
 def test_it_is_watched_live_and_undone_by_one_button(tab, project) -> None:
-    trial = rollout.start(project, str(another_route(project).ref))
+    newer = another_route(project)
+    trial = rollout.start(project, str(newer.ref))
     trials.write_tally(project.state, counted(40))
     tab.open("/rollout")
     assert tab.page.inner_text("main .badge") == "Running"
     assert tab.page.locator("tbody tr").count() == 6
+    assert tab.page.inner_text("[aria-current=step]") == "5%"
+    assert "40 of 50 pairs" in tab.page.inner_text("main")
     trials.write_tally(project.state, counted(400))
     tab.page.wait_for_function(
         "() => document.querySelector('main').innerText.includes('400 against')"
@@ -68,3 +71,20 @@ def test_it_is_watched_live_and_undone_by_one_button(tab, project) -> None:
     ended = trials.read(project.state)
     assert ended is not None
     assert (ended.id, ended.status, ended.by) == (trial.id, "rolled back", "console")
+    tab.page.wait_for_selector(f"text=Roll {newer.ref} out")
+
+
+def test_a_second_admin_approves_in_the_console(tab, project) -> None:
+    """What is in the way is said, and stands until something else is done."""
+    _, key = project.trust.keys.create("grace", "admin")
+    before, newer = project.ledger.artifact(f"route:{project.name}@live"), another_route(project)
+    rollout.start(project, str(newer.ref), settings=RolloutSettings(approval=True))
+    tab.open("/rollout")
+    assert tab.page.locator("text=Promote it").count() == 0
+    for given, seen in (("uc-wrong", "text=This rollout needs approval."), (key, "text=Promoted")):
+        tab.page.fill("[type=password]", given)
+        tab.page.press("[type=password]", "Enter")
+        tab.page.wait_for_selector(f"main >> {seen}")
+    assert trials.read(project.state).by == "grace"
+    assert tab.page.locator("[role=alert]").count() == 0
+    project.ledger.set_alias(before.ref, "live", "test")

@@ -1,4 +1,5 @@
 import math
+import re
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -43,3 +44,13 @@ def test_a_loss_that_is_not_a_number_is_left_out_rather_than_drawn():
 
 def test_a_single_point_is_seen_as_a_dot():
     assert 'h0.1"' in charts.line("Loss", [(1, 1.3)])
+
+
+def test_a_band_stays_within_its_picture_whatever_is_not_known_of_a_bound():
+    points = [(1, -100.0, 0.0, math.inf), (2, 0.0, 3.0, 0.0), (30, 1.0, 2.0, 4.0)]
+    drawn = charts.band("Errors", points, unit="points", level=0, limit=5, word="pair")
+    heights = [float(y) for y in re.findall(r"[ML][\d.-]+ ([\d.-]+)", drawn)]
+    assert len(heights) == 2 * 3 + 2 + 2 + 3
+    assert all(0 <= y <= 1000 for y in heights)
+    assert "nan" not in drawn
+    assert "pair 30" in drawn

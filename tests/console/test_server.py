@@ -15,6 +15,8 @@ from urllib.parse import urlencode
 
 import pytest
 
+from undercroft.console.access import LOCAL, check
+from undercroft.errors import Denied
 from undercroft.project import Project
 
 START_S = 4.0
@@ -126,7 +128,7 @@ def shared(tmp_path_factory):
     _, may = keys.create("reader", "console")
     _, may_not = keys.create("asker", "user")
     process = start(folder, "--host", "0.0.0.0", "--port", "0")
-    yield announced(process, folder), may, may_not
+    yield announced(process, folder), may, may_not, keys
     process.terminate()
     process.wait(10)
 
@@ -138,7 +140,7 @@ def sign_in(port: int, key: str, path: str = "/sign-in") -> http.client.HTTPResp
 
 
 def test_a_console_that_others_can_reach_asks_for_a_key(shared):
-    port, may, may_not = shared
+    port, may, may_not, _ = shared
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=20)
     connection.request("GET", "/answers?page=2")
     reply = connection.getresponse()
@@ -167,3 +169,36 @@ def test_signing_in_never_leads_to_another_host(shared, elsewhere):
 def test_the_live_connection_needs_a_session_too(shared):
     status, _ = get(shared[0], "/_nicegui_ws/socket.io/?EIO=4&transport=polling")
     assert status == 303
+
+
+def test_a_revoked_key_ends_its_sessions(shared):
+    port, _, _, keys = shared
+    _, key = keys.create("leaver", "operator")
+    cookie = sign_in(port, key).headers["set-cookie"].partition(";")[0]
+
+    def status() -> int:
+        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=20)
+        connection.request("GET", "/rollout", headers={"cookie": cookie})
+        return connection.getresponse().status
+
+    assert status() == 200
+    keys.revoke("leaver")
+    deadline = time.monotonic() + 10
+    while status() == 200:
+        assert time.monotonic() < deadline
+        time.sleep(0.2)
+
+
+def test_who_may_only_look_cannot_change_what_is_served(empty):
+    keys = empty.trust.keys
+    for role, may in (("console", False), ("operator", True), ("admin", True)):
+        who, _ = keys.create(f"one-{role}", role)
+        if may:
+            check(empty, who)
+        else:
+            with pytest.raises(Denied, match="may look, and change nothing"):
+                check(empty, who)
+    check(empty, LOCAL)
+    gone = keys.revoke("one-admin")
+    with pytest.raises(Denied, match="not valid any more"):
+        check(empty, gone)

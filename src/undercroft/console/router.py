@@ -15,10 +15,12 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl, unquote, urlencode, urlsplit
 
+from undercroft.console import access
 from undercroft.console.components import errors
 from undercroft.console.markup import Markup
 from undercroft.errors import NotFound, UndercroftError
 from undercroft.project import Project
+from undercroft.records import Principal
 
 if TYPE_CHECKING:
     from nicegui import ui
@@ -53,6 +55,7 @@ class Address:
 
 
 Load = Callable[[Project, Address], Any]
+Act = Callable[[Project, str, str], object]
 Sections = Sequence[Markup]
 
 
@@ -63,6 +66,8 @@ class Page:
     ``render`` turns what ``load`` read into sections of markup. ``refresh_s`` says in how many
     seconds the data may look different (None: never); only sections that changed are sent again.
     ``mount`` adds what needs a conversation with the server, and is used by the chat alone.
+    ``acts`` are what its buttons do, by name (`parts.act`): each is given who asks for it, and the
+    button's value.
     """
 
     pattern: str
@@ -71,6 +76,7 @@ class Page:
     render: Callable[[Any], Sections]
     refresh_s: Callable[[Any], float | None] = lambda _: None
     mount: Callable[[Project, Any], None] | None = None
+    acts: Mapping[str, Act] = field(default_factory=dict[str, Act])
 
     def match(self, path: str) -> dict[str, str] | None:
         """What the pattern's ``{names}`` stand for in ``path``, or None where it does not fit."""
@@ -92,11 +98,16 @@ def find(pages: Sequence[Page], url: str) -> tuple[Page, Address]:
 class Visit:
     """One browser tab: what it shows now, and how it gets to the next page."""
 
-    def __init__(self, project: Project, pages: Sequence[Page], main: ui.element) -> None:
+    def __init__(
+        self, project: Project, pages: Sequence[Page], main: ui.element, who: Principal
+    ) -> None:
         self.project = project
         self.pages = pages
         self.main = main
+        self.who = who
         self._number = 0
+        self._page: tuple[Page, Address] | None = None
+        self._problem: Markup | None = None
         self._sections: list[ui.html] = []
         self._timer: ui.timer | None = None
 
@@ -110,6 +121,7 @@ class Visit:
         self._number += 1
         number = self._number
         self._stop_refreshing()
+        self._page = self._problem = None
         try:
             page, address = find(self.pages, url)
             data = await run.io_bound(page.load, self.project, address)
@@ -124,8 +136,32 @@ class Visit:
             with self.main:
                 if page.mount:
                     page.mount(self.project, data)
-                self._refresh_later(page, address, data)
+                self._page = page, address
+                self._refresh_later(page.refresh_s(data))
         return 200
+
+    async def act(self, name: str, value: str) -> None:
+        """Do what a button of the page is for, and show what came of it, or what was in the way."""
+        from nicegui import run
+
+        if self._page is None or name not in self._page[0].acts:
+            return
+        act = self._page[0].acts[name]
+
+        def checked() -> None:
+            access.check(self.project, self.who)
+            act(self.project, self.who.name, value)
+
+        self._problem = None
+        try:
+            await run.io_bound(checked)
+        except UndercroftError as error:
+            self._problem = errors.notice(error.what, error.why, error.do)
+        except Exception as error:
+            LOG.exception("a button did not do what it is for")
+            self._problem = errors.notice("Something broke.", f"{type(error).__name__}: {error}")
+        await self._refresh()
+        self.main.client.run_javascript("undercroftActed()")
 
     def _show(self, title: str, sections: Sections, moved: bool) -> None:
         from nicegui import ui
@@ -140,28 +176,32 @@ class Visit:
                 f"undercroftArrived({json.dumps(full_title)}, {json.dumps(moved)})"
             )
 
-    def _refresh_later(self, page: Page, address: Address, data: Any) -> None:
-        from nicegui import run, ui
+    def _refresh_later(self, interval: float | None) -> None:
+        from nicegui import ui
 
-        interval = page.refresh_s(data)
-        if interval is None:
+        if interval is not None:
+            self._timer = ui.timer(interval, self._refresh, immediate=False)
+
+    async def _refresh(self) -> None:
+        """Show the page as it is now."""
+        from nicegui import run
+
+        if self._page is None:
             return
-
-        async def refresh() -> None:
-            number = self._number
-            try:
-                newer = await run.io_bound(page.load, self.project, address)
-                sections = page.render(newer)
-            except Exception as error:
-                _, _, sections = _explain(error)
-                newer = data
-            if number != self._number:
-                return
-            self._replace(sections)
-            if page.refresh_s(newer) is None:
-                self._stop_refreshing()
-
-        self._timer = ui.timer(interval, refresh, immediate=False)
+        number, (page, address) = self._number, self._page
+        interval = self._timer.interval if self._timer is not None else None
+        try:
+            data = await run.io_bound(page.load, self.project, address)
+            sections, interval = page.render(data), page.refresh_s(data)
+        except Exception as error:
+            _, _, sections = _explain(error)
+        if number != self._number:
+            return
+        self._replace([*sections[:1], self._problem, *sections[1:]] if self._problem else sections)
+        if interval is None:
+            self._stop_refreshing()
+        elif self._timer is not None:
+            self._timer.interval = interval
 
     def _replace(self, sections: Sections) -> None:
         """Send only the sections that are different from what the browser has."""

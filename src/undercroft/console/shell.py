@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from starlette.requests import Request
 
+from undercroft.console import access
 from undercroft.console.components.frame import side
 from undercroft.console.components.theme import head
 from undercroft.console.pages import PAGES
@@ -27,12 +28,17 @@ def install(project: Project, version: str) -> None:
         with ui.element("div").classes("frame"):
             ui.html(side(project.title, version), sanitize=False, tag="aside")
             main = ui.element("main").classes("main")
-        visit = Visit(project, PAGES, main)
+        visit = Visit(project, PAGES, main, request.scope.get(access.WHO, access.LOCAL))
 
         async def go(event: GenericEventArguments) -> None:
             await visit.go(str(event.args))
 
+        async def act(event: GenericEventArguments) -> None:
+            name, value = event.args
+            await visit.act(str(name), str(value))
+
         ui.on("undercroft_visit", go)
+        ui.on("undercroft_act", act)
         query = f"?{request.url.query}" if request.url.query else ""
         main.client.status_code = await visit.go(request.url.path + query)
 

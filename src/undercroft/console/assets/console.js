@@ -89,6 +89,30 @@ document.addEventListener("submit", (event) => {
   visit(url);
 });
 
+// ---- acts: a button that changes something asks first, and is told what came of it --------------
+function act(element, value) {
+  if (!connected()) return location.reload();
+  for (const button of document.querySelectorAll("[data-act]")) button.disabled = true;
+  emitEvent("undercroft_act", [element.dataset.act, value]);
+}
+document.addEventListener("click", (event) => {
+  const button = event.target.closest("button[data-act]");
+  if (!button || (button.dataset.question && !confirm(button.dataset.question))) return;
+  act(button, button.dataset.value || "");
+});
+document.addEventListener("submit", (event) => {
+  const form = event.target.closest("form[data-act]");
+  if (!form) return;
+  event.preventDefault();
+  const field = form.querySelector("input");
+  act(form, field.value);
+  field.value = "";
+});
+window.undercroftActed = () => {
+  for (const button of document.querySelectorAll("[data-act]")) button.disabled = false;
+  document.querySelector('main [role="alert"]')?.scrollIntoView({ block: "nearest" });
+};
+
 // ---- charts: the value under the pointer -------------------------------------------------------
 document.addEventListener("pointermove", (event) => {
   const plot = event.target.closest?.(".plot[data-points]");
@@ -104,7 +128,7 @@ document.addEventListener("pointermove", (event) => {
   const cursor = plot.querySelector(".cursor");
   cursor.style.cssText = `display:block;left:${share * 100}%`;
   cursor.classList.toggle("left", share > 0.7);
-  cursor.firstElementChild.textContent = `step ${near[0]}: ${near[1]}`;
+  cursor.firstElementChild.textContent = `${plot.dataset.word} ${near[0]}: ${near[1]}`;
 });
 
 const framed = new MutationObserver(() => {
@@ -143,9 +167,12 @@ document.addEventListener("click", (event) => {
 
 // ---- a part of the page that is sent again takes the keyboard's focus with it: give it back ------
 let focused = "";
-document.addEventListener("focusin", (event) => (focused = event.target.getAttribute("href") || ""));
+document.addEventListener("focusin", ({ target }) => {
+  const [name] = ["href", "data-act"].filter((each) => target.hasAttribute(each));
+  focused = name ? `main [${name}="${CSS.escape(target.getAttribute(name))}"]` : "";
+});
 document.addEventListener("pointerdown", () => (focused = ""));
 new MutationObserver(() => {
   if (focused && document.activeElement === document.body)
-    document.querySelector(`main a[href="${CSS.escape(focused)}"]`)?.focus({ preventScroll: true });
+    document.querySelector(focused)?.focus({ preventScroll: true });
 }).observe(root, { childList: true, subtree: true });

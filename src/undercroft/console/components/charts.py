@@ -9,11 +9,13 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Sequence
+from typing import Any
 
 from undercroft.console import figures
 from undercroft.console.markup import Markup, h
 
 Point = tuple[float, float]
+Bounded = tuple[float, float, float, float]  # where, lower bound, value, upper bound
 MAX_POINTS = 400
 
 
@@ -36,8 +38,60 @@ def line(title: str, points: Sequence[Point], unit: str = "", smooth: bool = Fal
     )
 
 
+def band(
+    title: str,
+    points: Sequence[Bounded],
+    *,
+    unit: str,
+    level: float,
+    limit: float | None,
+    word: str,
+) -> Markup:
+    """A value over ``word``s between bounds; a line where ``level`` is, and one at the ``limit``.
+
+    A bound that is not known yet, or far off, goes beyond the edge: the picture is of the value.
+    """
+    shown = thin(points)
+    axis = _around(shown, level, limit)
+    low, high = axis[0], axis[-1]
+    value = [(x, each) for x, _, each, _ in shown]
+    upper = _path([(x, min(max(most, low), high)) for x, _, _, most in shown], axis)
+    lower = _path([(x, min(max(least, low), high)) for x, least, _, _ in shown[::-1]], axis)
+    ends = value[0][0], value[-1][0]
+    drawn = [
+        h("path", d=f"{upper}L{lower[1:]}Z", class_="within"),
+        h("path", d=_path([(x, level) for x in ends], axis), class_="level"),
+        h("path", d=_path([(x, limit) for x in ends], axis), class_="limit")
+        if limit is not None
+        else None,
+        h("path", d=_path(value, axis)),
+    ]
+    latest = f"{number(value[-1][1])} {unit}".strip()
+    return h(
+        "figure",
+        h("figcaption", h("b", title), h("span", latest), class_="chart-head"),
+        _plot(title, value, axis, drawn, word),
+        class_="chart",
+        style="margin:0",
+    )
+
+
+def _around(points: Sequence[Bounded], level: float, limit: float | None) -> list[float]:
+    """Ticks that hold all values, and the bounds as they are now."""
+    _, least, _, most = points[-1]
+    ends = [each for each in (least, most) if math.isfinite(each)]
+    wanted = [level, *(value for _, _, value, _ in points), *ends]
+    if limit is not None:
+        wanted.append(limit)
+    return scale(min(wanted), max(wanted))
+
+
 def _plot(
-    title: str, points: Sequence[Point], axis: Sequence[float], drawn: Sequence[Markup]
+    title: str,
+    points: Sequence[Point],
+    axis: Sequence[float],
+    drawn: Sequence[Markup | None],
+    word: str = "step",
 ) -> Markup:
     low, high = axis[0], axis[-1]
 
@@ -61,7 +115,7 @@ def _plot(
         [
             h(
                 "span",
-                f"step {figures.count(step)}" if i else figures.count(step),
+                f"{word} {figures.count(step)}" if i else figures.count(step),
                 class_="tick x" if i else "tick x first",
                 style=f"left:{i * 100}%",
             )
@@ -69,11 +123,12 @@ def _plot(
         ],
         h("div", h("b"), class_="cursor"),
         class_="plot",
+        data_word=word,
         data_points=json.dumps([[step, number(value)] for step, value in points]),
     )
 
 
-def thin(points: Sequence[Point], limit: int = MAX_POINTS) -> list[Point]:
+def thin(points: Sequence[Any], limit: int = MAX_POINTS) -> list[Any]:
     """At most about ``limit`` points, the last one always among them."""
     stride = max(1, math.ceil(len(points) / limit))
     kept = list(points[::stride])
@@ -116,8 +171,9 @@ def number(value: float) -> str:
 
 
 def _path(points: Sequence[Point], axis: Sequence[float]) -> str:
-    first, low, high = points[0][0], axis[0], axis[-1]
-    width = (points[-1][0] - first) or 1
+    low, high = axis[0], axis[-1]
+    first = min(points[0][0], points[-1][0])  # a line may go either way
+    width = abs(points[-1][0] - points[0][0]) or 1
     scaled = (((x - first) / width, (high - y) / (high - low)) for x, y in points)
     line = "M" + "L".join(f"{x * 1000:.1f} {y * 1000:.1f}" for x, y in scaled)
     return line if len(points) > 1 else f"{line}h0.1"  # so that a single point is seen as a dot

@@ -13,6 +13,7 @@ PLACES = (
     ("/answers", "Answers", "answers"),
     ("/documents", "Documents", "documents"),
     ("/models", "Models", "models"),
+    ("/rollout", "Rollout", "rollout"),
     ("/runs", "Runs", "runs"),
     ("/lineage", "Lineage", "lineage"),
 )

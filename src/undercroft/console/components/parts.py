@@ -78,6 +78,19 @@ def command(line: str) -> Markup:
     )
 
 
+def act(word: str, name: str, question: str = "", value: str = "", tone: str = "") -> Markup:
+    """A button that does ``name`` of its page's acts, once ``question`` is answered with yes."""
+    return h(
+        "button",
+        word,
+        type="button",
+        class_=f"button {tone}".strip(),
+        data_act=name,
+        data_value=value,
+        data_question=question or None,
+    )
+
+
 def empty(sentence: Child, next_command: str | None = None) -> Markup:
     """What stands where nothing is yet: why, and the command that changes it."""
     return h(

@@ -2,61 +2,80 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from undercroft.console import figures
 from undercroft.console.components import charts
 from undercroft.console.components.decisions import decision_list
 from undercroft.console.components.frame import head, section
-from undercroft.console.components.parts import badge, command, empty, facts, when
+from undercroft.console.components.parts import act, badge, command, empty, facts, when
 from undercroft.console.components.tables import Column, table
-from undercroft.console.markup import Child, Markup, h
+from undercroft.console.markup import Child, Markup, h, join
 from undercroft.console.router import Page
 from undercroft.console.views import rollout
-from undercroft.console.views.rollout import Measure, RolloutPage
+from undercroft.console.views.rollout import RolloutPage
 from undercroft.project import Project
 from undercroft.release import rollout as release
-
-if TYPE_CHECKING:
-    from nicegui.events import GenericEventArguments
+from undercroft.trials import words
+from undercroft.trials.progress import Progress
+from undercroft.trials.tally import RATES
 
 _REFRESH_S = 1.0
+_REFRESH_IDLE_S = 5.0
 _TONES = {"running": "live", "held": "warn", "promoted": "good", "rolled back": "bad"}
-_ACTOR = "console"
+_VERDICTS = {"harm": "bad", "worse": "warn", "better": "good", "no worse": "good"}
 _REASON = "Asked for in the console."
+_UNEVEN = 0.05
+
+Standing = Mapping[str, Any]
 
 
 def render(data: RolloutPage) -> list[Markup]:
-    """The sections of the page; `mount` adds the buttons."""
-    trial = data.trial
-    lead = "A new route meets a share of the traffic; harm takes it back, proof promotes it."
-    if trial is None:
-        return [
-            head("Rollout", lead),
-            empty("There was no rollout yet.", "undercroft release start"),
-        ]
+    """The sections of the page; the buttons' changes seldom, so that it can be pressed."""
+    trial, at = data.trial, data.at
+    if trial is None or at is None:
+        lead = "A new route meets a share of the traffic; harm takes it back, proof promotes it."
+        none = empty("There was no rollout yet.", "undercroft release start")
+        return [head("Rollout", lead), none, *_by_hand(data), *_decided(data)]
+    is_test = trial["kind"] == "abtest"
     status = str(trial["status"])
+    lead = f"{trial['canary']} beside {trial['control']}. {trial['reason']}"
     beside = badge(status.capitalize(), _TONES.get(status, ""))
-    sections = [head("Rollout", lead, (("/models", "Models"),), beside), _facts(data)]
-    if data.measures:
-        sections.append(section("Measures", table(_COLUMNS, data.measures, "Measures")))
-    drawn = [chart for each in data.measures if (chart := _chart(data, each))]
-    if drawn:
-        sections.append(
-            section(
-                "Canary minus control", h("div", h("div", drawn, class_="charts"), class_="card")
-            )
+    title = "A/B test" if is_test else "Rollout"
+    return [
+        head(title, lead, (("/models", "Models"),), beside),
+        *_by_hand(data),
+        h("div", None if is_test else _steps(trial, at), _facts(data, at), class_="card section"),
+        *_measures(trial),
+        *_charts(data),
+        *_decided(data),
+    ]
+
+
+def _steps(trial: Mapping[str, Any], at: Progress) -> Markup:
+    """The way from unseen to everybody, and where on it the new route is."""
+    settings = trial["settings"]
+    names = [f"{share:.0%}" for share in settings["steps"]] + ["Everybody"]
+    here = len(names) if trial["status"] == "promoted" else at.step
+    if settings["shadow_requests"]:
+        names.insert(0, "Unseen")
+    else:
+        here -= 1
+    is_over = trial["status"] in ("rolled back", "stopped")
+    items = [
+        h(
+            "li",
+            name,
+            class_="done" if number < here else None,
+            aria_current="step" if number == here and not is_over else None,
         )
-    if data.decisions:
-        sections.append(section("Decisions", decision_list(data.decisions)))
-    if data.is_open:
-        sections.append(section("By hand", command("undercroft release rollback")))
-    return sections
+        for number, name in enumerate(names)
+    ]
+    return h("ol", items, class_="steps over" if is_over else "steps", aria_label="Steps")
 
 
-def _facts(data: RolloutPage) -> Markup:
+def _facts(data: RolloutPage, at: Progress) -> Markup:
     trial = data.trial
     assert trial is not None
     units = trial["units"]
@@ -66,69 +85,162 @@ def _facts(data: RolloutPage) -> Markup:
         ("Share of each", f"{trial['share']:.0%} of the traffic"),
         ("Units", " against ".join(figures.count(n) for n in units.values()) or "none yet"),
         ("Shadow requests", figures.count(trial["shadows"]) if trial["shadows"] else None),
-        ("Begun", when(data.started_at)),
-        ("By", str(trial["started_by"])),
-        ("Stands", str(trial["reason"])),
+        ("Arms", _evenness(at) if units else None),
+        ("Begun", join(when(data.started_at), f" by {trial['started_by']}")),
+        ("Ended by", str(trial["by"]) if not at.is_open else None),
+        ("Waits for", _waiting(at) if at.is_open else None),
+        ("Undecided", f"{trial['settings']['undecided']} in {figures.seconds(at.deadline_s)}"
+         if at.is_open and trial["kind"] == "rollout" and at.deadline_s > 0 else None),
+    ]  # fmt: skip
+    return facts(rows, wide=True)
+
+
+def _evenness(at: Progress) -> str:
+    if at.even >= _UNEVEN:
+        return "fill evenly"
+    return f"so uneven by chance with a probability of {at.even:.1g} at most"
+
+
+def _waiting(at: Progress) -> str:
+    pace = f" About {figures.seconds(at.pairs_s)} at this pace." if at.pairs_s else ""
+    return f"{at.waits_for}{pace}" if at.waits_for else "the next look, within a second"
+
+
+def _by_hand(data: RolloutPage) -> list[Markup]:
+    """The buttons: undo it, promote it; else go back to the route before, or roll the next out."""
+    if data.is_open:
+        return [_ending(data), *_approval(data)]
+    buttons = []
+    if data.live is not None and data.back is not None:
+        question = f"Serve {data.back.ref} again in place of {data.live.ref}?"
+        buttons.append(act(f"Go back to {data.back.ref}", "undo", question, tone="danger"))
+    if data.next is not None:
+        question = f"Let {data.next.ref} meet a share of the traffic?"
+        word = f"Roll {data.next.ref} out"
+        buttons.append(act(word, "start", question, str(data.next.ref)))
+    if not buttons or data.live is None:
+        return []
+    serving = h("span", "Live is ", h("a", str(data.live.ref), href=f"/artifacts/{data.live.ref}"))
+    return [h("div", buttons, serving, class_="actions")]
+
+
+def _ending(data: RolloutPage) -> Markup:
+    trial = data.trial
+    assert trial is not None
+    buttons = [
+        act("Undo it now", "undo", "Take the new route out of the traffic?", tone="danger"),
+        None
+        if trial["settings"]["approval"]
+        else act("Promote it", "promote", "Serve the new route to everybody?"),
     ]
-    return h("div", facts(rows, wide=True), class_="card")
+    silent = None
+    if not data.is_counted:
+        silent = badge("No gateway runs here: nothing is counted", "warn")
+    return h("div", buttons, command("undercroft release rollback"), silent, class_="actions")
 
 
-def _chart(data: RolloutPage, each: Measure) -> Markup | None:
-    points = data.curve(each.name)
-    if len(points) < 2:
+def _approval(data: RolloutPage) -> list[Markup]:
+    trial = data.trial
+    assert trial is not None
+    if not trial["settings"]["approval"]:
+        return []
+    form = h(
+        "form",
+        h("label", "Key of an admin who did not start it", for_="approval"),
+        h("input", id="approval", type="password", class_="field", required=True,
+          autocomplete="off"),
+        h("button", "Approve and promote", class_="button primary"),
+        class_="actions",
+        data_act="promote",
+    )  # fmt: skip
+    return [form]
+
+
+def _measures(trial: Mapping[str, Any]) -> list[Markup]:
+    if not trial["standings"]:
+        return []
+    explained = h(
+        "p",
+        "Differences are the canary's. Bounds and evidence hold however often they are looked at; "
+        "at 100 % of the evidence of harm that is needed it is taken back.",
+        class_="note",
+    )
+    rows = table(_columns(trial["settings"]), trial["standings"], "Measures")
+    return [section("Measures", rows, explained)]
+
+
+def _columns(settings: Mapping[str, Any]) -> tuple[Column[Standing], ...]:
+    def measure(each: Standing) -> Markup:
+        under = h("span", words.meaning(each["measure"], settings), class_="under optional")
+        return join(h("b", each["measure"].capitalize()), under)
+
+    def verdict(each: Standing) -> Markup:
+        word = words.standing(each)
+        return badge(word.capitalize(), _VERDICTS.get(word, ""))
+
+    return (
+        Column("Measure", measure),
+        Column("Control", lambda each: words.value(each, "control"), "number"),
+        Column("Canary", lambda each: words.value(each, "canary"), "number"),
+        Column("Surely", words.between, "optional number"),
+        Column(
+            "Evidence of harm",
+            lambda each: _evidence(words.harm(each, settings)),
+            "optional number",
+        ),
+        Column("Verdict", verdict),
+    )
+
+
+def _evidence(share: float) -> Markup:
+    bar = h("i", style=f"width:{min(share, 1) * 100:.0f}%")
+    return join(h("span", bar, class_="meter", aria_hidden="true"), f"{share:.0%}")
+
+
+def _charts(data: RolloutPage) -> list[Markup]:
+    trial = data.trial
+    assert trial is not None
+    drawn = [chart for each in trial["standings"] if (chart := _chart(data, each))]
+    if not drawn:
+        return []
+    title = "Canary against control"
+    note = h(
+        "p",
+        "The line is what was measured, the band where it surely is; dashed: no difference; red: "
+        "the most that promotion allows.",
+        class_="note",
+    )
+    return [section(title, h("div", h("div", drawn, class_="charts bands"), class_="card"), note)]
+
+
+def _chart(data: RolloutPage, each: Standing) -> Markup | None:
+    assert data.trial is not None
+    settings = data.trial["settings"]
+    points = data.curve(each["measure"])
+    if len(points) < 2 or not words.is_measured(each):
         return None
-    return charts.line(each.name.capitalize(), points, "points" if each.is_rate else "")
+    is_rate = each["measure"] in RATES
+    limit = settings["promote_margin"] * 100 if is_rate else 1 + settings["tolerance"]
+    return charts.band(
+        each["measure"].capitalize(), points, unit="points" if is_rate else "times",
+        level=0.0 if is_rate else 1.0, limit=limit, word="pair",
+    )  # fmt: skip
 
 
-def _value(value: float, is_rate: bool) -> str:
-    return f"{value:.2%}" if is_rate else f"{value:.3g}"
+def _decided(data: RolloutPage) -> Sequence[Markup]:
+    return [section("Decisions", decision_list(data.decisions))] if data.decisions else []
 
 
-def _between(each: Measure) -> str:
-    def end(value: float | None) -> str:
-        if value is None or math.isinf(value):
-            return "∞"
-        return f"{value * 100:+.1f}" if each.is_rate else f"{value:.2f}"
-
-    unit = "points" if each.is_rate else "times"
-    return f"{end(each.low)} to {end(each.high)} {unit}"
+def _undo(project: Project, who: str, _value: str) -> None:
+    release.undo(project, who, _REASON)
 
 
-_COLUMNS: tuple[Column[Measure], ...] = (
-    Column("Measure", lambda each: each.name),
-    Column("Control", lambda each: _value(each.control, each.is_rate), "number"),
-    Column("Canary", lambda each: _value(each.canary, each.is_rate), "number"),
-    Column("Surely within", _between, "optional number"),
-    Column("Evidence of harm", lambda each: f"{each.evidence:.2f}", "number"),
-    Column("Verdict", lambda each: each.word),
-)
+def _promote(project: Project, who: str, value: str) -> None:
+    release.promote(project, who, _REASON, value)
 
 
-def mount(project: Project, data: RolloutPage) -> None:
-    """The buttons that end an open rollout, once the question is answered with yes."""
-    if not data.is_open:
-        return
-    from nicegui import ui
-
-    with ui.element("div").style("display:flex;gap:0.75rem;margin-top:0.75rem"):
-        _button(ui, "Undo it now", "Take the new route out of the traffic?",
-                lambda: release.undo(project, _ACTOR, _REASON))  # fmt: skip
-        if not (data.trial or {})["settings"]["approval"]:
-            _button(ui, "Promote it", "Serve the new route to everybody?",
-                    lambda: release.promote(project, _ACTOR, _REASON))  # fmt: skip
-
-
-def _button(ui: Any, word: str, question: str, act: Callable[[], object]) -> None:
-    from nicegui import run
-
-    async def pressed(_: GenericEventArguments) -> None:
-        button.set_visibility(False)
-        await run.io_bound(act)
-
-    button = ui.element("button").classes("button").props(f'aria-label="{word}"')
-    button.on("click", pressed, js_handler=f"() => confirm({question!r}) && emit()")
-    with button:
-        ui.html(h("span", word), sanitize=False, tag="span")
+def _start(project: Project, who: str, value: str) -> None:
+    release.start(project, value, who)
 
 
 PAGE = Page(
@@ -136,6 +248,6 @@ PAGE = Page(
     title=lambda _: "Rollout",
     load=lambda project, _: rollout.current(project),
     render=render,
-    refresh_s=lambda data: _REFRESH_S if data.is_open else 5.0,
-    mount=mount,
+    refresh_s=lambda data: _REFRESH_S if data.is_open else _REFRESH_IDLE_S,
+    acts={"undo": _undo, "promote": _promote, "start": _start},
 )

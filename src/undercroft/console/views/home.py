@@ -10,6 +10,7 @@ from undercroft.console.views import answers, documents, models, runs
 from undercroft.monitor import Overview
 from undercroft.project import Project
 from undercroft.records import Artifact
+from undercroft.trials import trial as trials
 
 _LOOKED_AT = 60
 
@@ -50,11 +51,27 @@ def read(project: Project) -> Home:
         title=project.title,
         serving=serving,
         route=models.serving_route(project),
-        needs=[*_failed(rows), *_unserved(serving, bool(rows)), *_refused(project), *_unhappy(day)],
+        needs=[
+            *_undecided(project),
+            *_failed(rows),
+            *_unserved(serving, bool(rows)),
+            *_refused(project),
+            *_unhappy(day),
+        ],
         recent=sorted(rows, key=lambda row: row.run.status != "running")[:8],
         today=day,
         documents=documents.num_kept_and_removed(project),
     )
+
+
+def _undecided(project: Project) -> list[Need]:
+    """A rollout that waits for somebody, goes on, or was just taken back."""
+    trial = trials.read(project.state)
+    if trial is None or trial.status in ("promoted", "stopped"):
+        return []
+    kind = "A/B test" if trial.kind == "abtest" else "rollout"
+    what = f"The {kind} of {trial.canary} is {trial.status}"
+    return [Need(what, trial.reason, href="/rollout", urgent=trial.status == "rolled back")]
 
 
 def _failed(rows: Sequence[runs.RunRow]) -> list[Need]:
