@@ -1,13 +1,14 @@
 """How often a rollout is undone without cause, and how soon with one: simulated traffic.
 
-    python -m benchmarks.canary [--trials 4000] [--pairs 4000] [--json]
+    python -m benchmarks.canary [--trials 4000] [--pairs 4000] [--gateways 1] [--json]
 
 Both arms get units in turn; every unit of the last pairs is looked at, as the gateway does. Without
 a difference (A/A) at most ``rollout.harm_alpha`` of all trials may be rolled back, ever; a measure
 has its share of that. The peer is a rule of thresholds, as progressive-delivery controllers have
 it: every interval of so many pairs the canary's error rate is compared with a limit, and some
 limits broken end the rollout; it is given the limit that a careful user would set, the usual rate
-plus two points.
+plus two points. With several gateways every unit goes to one by chance, an arm's outcomes reach
+the log by the batch, each gateway's in its turn, and are paired in the log's order.
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ RATES = (0.01, 0.05, 0.2)
 CHANGES = (0.0, 0.01, 0.02, 0.05)
 INTERVAL, STRIKES, SLACK = 60, 3, 0.02  # the peer's: pairs a look, broken limits, above the rate
 BLOCK = 100  # trials at once
+BATCH = 25  # units of an arm in the time in which each gateway writes to the log once
 
 
 def outcomes(  # noqa: PLR0917
@@ -41,6 +43,14 @@ def outcomes(  # noqa: PLR0917
         rates = rate * (1 + np.sin(np.linspace(0, 3 * math.pi, pairs)) ** 2)
     worse = np.minimum(rates + change, 1)
     return draw.random((trials, pairs)) < worse, draw.random((trials, pairs)) < rates
+
+
+def logged(draw: np.random.Generator, found: NDArray[np.bool_], gateways: int) -> NDArray[np.bool_]:
+    """An arm's outcomes, [trials, pairs], in the order of the log of so many gateways."""
+    met_by = draw.integers(gateways, size=found.shape)
+    turn = met_by * (BATCH / gateways)
+    written_at = np.ceil((np.arange(found.shape[1]) - turn) / BATCH) * BATCH + turn
+    return np.take_along_axis(found, np.argsort(written_at, axis=1, kind="stable"), axis=1)
 
 
 def ours(canary: NDArray[np.bool_], control: NDArray[np.bool_], alpha: float) -> NDArray[np.int_]:
@@ -62,7 +72,7 @@ def thresholds(canary: NDArray[np.bool_], limit: float) -> NDArray[np.int_]:
     return np.where(strikes.any(axis=1), (strikes.argmax(axis=1) + 1) * INTERVAL, 0)
 
 
-def cells(trials: int, pairs: int, seed: int) -> Iterator[Mapping[str, Any]]:
+def cells(trials: int, pairs: int, seed: int, gateways: int = 1) -> Iterator[Mapping[str, Any]]:
     """One row for each rate, change and drift."""
     alpha = RolloutSettings().harm_alpha / NUM_MEASURES
     draw = np.random.default_rng(seed)
@@ -72,8 +82,12 @@ def cells(trials: int, pairs: int, seed: int) -> Iterator[Mapping[str, Any]]:
                 found: dict[str, list[NDArray[np.int_]]] = {"ours": [], "thresholds": []}
                 for _ in range(-(-trials // BLOCK)):
                     canary, control = outcomes(draw, BLOCK, pairs, rate, change, drift)
-                    found["ours"].append(ours(canary, control, alpha))
                     found["thresholds"].append(thresholds(canary, rate + SLACK))
+                    if gateways > 1:
+                        canary, control = (
+                            logged(draw, each, gateways) for each in (canary, control)
+                        )
+                    found["ours"].append(ours(canary, control, alpha))
                 yield {
                     "rate": rate,
                     "change": change,
@@ -104,13 +118,16 @@ def main() -> None:
     parser.add_argument("--trials", type=int, default=4000)
     parser.add_argument("--pairs", type=int, default=4000)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--gateways", type=int, default=1)
     parser.add_argument("--json", action="store_true")
     given = parser.parse_args()
-    found = list(cells(given.trials, given.pairs, given.seed))
+    found = list(cells(given.trials, given.pairs, given.seed, given.gateways))
     if given.json:
         print(json.dumps(found, indent=2))
         return
     print(f"{given.trials} trials of {given.pairs} pairs; looked at after every pair")
+    if given.gateways > 1:
+        print(f"{given.gateways} gateways with one log")
     print("rate  change  drift   ours: rolled back  median   thresholds: rolled back  median")
     for each in found:
         own, peer = each["ours"], each["thresholds"]

@@ -69,11 +69,6 @@ def start(
         return
     click.echo(f"{trial.canary} meets {trial.control}: {trial.reason}")
     standing.warn_if_silent(project)
-    if project.settings.store.ledger:
-        click.echo(
-            "The gateway of this folder tries and counts it; others that share the ledger go on "
-            "serving the live route, and follow when one is promoted.", err=True,
-        )  # fmt: skip
     click.echo(
         "Watch it:  undercroft release status --watch    End it:  undercroft release rollback"
     )

@@ -26,13 +26,18 @@ class ProjectSettings(Section):
 class StoreSettings(Section):
     """Where things are kept. Empty means the embedded default under .undercroft/."""
 
-    ledger: str = Field("", description="SQLAlchemy URL: sqlite:///… or postgresql+psycopg://…")
+    ledger: str = Field(
+        "",
+        description="SQLAlchemy URL: sqlite:///… or postgresql+psycopg://…; gateways that name the "
+        "same share keys, budgets and trials",
+    )
     jobs: str = Field("", description="database URL of the durable job queues")
     lake: str = Field("", description="folder or s3:// gs:// az:// prefix of the tables")
     cache: str = Field(
         "",
         pattern=r"^$|^(redis|rediss|unix)://",
-        description="redis://… of answers that several gateways share; empty: each its own",
+        description="redis://… of answers and budgets that several gateways share; empty: answers "
+        "are each gateway's own, and budgets in store.ledger",
     )
     keep_versions_hours: float = Field(
         24.0, ge=0, description="unpinned table versions older than this are cleaned up"
