@@ -26,9 +26,9 @@ class Said:
     tokens: int | None = None
 
 
-def whole(side: Side) -> Said:
+def whole(side: Side, max_tokens: int = 512) -> Said:
     """One answer in one piece. Raises `RuntimeError` with what came instead."""
-    body = json.loads(_reply(side))
+    body = json.loads(_reply(side, max_tokens=max_tokens))
     (choice,) = body["choices"]
     said = choice["message"]["content"], choice["finish_reason"]
     return Said(*said, body["usage"]["completion_tokens"])
@@ -37,7 +37,7 @@ def whole(side: Side) -> Said:
 def streamed(side: Side) -> Said:
     """One answer, put together from its events. Raises `RuntimeError` as `whole` does, and where
     the stream does not end as it should."""
-    text, reason, lines = "", None, _reply(side, stream=True).splitlines()
+    text, reason, lines = "", None, _reply(side, max_tokens=512, stream=True).splitlines()
     events = [line.removeprefix("data: ") for line in lines if line.startswith("data: ")]
     if events[-1:] != ["[DONE]"]:
         raise RuntimeError(f"its stream ended with {events[-1:]}")
@@ -51,7 +51,7 @@ def streamed(side: Side) -> Said:
 def _reply(side: Side, **fields: Any) -> str:
     connection = http.client.HTTPConnection("127.0.0.1", side.port, timeout=30)
     with closing(connection):
-        body = side.request(max_tokens=512, **fields).partition(b"\r\n\r\n")[2]
+        body = side.request(**fields).partition(b"\r\n\r\n")[2]
         headers = {"content-type": "application/json", **side.headers}
         connection.request("POST", "/v1/chat/completions", body, headers)
         reply = connection.getresponse()
@@ -68,7 +68,7 @@ def agreeing(sides: Sequence[Side]) -> list[Side]:
     kept = [first]
     for side in others:
         try:
-            _wait_until_ready(side)
+            wait_until_ready(side)
             found = whole(side), streamed(side)
         except RuntimeError as problem:
             print(f"{side.name} is left out: {problem}", file=sys.stderr)
@@ -80,12 +80,13 @@ def agreeing(sides: Sequence[Side]) -> list[Side]:
     return kept
 
 
-def _wait_until_ready(side: Side) -> None:
+def wait_until_ready(side: Side) -> None:
+    """Return when it answers. Raises what kept it from that for longer than `PATIENCE_S`."""
     deadline = time.monotonic() + PATIENCE_S
     while True:
         try:
-            whole(side)
-        except RuntimeError:
+            whole(side, max_tokens=1)
+        except (RuntimeError, OSError):
             if time.monotonic() > deadline:
                 raise
             time.sleep(0.5)

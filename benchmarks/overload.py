@@ -1,12 +1,14 @@
-"""More than an engine can do: how much of it is answered in time, through our gateway and without.
+"""More than an engine can do: how much of it is answered in time, through gateways and without.
 
-    python -m benchmarks.overload [--seconds 6] [--rounds 2]
+    python -m benchmarks.overload [--seconds 2] [--loads 1,3] [--rounds 5] [--no-peers]
 
-The engine answers `SLOTS` requests at once, in `SERVICE_S` each, and lets the others wait for as
-long as they like: its capacity is known. Requests come at random times at 1, 2 and 3 times that,
-whether or not others were answered (open loop), and wait for `PATIENCE_S`. Goodput is what was
-answered within that. The peer is the engine alone, as most engines and proxies queue. Ours runs
-with everything on, once told the engine's slots and once left to find them out.
+The engine answers `SLOTS` requests at once, in `SERVICE_S` each, and lets the others wait in the
+order they came; one whose client hung up while it waited is dropped, as llama.cpp and vLLM do. Its
+capacity is known. Requests come at random times at so many times that, whether or not others were
+answered (open loop), and wait for `PATIENCE_S`. Goodput is what was answered within that. Between
+two loads the engine is let go idle. The peers are the engine alone, as most queue, and the gateways
+of `sides`. Ours runs with everything on, once told the engine's slots and once left to find them
+out. Four to five minutes.
 """
 
 from __future__ import annotations
@@ -14,45 +16,49 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
-import os
 import random
-import socket
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
+import urllib.request
 from collections import deque
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import Any, cast
+from typing import cast
 
-from benchmarks.compare import Result, environment, in_turn, quantile, table
-from undercroft.ledger import MadeArtifact
-from undercroft.project import Project
-from undercroft.records import Footprint
+from benchmarks import agreement, sides
+from benchmarks.compare import Result, in_turn, quantile, table
+from benchmarks.sides import Side
+from undercroft.settings import ServeSettings
 
 SLOTS = 8
 SERVICE_S = 0.05
 CAPACITY = SLOTS / SERVICE_S
 PATIENCE_S = 1.0
-LOADS = (1.0, 2.0, 3.0)
-MESSAGES = [{"role": "user", "content": "Where does the river go? " * 8}]
+WARM_UP, WARM_UP_S = 0.3, 1.0
+IDLE_S, IDLE_AT_MOST_S = 0.4, 30.0
 
 
 _BODY = json.dumps(
     {
+        "id": "chatcmpl-1", "object": "chat.completion", "created": 1, "model": "bench",
         "choices": [{"index": 0, "message": {"role": "assistant", "content": "To the sea."},
                      "finish_reason": "stop"}],
         "usage": {"prompt_tokens": 60, "completion_tokens": 4, "total_tokens": 64},
     }
 ).encode()  # fmt: skip
-ANSWER = (
-    b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n" % len(_BODY)
-) + _BODY
+
+
+def reply(body: bytes) -> bytes:
+    head = "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\n"
+    return f"{head}content-length: {len(body)}\r\n\r\n".encode() + body
+
+
+ANSWER = reply(_BODY)
 
 
 def content_length(head: bytes) -> int:
@@ -64,7 +70,7 @@ def content_length(head: bytes) -> int:
 
 
 class Engine:
-    """The engine: `SLOTS` at once, first come, first served, hung up on or not."""
+    """The engine: `SLOTS` at once, first come, first served."""
 
     def __init__(self) -> None:
         self.busy = 0
@@ -76,18 +82,19 @@ class Engine:
 
     def _serve(self) -> None:
         while self.waiting and self.busy < SLOTS:
-            self.busy += 1
             connection = self.waiting.popleft()
-            asyncio.get_running_loop().call_later(SERVICE_S, self._answer, connection)
+            if connection.is_there():
+                self.busy += 1
+                asyncio.get_running_loop().call_later(SERVICE_S, self._answer, connection)
 
     def _answer(self, connection: EngineConnection) -> None:
         self.busy -= 1
-        connection.answer()
+        connection.answer(ANSWER)
         self._serve()
 
 
 class EngineConnection(asyncio.Protocol):
-    """One keep-alive connection to the engine."""
+    """One keep-alive connection to the engine. A GET is told how many are being answered."""
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
@@ -99,13 +106,20 @@ class EngineConnection(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         self._received += data
         start, separator, rest = self._received.partition(b"\r\n\r\n")
-        if separator and len(rest) >= (length := content_length(start)):
-            self._received = rest[length:]
+        if not separator or len(rest) < (length := content_length(start)):
+            return
+        self._received = rest[length:]
+        if start.startswith(b"GET"):
+            self.answer(reply(str(self._engine.busy).encode()))
+        else:
             self._engine.ask(self)
 
-    def answer(self) -> None:
-        if not self._transport.is_closing():
-            self._transport.write(ANSWER)
+    def is_there(self) -> bool:
+        return not self._transport.is_closing()
+
+    def answer(self, whole: bytes) -> None:
+        if self.is_there():
+            self._transport.write(whole)
 
 
 async def run_engine(port: int) -> None:
@@ -125,21 +139,17 @@ class Met:
     failed: int = 0
 
 
-async def offer(port: int, key: str, load: float, seconds: float) -> Met:
+async def offer(side: Side, load: float, seconds: float) -> Met:
     """Send requests at ``load`` times the capacity for ``seconds``."""
-    body = json.dumps({"model": "bench", "messages": MESSAGES, "temperature": 0.7}).encode()
-    request = (
-        f"POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {key}\r\n"
-        f"content-type: application/json\r\nx-stainless-read-timeout: {PATIENCE_S}\r\n"
-        f"content-length: {len(body)}\r\n\r\n"
-    ).encode() + body
+    patient = replace(side, headers={**side.headers, "x-stainless-read-timeout": f"{PATIENCE_S}"})
+    request = patient.request()
     draw, met, asking = random.Random(5), Met(), set[asyncio.Task[None]]()
     idle: list[tuple[asyncio.StreamReader, asyncio.StreamWriter]] = []
     began = at = time.perf_counter()
     while at < began + seconds:
         at += draw.expovariate(load * CAPACITY)
         await asyncio.sleep(max(0.0, at - time.perf_counter()))
-        task = asyncio.create_task(_ask(port, request, met, idle))
+        task = asyncio.create_task(_ask(side.port, request, met, idle))
         asking.add(task)
         task.add_done_callback(asking.discard)
     await asyncio.gather(*asking)
@@ -175,111 +185,83 @@ async def _ask(
         met.failed += 1
 
 
-@contextmanager
-def engine_on(port: int, core: int | None) -> Iterator[None]:
-    with process([sys.executable, "-m", "benchmarks.overload", "--engine", str(port)], core):
-        _wait_for(port)
-        yield
+def wait_until_idle(engine: int) -> None:
+    """Return when the engine has answered nothing for a while."""
+    began = quiet = time.monotonic()
+    while time.monotonic() < min(quiet + IDLE_S, began + IDLE_AT_MOST_S):
+        with urllib.request.urlopen(f"http://127.0.0.1:{engine}/", timeout=30) as said:
+            if int(said.read()):
+                quiet = time.monotonic()
+        time.sleep(SERVICE_S / 2)
 
 
 @contextmanager
-def gateway_on(folder: Path, engine: int, slots: int | None, core: int | None) -> Iterator[Any]:
-    """Our gateway in front of the engine: its port and a key."""
-    port = free_port()
-    folder.mkdir()
-    (folder / "undercroft.toml").write_text(
-        f'[project]\nname = "bench"\n\n[serve]\nport = {port}\nslots = 2\ncache_entries = 0\n'
-        "daily_tokens = 0\n"
-    )
-    project = Project.open(folder)
-    meta: dict[str, Any] = {"engine": "remote", "base_url": f"http://127.0.0.1:{engine}"}
-    if slots is not None:
-        meta["slots"] = slots
-    for kind, value in (("model", meta), ("route", {"model": "model:bench@1"})):
-        run = project.ledger.begin_run("benchmark", f"benchmark-{kind}", {}, [])
-        made = MadeArtifact(kind, "bench", f"benchmark-{kind}", "none:", 0, value)
-        (artifact,) = project.ledger.finish_run(run.id, [made], Footprint())
-    project.ledger.set_alias(artifact.ref, "live", "benchmark")
-    _, key = project.trust.keys.create("benchmark", "user")
-    with process([sys.executable, "-m", "undercroft.serve", str(folder)], core):
-        _wait_for(port)
-        yield port, key
+def engine_on(port: int, folder: Path) -> Iterator[str]:
+    """The engine on core 1: its address."""
+    arguments = [sys.executable, "-m", "benchmarks.overload", "--engine", str(port)]
+    with sides.process(arguments, port, 1, folder / "engine.txt"):
+        yield f"http://127.0.0.1:{port}"
 
 
 @contextmanager
-def process(arguments: list[str], core: int | None) -> Iterator[None]:
-    server = subprocess.Popen(arguments, env=environment())
-    if core is not None and (os.cpu_count() or 1) > 1:
-        os.sched_setaffinity(server.pid, {core})
-    try:
-        yield
-    finally:
-        server.terminate()
-        with suppress(subprocess.TimeoutExpired):
-            server.wait(15)
-        server.kill()
-        server.wait()
-
-
-def _wait_for(port: int) -> None:
-    deadline = time.monotonic() + 60
-    while time.monotonic() < deadline:
-        with suppress(OSError):
-            socket.create_connection(("127.0.0.1", port), timeout=1).close()
-            return
-        time.sleep(0.05)
-    raise SystemExit("a server did not open its port in a minute")
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
-def measure(folder: Path, seconds: float, rounds: int) -> dict[str, dict[str, list[Met]]]:
-    """By side, and by load, what was met in each round."""
+def all_of(folder: Path, peers: bool) -> Iterator[tuple[int, dict[str, Side]]]:
+    """The engine's port, and the sides in front of it."""
     with ExitStack() as running:
-        sides: dict[str, tuple[int, str]] = {}
-        for name, slots in (("told", SLOTS), ("finding out", None)):
-            engine = free_port()
-            running.enter_context(engine_on(engine, 1))
-            gateway = gateway_on(folder / f"{name[:4]}", engine, slots, 0)
-            sides[name] = running.enter_context(gateway)
-        alone = free_port()
-        running.enter_context(engine_on(alone, 1))
-        sides["engine alone"] = alone, "none"
+        engine = sides.free_port()
+        url = running.enter_context(engine_on(engine, folder))
+        found: dict[str, Side] = {}
+        settings = ServeSettings()
+        for name, told in (("told", SLOTS), ("finding out", None)):
+            ours = sides.ours(folder, url, told=told, slots=settings.slots, queue=settings.queue)
+            found[name] = running.enter_context(ours)
+        found["engine alone"] = Side("engine alone", engine)
+        others = sides.in_front(running, folder, url, (), peers)
+        yield engine, found | {side.name: side for side in others}
 
-        def run(name: str) -> dict[str, Met]:
-            port, key = sides[name]
+
+def measure(
+    folder: Path, loads: Sequence[float], seconds: float, rounds: int, peers: bool
+) -> dict[str, dict[str, list[Met]]]:
+    """By side, and by load, what was met in each round."""
+    with sides.pinned(), all_of(folder, peers) as (engine, found):
+
+        def run(side: Side) -> dict[str, Met]:
             met = {}
-            for load in LOADS:
-                met[f"{load:g}x"] = asyncio.run(offer(port, key, load, seconds))
-                time.sleep(2 * PATIENCE_S)  # until the engine's queue is empty again
+            for load in loads:
+                met[f"{load:g}x"] = asyncio.run(offer(side, load, seconds))
+                wait_until_idle(engine)
             return met
 
-        found = in_turn(rounds, {name: partial(run, name) for name in sides})
+        for side in found.values():
+            agreement.wait_until_ready(side)
+            asyncio.run(offer(side, WARM_UP, WARM_UP_S))
+        ways = {name: partial(run, side) for name, side in found.items()}
+        met = in_turn(rounds, agreement.announced(ways, rounds, warm_up=0), warm_up=0)
     return {
-        name: {load: [met[load] for met in runs] for load in runs[0]}
-        for name, runs in found.items()
+        name: {load: [each[load] for each in runs] for load in runs[0]}
+        for name, runs in met.items()
     }
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.overload")
-    parser.add_argument("--seconds", type=float, default=6.0, help="of each load (default 6)")
-    parser.add_argument("--rounds", type=int, default=2, help="rounds to measure (default 2)")
+    parser.add_argument("--seconds", type=float, default=2.0, help="of each load (default 2)")
+    parser.add_argument("--loads", default="1,3", help="times the capacity (default 1,3)")
+    parser.add_argument("--rounds", type=int, default=5, help="rounds to measure (default 5)")
+    parser.add_argument("--no-peers", action="store_true", help="ours and the engine, only")
     parser.add_argument("--engine", type=int, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.engine:
         asyncio.run(run_engine(options.engine))
         return
     with tempfile.TemporaryDirectory(prefix="undercroft-bench-") as name:
-        found = measure(Path(name), options.seconds, options.rounds)
+        loads = [float(load) for load in options.loads.split(",")]
+        peers = not options.no_peers
+        found = measure(Path(name), loads, options.seconds, options.rounds, peers)
     rows, goodput = [], dict[str, dict[str, float]]()
-    for side, loads in found.items():
+    for side, by_load in found.items():
         goodput[side] = {}
-        for load, runs in loads.items():
+        for load, runs in by_load.items():
             good = statistics.median(len(met.in_time) for met in runs) / options.seconds
             times = [each for met in runs for each in met.in_time] or [0.0]
             shed = [each for met in runs for each in met.shed]
@@ -293,22 +275,25 @@ def main() -> None:
     heads = ["", "goodput/s", "p50 ms", "p99 ms", "shed", "shed p50 ms", "shed p99 ms", "late"]
     print(f"capacity {CAPACITY:g}/s, patience {PATIENCE_S:g} s")
     print(table([*heads, "failed"], rows) + "\n")
+    most = f"{max(loads):g}x"
     kept = {
-        side: round(loads["3x"] / max(loads.values()), 3) if max(loads.values()) else 0.0
-        for side, loads in goodput.items()
+        side: round(each[most] / max(each.values()), 3) if max(each.values()) else 0.0
+        for side, each in goodput.items()
     }
-    ours, peer = goodput["told"]["3x"], goodput["engine alone"]["3x"]
+    others = [side for side in goodput if side not in ("told", "finding out")]
+    best = max(others, key=lambda side: goodput[side][most])
+    ours, peer = goodput["told"][most], goodput[best][most]
     Result(
         name="overload",
         ours=round(ours, 1),
         peer=round(peer, 1),
         ratio=round(ours / max(peer, 1.0), 2),
-        unit="answers in time per second, at three times the capacity",
+        unit=f"answers in time per second, at {most} the capacity, against the best peer",
         quality={
-            "peer": "the engine's own queue",
+            "peer": best,
             "capacity_per_s": CAPACITY,
             "goodput": goodput,
-            "of_peak_at_3x": kept,
+            f"of_peak_at_{most}": kept,
             "shed_p99_ms": {row[0]: round(float(row[6]), 2) for row in rows if row[4]},
         },
     ).print()

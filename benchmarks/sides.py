@@ -43,6 +43,7 @@ MODEL = "bench"
 MESSAGES = [{"role": "user", "content": "Where does the river go? " * 8}]
 MANY = 1024  # streams at once; more than any benchmark has
 CORES = os.cpu_count() or 1
+START_S = 600  # LiteLLM takes minutes to start on a busy machine
 
 _DUTIES: dict[Duty, dict[str, Any]] = {
     "bare": {
@@ -111,7 +112,7 @@ def process(
 
 
 def _wait_for_port(port: int, server: subprocess.Popen[bytes], log: Path) -> None:
-    deadline = time.monotonic() + 180
+    deadline = time.monotonic() + START_S
     while time.monotonic() < deadline:
         if server.poll() is not None:
             raise SystemExit(f"a server did not start:\n{log.read_text()[-2000:]}")
@@ -121,7 +122,7 @@ def _wait_for_port(port: int, server: subprocess.Popen[bytes], log: Path) -> Non
             time.sleep(0.1)
         else:
             return
-    raise SystemExit("a server did not open its port in three minutes")
+    raise SystemExit(f"a server did not open its port in {START_S} s:\n{log.read_text()[-2000:]}")
 
 
 def free_port() -> int:
@@ -141,9 +142,15 @@ def direct(folder: Path, gap_ms: float = 5.0, chunks: int = 32) -> Iterator[Side
 
 @contextmanager
 def ours(
-    folder: Path, base_url: str, duty: Duty = "screened", core: int | None = 0, **settings: Any
+    folder: Path,
+    base_url: str,
+    duty: Duty = "screened",
+    core: int | None = 0,
+    told: int | None = None,
+    **settings: Any,
 ) -> Iterator[Side]:
-    """Our gateway in front of ``base_url``, as a project of its own."""
+    """Our gateway in front of ``base_url``, as a project of its own; ``told`` how many requests
+    the engine answers at once."""
     port, home = free_port(), folder / f"ours-{duty}-{time.monotonic_ns()}"
     home.mkdir()
     given = {
@@ -153,7 +160,8 @@ def ours(
     lines = "\n".join(f"{name} = {json.dumps(value)}" for name, value in given.items())
     (home / "undercroft.toml").write_text(f'[project]\nname = "{MODEL}"\n\n[serve]\n{lines}\n')
     project = Project.open(home)
-    model = _keep(project, "model", {"engine": "remote", "base_url": base_url, "model": MODEL})
+    meta = {"engine": "remote", "base_url": base_url, "model": MODEL}
+    model = _keep(project, "model", meta if told is None else {**meta, "slots": told})
     route = _keep(project, "route", {"model": str(model.ref)})
     project.ledger.set_alias(route.ref, "live", "benchmark")
     _, key = project.trust.keys.create("benchmark", "user")

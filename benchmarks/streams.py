@@ -29,8 +29,10 @@ COUNTS = "8,16,32,64,128,200,300,400"
 
 
 def few(side: Side) -> dict[str, float]:
-    """Milliseconds, of `FEW` streams at once."""
+    """Milliseconds, of `FEW` streams at once; microseconds of processor time for a word."""
+    before = load.processor_seconds(side.pid)
     found = load.streams(side, FEW)
+    spent = load.processor_seconds(side.pid) - before
     assert all(stream.whole for stream in found), side.name
     gaps = [gap for stream in found for gap in stream.gaps]
     first = load.firsts(found)
@@ -39,6 +41,7 @@ def few(side: Side) -> dict[str, float]:
         "first_p99": quantile(first, 0.99) * 1000,
         "gap_p50": quantile(gaps, 0.5) * 1000,
         "gap_p99": quantile(gaps, 0.99) * 1000,
+        "word_us": spent / (FEW * CHUNKS) * 1e6,
     }
 
 
@@ -89,8 +92,12 @@ def main() -> None:
     whats = ("first_p50", "first_p99", "gap_p50", "gap_p99")
     middle = {s: {w: statistics.median(r[w] for r in found[s]) for w in whats} for s in found}
     later = {s: {w: middle[s][w] - middle["direct"][w] for w in whats} for s in found}
-    rows = [[side, *(later[side][what] for what in whats), reached[side]] for side in found]
-    print("\n" + table(["added, ms", *whats, "streams"], rows) + "\n")
+    word_us = {s: statistics.median(r["word_us"] for r in found[s]) for s in found}
+    rows = [
+        [side, *(later[side][what] for what in whats), f"{word_us[side]:.0f}", reached[side]]
+        for side in found
+    ]
+    print("\n" + table(["added, ms", *whats, "µs a word", "streams"], rows) + "\n")
     peers = [side for side in found if not side.startswith(("undercroft", "direct"))]
     us, peer = reached["undercroft screened"], max((reached[side] for side in peers), default=0)
     Result(
@@ -102,6 +109,7 @@ def main() -> None:
         quality={
             "added_ms": {s: {w: round(v, 3) for w, v in each.items()} for s, each in later.items()},
             "direct_ms": {w: round(v, 3) for w, v in middle["direct"].items()},
+            "word_us": {s: round(each, 1) for s, each in word_us.items()},
             "streams": reached,
         },
     ).print()
