@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Literal
 
 from undercroft.settings import RolloutSettings
+from undercroft.trials import words
 from undercroft.trials.assignment import CANARY, CONTROL, mismatch
 from undercroft.trials.tally import RATES, Tally
 
@@ -162,7 +163,8 @@ def _over(above: float, below: float) -> float:
 def _harm(each: Standing) -> str:
     if each.measure in RATES:
         return f"{each.measure} {each.control:.1%} → {each.canary:.1%}, surely more"
-    return f"{each.measure} {each.control:.3g} → {each.canary:.3g}, surely beyond the tolerance"
+    control, canary = (words.value(asdict(each), arm) for arm in (CONTROL, CANARY))
+    return f"{each.measure} {control} → {canary}, surely beyond the tolerance"
 
 
 def _waits_for(
