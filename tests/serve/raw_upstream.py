@@ -71,6 +71,9 @@ SAYINGS: dict[str, bytes] = {
     "a number": _sized(b"42"),
     "compressed": _JSON + b"content-encoding: gzip\r\ncontent-length: 4\r\n\r\n\x1f\x8b\x08\x00",
     "empty": _sized(b""),
+    "no way on": _SSE
+    + b'connection: close\r\n\r\ndata: {"error": {"code": 500, "message": "got exception: '
+    + b'Unexpected empty grammar stack after accepting piece"}}\n\n',
     "nothing": b"",
 }
 FLOODS: dict[str, tuple[bytes, bytes]] = {  # how it begins, and what follows without an end
@@ -87,11 +90,16 @@ class Raw:
 
     url = ""
     elsewhere = 0
+    once = False  # a connection answers one request, and hangs up at the next
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        answered = False
         with suppress(ConnectionError, asyncio.IncompleteReadError):
             while True:
                 head = await reader.readuntil(b"\r\n\r\n")
+                if self.once and answered:
+                    break
+                answered = True
                 if b"/elsewhere" in head:
                     self.elsewhere += 1
                 length = int(head.lower().partition(b"content-length:")[2].split()[0])

@@ -159,6 +159,16 @@ def fanned(choice: str, width: int, depth: int) -> dict:
     return defined(**levels, **{f"a{depth}": {"type": "string"}})
 
 
+@pytest.mark.parametrize(("fields", "param"), [
+    ({"messages": HELLO * 2049}, "messages"),
+    ({"logit_bias": {str(number): 1 for number in range(1001)}}, "logit_bias"),
+])  # fmt: skip
+def test_what_would_take_an_engine_from_everybody_is_refused(fields, param):
+    with pytest.raises(HttpError) as refused:
+        chat(**{"messages": HELLO, **fields})
+    assert refused.value.param == param
+
+
 LIST = {"type": "array", "items": {"$ref": "#/$defs/a0"}}
 TWICE = {"type": "object", "properties": {"x": {"$ref": "#"}}, "required": ["x"]}
 

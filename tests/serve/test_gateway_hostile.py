@@ -17,10 +17,14 @@ from tests.serve.raw_upstream import SAYINGS, TEXT
 from tests.serve.serving import gateway_of, keep, make_project, release
 from undercroft.errors import EngineFailed, NotFound, UndercroftError
 from undercroft.records import Principal
+from undercroft.retrieve.prompt import QUESTION_CHARACTERS
 from undercroft.serve.admission.budgets import Budgets
 from undercroft.serve.gateway import Gateway
 from undercroft.serve.pools import upstream
-from undercroft.serve.wire.failures import OutOfTokens
+from undercroft.serve.prompting.preparation import _searched
+from undercroft.serve.wire.asks import parse_chat
+from undercroft.serve.wire.failures import HttpError, OutOfTokens
+from undercroft.settings import SamplingSettings
 
 TIMEOUT_S = 3.0
 EVERY = 61  # bytes between two cuts that go through a whole gateway; all of them do without one
@@ -41,7 +45,10 @@ def fronted(tmp_path_factory, raw):
         cache_entries=0, daily_tokens=0, screen_input=False,
     )  # fmt: skip
     meta = {"engine": "remote", "base_url": raw.url}
-    models = [keep(project, "model", name, meta) for name in ("well", "breaks", "hangs", "leaves")]
+    models = [
+        keep(project, "model", name, meta)
+        for name in ("well", "breaks", "hangs", "leaves", "stale")
+    ]
     arms = [{"model": str(model.ref), "weight": 1} for model in models]
     release(project, models[0], arms=arms)
     with gateway_of(project) as gateway:
@@ -172,6 +179,32 @@ async def test_what_breaks_anywhere_is_an_error_to_the_client_and_never_a_whole_
     ends = [judged(*each) for each in await asyncio.gather(*asks)]
     assert {"refused", "broken", "whole"} == set(ends)
     assert ends.count("whole") < 10
+
+
+async def test_the_second_try_takes_no_connection_that_was_kept(fronted, raw):
+    said = {"say": "whole", "then": "go on"}
+    together = [asked(fronted, "stale", False, **said) for _ in range(8)]
+    assert {status for status, _ in await asyncio.gather(*together)} == {200}
+    raw.once = True  # none of those connections is any good now
+    try:
+        for _ in range(3):
+            assert judged(*await asked(fronted, "stale", False, **said)) == "whole"
+    finally:
+        raw.once = False
+
+
+async def test_a_schema_that_leads_nowhere_is_the_clients_fault_and_no_engines(raw):
+    with pytest.raises(HttpError) as refused:
+        await said(raw.url, True, say="no way on")
+    assert (refused.value.http_status, refused.value.param) == (400, "response_format")
+
+
+def test_of_a_long_question_no_more_is_searched_for_than_is_shown():
+    messages = [{"role": "user", "content": f"{word} " * 400_000} for word in ("Wye", "What?")]
+    body = json.dumps({"model": "docs", "messages": messages}).encode()
+    ask = parse_chat(body, SamplingSettings())
+    for follows_up in (True, False):
+        assert len(_searched(ask, follows_up)) <= 2 * QUESTION_CHARACTERS + 10
 
 
 async def test_an_engine_that_hangs_is_waited_for_no_longer_than_the_time_limit(fronted):

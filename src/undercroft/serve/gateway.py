@@ -53,6 +53,7 @@ class Gateway:
     """Open it with `start` in a running event loop; `answer.answer` says what the parts are for."""
 
     client: aiohttp.ClientSession
+    fresh_client: aiohttp.ClientSession  # for what is tried again
 
     def __init__(self, project: Project) -> None:
         self.project = project
@@ -98,7 +99,7 @@ class Gateway:
     async def start(self) -> None:
         """Open the route, start its engines, count today's spending. Raises `NotFound` when
         nothing is released and `EngineFailed` when no engine starts."""
-        self.client = upstream.session()
+        self.client, self.fresh_client = upstream.session(), upstream.session(keeps=False)
         try:
             spent, tenants, *_ = await asyncio.gather(
                 asyncio.to_thread(self.recorder.spent_today),
@@ -132,6 +133,7 @@ class Gateway:
         await self.cache.stop()
         await self.pictures.close()
         await self.client.close()
+        await self.fresh_client.close()
         for threads in (self.search_threads, self.ledger_threads):
             threads.shutdown(wait=False, cancel_futures=True)
 

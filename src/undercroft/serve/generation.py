@@ -15,6 +15,7 @@ from contextlib import aclosing
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+import aiohttp
 import msgspec
 
 from undercroft.errors import EngineFailed
@@ -138,7 +139,7 @@ async def _one(
     attempt = partial(_attempt, gateway, ask=ask, messages=messages, row=row, claim=claim)
     for arm, is_last in ((arms[0], False), (arms[-1], True)):
         row.model, begun = arm.model, False
-        flow = attempt(arm)
+        flow = attempt(arm, again=is_last)
         if gateway.settings.admission.hedge and not is_last:
             flow = hedging.hedged(arm.pool, claim, attempt_on=partial(attempt, arm))
         try:
@@ -168,9 +169,11 @@ async def _attempt(
     messages: Messages,
     row: RequestRow,
     claim: Claim,
+    again: bool = False,
 ) -> AsyncGenerator[Piece, None]:
     """One try, on the slot ``given`` or on the next of the arm's pool. A whole answer comes as one
-    piece, so that nothing is shown of one that breaks off."""
+    piece, so that nothing is shown of one that breaks off. One that is tried ``again`` gets a
+    connection of its own: what broke the first may have broken all that were kept."""
     pool, asked_at = arm.pool, time.monotonic()
     whole = None if ask.stream else Piece()
     async with pool.slot(claim) if given is None else pool.held(given) as lease:
@@ -180,7 +183,8 @@ async def _attempt(
             await gateway.leases.fund()
             gateway.purse.demand(arm.model)
         try:
-            async with aclosing(_call(gateway, arm, lease, ask, messages)) as reply:
+            client = gateway.fresh_client if again else gateway.client
+            async with aclosing(_call(client, arm, lease, ask, messages)) as reply:
                 lease.listen(speaks)
                 async for piece in reply:
                     lease.heard(piece)
@@ -198,7 +202,7 @@ async def _attempt(
 
 
 def _call(
-    gateway: Gateway, arm: Arm, lease: Lease, ask: Ask, messages: Messages
+    client: aiohttp.ClientSession, arm: Arm, lease: Lease, ask: Ask, messages: Messages
 ) -> AsyncGenerator[Piece, None]:
     """Ask the engine. Raises `HttpError` 400 when it cannot take what the messages hold."""
     replica, names = lease.replica, list[str]()
@@ -228,7 +232,7 @@ def _call(
     if payload["stream"]:
         payload["stream_options"] = {"include_usage": True}
     url = replica.url + upstream.PATHS[ask.kind]
-    pieces = upstream.pieces(gateway.client, url, payload, replica.headers)
+    pieces = upstream.pieces(client, url, payload, replica.headers)
     return tools.read(pieces, names) if names else pieces
 
 

@@ -80,10 +80,15 @@ class _Reply(msgspec.Struct):
 _reply = msgspec.json.Decoder(_Reply)
 
 
-def session() -> aiohttp.ClientSession:
-    """The one client session of the gateway; connections to engines are kept and reused."""
+def session(keeps: bool = True) -> aiohttp.ClientSession:
+    """A client of engines; its connections are kept and used again, if it ``keeps`` them."""
+    connector = (
+        aiohttp.TCPConnector(limit=0, keepalive_timeout=60.0)
+        if keeps
+        else aiohttp.TCPConnector(limit=0, force_close=True)
+    )
     return aiohttp.ClientSession(
-        connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=60.0),
+        connector=connector,
         timeout=aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_TIMEOUT_S),
         cookie_jar=aiohttp.DummyCookieJar(),
         auto_decompress=False,
@@ -236,8 +241,19 @@ def _decode(data: bytes) -> _Reply:
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise EngineFailed("The engine answered nonsense.", f"{error}.") from None
     if reply.error:
-        raise EngineFailed("The engine reported an error.", _message_of(reply.error))
+        raise _reported(_message_of(reply.error))
     return reply
+
+
+def _reported(message: str) -> UndercroftError:
+    """The error that an engine tells in its answer. A grammar is what the client's schema became:
+    one that leads nowhere is no fault of the engine, and must not look like one."""
+    if "grammar" in message.lower():
+        return HttpError(
+            400, "invalid_request", "The schema cannot be kept to.", message, "Allow more.",
+            param="response_format",
+        )  # fmt: skip
+    return EngineFailed("The engine reported an error.", message)
 
 
 def _refused(status: int, body: bytes, headers: Mapping[str, str]) -> UndercroftError:
@@ -262,6 +278,8 @@ def _refused(status: int, body: bytes, headers: Mapping[str, str]) -> Undercroft
         return Overloaded("The engine is overloaded.", message, retry_after_s=seconds)
     if status in (400, 413, 422):
         return HttpError(400, "invalid_request", "The engine cannot use the request.", message)
+    if status == 500 and "grammar" in message:
+        return _reported(message)
     return EngineFailed("The engine refused.", message)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from collections.abc import Sequence
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -19,11 +20,14 @@ from undercroft.serve.pools.route import Route
 from undercroft.serve.prompting import grounding, history, tokens
 from undercroft.serve.prompting.grounding import Messages
 from undercroft.serve.wire.asks import Ask
+from undercroft.serve.wire.failures import HttpError
 
 if TYPE_CHECKING:
     from undercroft.serve.gateway import Gateway
 
 log = logging.getLogger(__name__)
+
+LONGEST_TOKEN = 256  # characters; vocabularies have runs of 128 spaces
 
 
 async def prepare(
@@ -56,22 +60,35 @@ async def prepare(
 async def _fitted(
     gateway: Gateway, route: Route, ask: Ask, messages: Messages, row: RequestRow
 ) -> Messages:
-    """``messages`` cut to the context, if there is anything that may be left out."""
-    if len(ask.turns) <= 1:
-        return messages
+    """``messages`` cut to the context, if there is anything that may be left out. Raises
+    `HttpError` 400 for what cannot be within it, which an engine would count for seconds."""
     pool = route.arms[0].pool
     seat = next((seat for seat in pool.seats if seat.ready and seat.replica.local), None)
     if seat is None and not route.reads_for(ask):
         return messages  # how much a remote model reads is not known here
     context = gateway.settings.model.context
-    room = max(context - ask.max_tokens, context // 2)
-    if "tools" in ask.sampling:
-        room -= history.tokens_of(str(ask.sampling["tools"]))
-    counted = partial(tokens.count, gateway.client, seat.replica.url if seat else "")
-    messages, is_cut = await history.fitted(messages, room, counted)
-    if is_cut:
-        row.degrade("history-cut")
+    if len(ask.turns) > 1:
+        room = max(context - ask.max_tokens, context // 2)
+        if "tools" in ask.sampling:
+            room -= history.tokens_of(str(ask.sampling["tools"]))
+        counted = partial(tokens.count, gateway.client, seat.replica.url if seat else "")
+        messages, is_cut = await history.fitted(messages, room, counted)
+        if is_cut:
+            row.degrade("history-cut")
+    if seat is not None:
+        said = (message["content"] for message in messages)
+        _refuse_endless([ask.prompt, *(text for text in said if isinstance(text, str))], context)
     return messages
+
+
+def _refuse_endless(texts: Sequence[str], context: int) -> None:
+    size = sum(map(len, texts))
+    if size > context * LONGEST_TOKEN:
+        raise HttpError(
+            400, "context_length_exceeded", "The request is longer than the model's context.",
+            f"It has {size:,} characters, and the context {context} tokens.", "Send less.",
+            param="messages",
+        )  # fmt: skip
 
 
 def screen_question(gateway: Gateway, ask: Ask, row: RequestRow) -> None:
@@ -96,7 +113,7 @@ async def _retrieve(
         found = await asyncio.get_running_loop().run_in_executor(
             gateway.search_threads,
             search,
-            _searched(ask) if settings.follow_up else ask.question,
+            _searched(ask, settings.follow_up),
             count,
             settings.candidates,
         )
@@ -110,7 +127,11 @@ async def _retrieve(
     return tuple(passage for passage in found if passage.document not in gateway.router.erased)
 
 
-def _searched(ask: Ask) -> str:
-    """The last question, with what it leans on."""
-    *earlier, question = [turn.content for turn in ask.turns if turn.role == "user"]
+def _searched(ask: Ask, follows_up: bool) -> str:
+    """The last question, with what it leans on; of each as much as the model is shown, for a search
+    for megabytes takes a minute of everybody's."""
+    said = (turn.content for turn in ask.turns if turn.role == "user")
+    *earlier, question = [content[:QUESTION_CHARACTERS] for content in said]
+    if not follows_up:
+        return question
     return standing_alone(question, earlier) if earlier else question

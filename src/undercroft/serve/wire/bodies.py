@@ -12,6 +12,7 @@ import msgspec
 from msgspec import Meta
 
 MAX_CHOICES = 8  # answers to one request
+MAX_BIASES = 1_000  # llama.cpp took 20 s for 60,000
 
 Role = Literal["system", "developer", "user", "assistant", "tool"]
 Effort = Literal["none", "minimal", "low", "medium", "high", "xhigh"]
@@ -109,7 +110,7 @@ class Generation(msgspec.Struct):
     presence_penalty: Penalty | None = None
     frequency_penalty: Penalty | None = None
     repeat_penalty: Annotated[float, Meta(ge=0, le=10)] | None = None
-    logit_bias: dict[str, float] | None = None
+    logit_bias: Annotated[dict[str, float], Meta(max_length=MAX_BIASES)] | None = None
     user: str | None = None
     store: bool | None = None
     service_tier: str | None = None
