@@ -1,14 +1,20 @@
-"""The command line that vLLM is started with."""
+"""The command line that vLLM is started with, and how it ends."""
 
 from __future__ import annotations
 
 import json
+import os
+import signal
+import sys
+import time
 from pathlib import Path
 
+import psutil
 import pytest
 
+from undercroft.engines import start_engine
 from undercroft.engines.served import Task, check_folder
-from undercroft.engines.vllm import command
+from undercroft.engines.vllm import command, environment
 from undercroft.errors import BadConfig, BadInput
 from undercroft.settings import EngineSettings
 
@@ -65,3 +71,51 @@ def test_a_file_is_no_model_folder(tmp_path: Path) -> None:
     (tmp_path / "m.gguf").touch()
     with pytest.raises(BadInput, match="not a model folder"):
         check_folder(tmp_path / "m.gguf")
+
+
+def test_threads_are_told_to_a_build_for_processors() -> None:
+    assert environment(task(threads=3))["OMP_NUM_THREADS"] == "3"
+    assert environment(task()).get("OMP_NUM_THREADS") == os.environ.get("OMP_NUM_THREADS")
+
+
+#: Like vLLM 0.32: it starts an engine that does not heed SIGTERM, and answers at /health.
+STAND_IN = """\
+import http.server, pathlib, subprocess, sys
+ENGINE = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); time.sleep(120)"
+engine = subprocess.Popen([sys.executable, "-c", ENGINE])
+pathlib.Path(sys.argv[2], "engine.pid").write_text(str(engine.pid))
+class Health(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        self.send_response(200)
+        self.end_headers()
+port = int(sys.argv[sys.argv.index("--port") + 1])
+http.server.HTTPServer(("127.0.0.1", port), Health).serve_forever()
+"""
+
+
+@pytest.mark.parametrize("killed", [False, True])
+def test_what_vllm_started_ends_with_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, killed: bool
+) -> None:
+    program = tmp_path / "vllm"
+    program.write_text(f"#!{sys.executable}\n{STAND_IN}")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+    (tmp_path / "config.json").write_text("{}")
+    with start_engine("vllm", tmp_path, context=64, slots=1, threads=1) as engine:
+        engine.wait_ready(60)
+        started = int((tmp_path / "engine.pid").read_text())
+        assert psutil.pid_exists(started)
+        if killed:
+            os.kill(engine.pid, signal.SIGKILL)
+    deadline = time.monotonic() + 20
+    while _runs(started) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert not _runs(started)
+
+
+def _runs(pid: int) -> bool:
+    try:
+        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False

@@ -36,7 +36,7 @@ def responsive(base_url: str, timeout_s: float) -> bool:
     status, slots = _ask(f"{base_url}/slots", _left(deadline))
     if status == 0:
         return False
-    if status == 200 and any(slot.get("is_processing") for slot in slots):
+    if status == 200 and any(slot.get("is_processing") for slot in slots or ()):
         return True
     return _ask(f"{base_url}/completion", _left(deadline), QUESTION)[0] != 0
 
@@ -46,14 +46,15 @@ def _left(deadline: float) -> float:
 
 
 def _ask(url: str, timeout_s: float, body: dict[str, Any] | None = None) -> tuple[int, Any]:
-    """Status and JSON of an answer; 0 when none came."""
+    """Status and JSON of an answer, None for an empty one (vLLM's health); 0 when none came."""
     data = None if body is None else json.dumps(body).encode()
     request = urllib.request.Request(  # noqa: S310 - the address is our own engine's
         url, data, {"content-type": "application/json"}
     )
     try:
         with urllib.request.urlopen(request, timeout=timeout_s) as reply:  # noqa: S310
-            return reply.status, json.load(reply)
+            said = reply.read()
+            return reply.status, json.loads(said) if said else None
     except urllib.error.HTTPError as refusal:
         return refusal.code, None
     except (OSError, ValueError):

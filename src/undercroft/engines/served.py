@@ -6,9 +6,12 @@ its address in a file once it answers. Models are named in requests: `BASE`, or 
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
+import signal
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
@@ -40,6 +43,8 @@ class Task(Section):
 @dataclass(kw_only=True)
 class ServedEngine(EngineChild):
     """One such child."""
+
+    _is_swept: bool = field(default=False, init=False)
 
     @classmethod
     def start(
@@ -86,6 +91,15 @@ class ServedEngine(EngineChild):
     def responsive(self, timeout_s: float) -> bool:
         """Whether its server answers: it says that it is well only while its model computes."""
         return self.alive() and liveness.healthy(self.base_url, timeout_s)
+
+    def stop(self, grace_s: float = 5.0) -> None:
+        """End the child, and what it started and left behind if it was killed. Safe to call
+        twice."""
+        super().stop(grace_s)
+        if not self._is_swept:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(self.pid, signal.SIGKILL)  # the child led a session of its own
+            self._is_swept = True
 
     def wait_ready(self, timeout_s: float = 60.0) -> None:
         """Return when requests are answered. Raises `EngineFailed` that says what the child said

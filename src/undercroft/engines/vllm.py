@@ -6,7 +6,9 @@ only starts it. Its flags are those of vLLM 0.11's ``vllm serve --help``.
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
 import shutil
 import signal
 import socket
@@ -96,6 +98,31 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
+def environment(task: Task) -> dict[str, str]:
+    """What vLLM is started with; a build for processors reads its number of threads there."""
+    own = {"OMP_NUM_THREADS": str(task.threads)} if task.threads else {}
+    return {**os.environ, **own}
+
+
+def end_family(process: subprocess.Popen[bytes]) -> None:
+    """End vLLM and what it started: its engine and its workers outlive it when it is killed, and
+    keep their memory (seen with 0.32, stopped while it compiled)."""
+    import psutil
+
+    try:
+        family = psutil.Process(process.pid).children(recursive=True)
+    except psutil.NoSuchProcess:
+        family = []
+    process.terminate()
+    try:
+        process.wait(GRACE_S)
+    except subprocess.TimeoutExpired:
+        process.kill()
+    for each in family:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            each.kill()
+
+
 def main(arguments: list[str]) -> int:
     """The child: start vLLM, announce it once it answers, end it when told to."""
     task = Task.model_validate_json(arguments[0])
@@ -104,14 +131,10 @@ def main(arguments: list[str]) -> int:
     except (EngineFailed, BadConfig) as error:
         print(f"error: {error}", file=sys.stderr)  # noqa: T201
         return 1
-    process = subprocess.Popen(words, stdin=subprocess.DEVNULL)
+    process = subprocess.Popen(words, stdin=subprocess.DEVNULL, env=environment(task))
 
     def end(_signal: int, _frame: FrameType | None) -> None:
-        process.terminate()
-        try:
-            process.wait(GRACE_S)
-        except subprocess.TimeoutExpired:
-            process.kill()
+        end_family(process)
         raise SystemExit(0)
 
     signal.signal(signal.SIGTERM, end)
