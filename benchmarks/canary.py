@@ -1,6 +1,6 @@
 """How often a rollout is undone without cause, and how soon with one: simulated traffic.
 
-    python -m benchmarks.canary [--trials 4000] [--pairs 4000] [--gateways 1] [--json]
+    python -m benchmarks.canary [--trials 4000] [--pairs 4000] [--gateways 1] [--same] [--json]
 
 Both arms get units in turn; every unit of the last pairs is looked at, as the gateway does. Without
 a difference (A/A) at most ``rollout.harm_alpha`` of all trials may be rolled back, ever; a measure
@@ -16,7 +16,7 @@ from __future__ import annotations
 import argparse
 import json
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -72,13 +72,15 @@ def thresholds(canary: NDArray[np.bool_], limit: float) -> NDArray[np.int_]:
     return np.where(strikes.any(axis=1), (strikes.argmax(axis=1) + 1) * INTERVAL, 0)
 
 
-def cells(trials: int, pairs: int, seed: int, gateways: int = 1) -> Iterator[Mapping[str, Any]]:
+def cells(
+    trials: int, pairs: int, seed: int, gateways: int, changes: Sequence[float]
+) -> Iterator[Mapping[str, Any]]:
     """One row for each rate, change and drift."""
     alpha = RolloutSettings().harm_alpha / NUM_MEASURES
     draw = np.random.default_rng(seed)
     for drift in (False, True):
         for rate in RATES:
-            for change in CHANGES:
+            for change in changes:
                 found: dict[str, list[NDArray[np.int_]]] = {"ours": [], "thresholds": []}
                 for _ in range(-(-trials // BLOCK)):
                     canary, control = outcomes(draw, BLOCK, pairs, rate, change, drift)
@@ -119,9 +121,11 @@ def main() -> None:
     parser.add_argument("--pairs", type=int, default=4000)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--gateways", type=int, default=1)
+    parser.add_argument("--same", action="store_true", help="A/A alone")
     parser.add_argument("--json", action="store_true")
     given = parser.parse_args()
-    found = list(cells(given.trials, given.pairs, given.seed, given.gateways))
+    changes = CHANGES[:1] if given.same else CHANGES
+    found = list(cells(given.trials, given.pairs, given.seed, given.gateways, changes))
     if given.json:
         print(json.dumps(found, indent=2))
         return

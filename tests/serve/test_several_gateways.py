@@ -200,31 +200,52 @@ async def test_all_count_the_same_in_the_same_order_and_a_unit_that_several_met_
     assert list(one.rates["unhappy"].canary) == [True]
 
 
+@contextmanager
+def slow(ledger):
+    """The ledger can be read and not be written."""
+    lock = sqlite3.connect(ledger.engine.url.database, isolation_level=None)
+    lock.execute("BEGIN IMMEDIATE")
+    yield
+    lock.execute("ROLLBACK")
+    lock.close()
+
+
+@contextmanager
+def broken(ledger):
+    """The ledger refuses at once."""
+    other = sqlite3.connect(ledger.engine.url.database, isolation_level=None)
+    other.execute("ALTER TABLE trial_outcomes RENAME TO gone")
+    yield
+    other.execute("ALTER TABLE gone RENAME TO trial_outcomes")
+    other.close()
+
+
+@pytest.mark.parametrize("fault", [slow, broken])
 async def test_what_was_seen_without_the_ledger_counts_at_once_and_for_all_afterwards(
-    logs, ledger, monkeypatch
+    logs, ledger, monkeypatch, fault
 ) -> None:
     one, other = logs
-    mine, theirs = await one.count(Tally(), 0.0), await other.count(Tally(), 0.0)
-    with monkeypatch.context() as patch, ExitStack() as stack:
-        patch.setattr(module, "WITHIN_S", 0.05)
-        lock = sqlite3.connect(ledger.engine.url.database, isolation_level=None)
-        stack.callback(lock.close)
-        lock.execute("BEGIN IMMEDIATE")
+    mine, theirs = Tally(), Tally()
+    for arm in (CANARY, CONTROL):
+        saw(one, mine, arm, f"before {arm}")
+    mine, theirs = await one.count(mine, 0.0), await other.count(theirs, 0.0)
+    with monkeypatch.context() as patch, fault(ledger):
+        patch.setattr(module, "WITHIN_S", 0.05 if fault is slow else 20.0)
         for number in range(3):
             saw(one, mine, CANARY, f"c{number}", BAD)
             saw(one, mine, CONTROL, f"d{number}")
             mine.follow(CANARY, True)
             mine = await one.count(mine, 0.0)
             assert one.is_apart
-        assert mine.pairs >= 2, "what is on its way is not counted yet"
-        lock.execute("ROLLBACK")
+        assert mine.pairs == 4
     saw(other, theirs, CANARY, "c0", BAD)
-    while one.is_apart or mine.units[CANARY] < 3 or theirs.units != mine.units:
+    wanted = {CANARY: 5, CONTROL: 4}
+    while one.is_apart or mine.requests != wanted or theirs.requests != wanted:
         mine, theirs = await one.count(mine, 0.0), await other.count(theirs, 0.0)
         await asyncio.sleep(0.01)
     assert mine.state() == {**theirs.state(), "streak": 3}
     assert mine.rates["errors"].pairs.worse == 3
-    assert mine.requests == {CANARY: 4, CONTROL: 3}
+    assert mine.units == {CANARY: 4, CONTROL: 4}, "the unit that both met once"
 
 
 async def test_a_gateway_that_starts_anew_counts_what_it_saw_before(logs, ledger) -> None:

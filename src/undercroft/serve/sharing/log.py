@@ -71,8 +71,8 @@ class Log:
     _trial: str = field(default="", init=False)
     _place: int = field(default=0, init=False)
     _seen: Batch = field(default_factory=Batch, init=False)  # since the last exchange
-    _kept: Batch = field(default_factory=Batch, init=False)  # counted here, not in the log
-    _exchange: asyncio.Task[list[turns.Line]] | None = field(default=None, init=False)
+    _kept: Batch = field(default_factory=Batch, init=False)  # not in the log yet
+    _exchange: asyncio.Task[tuple[int, list[turns.Line]]] | None = field(default=None, init=False)
     _due_at: float = field(default=0.0, init=False)
 
     def begin(self, trial: str) -> None:
@@ -102,19 +102,20 @@ class Log:
         if time.monotonic() < self._due_at:
             return tally
         self._due_at = time.monotonic() + max(EVERY_S, OF_AGE * age_s)
-        trial = self._trial
+        trial, fresh = self._trial, self._seen
+        self._kept, self._seen = self._kept.plus(fresh), Batch()
         try:
-            lines = await self._exchanged()
+            place, lines = await self._exchanged()
         except Exception as error:
-            if trial != self._trial:
-                return tally
-            if not self.is_apart:
-                log.warning("the trial's log does not answer; counting alone: %r", error)
-            self.is_apart = True
-            self._seen.into(tally)
-            self._kept, self._seen = self._kept.plus(self._seen), Batch()
+            if trial == self._trial:
+                self._apart(error)
+                fresh.into(tally)
             return tally
         if trial != self._trial:
+            return tally
+        if self.is_apart and place:  # begun before: what it read is not all
+            self._due_at = 0.0
+            fresh.into(tally)
             return tally
         if self.is_apart:
             tally, self.is_apart = Tally(streak=tally.streak), False
@@ -123,19 +124,26 @@ class Log:
             self._place = line.place
         return tally
 
-    async def _exchanged(self) -> list[turns.Line]:
-        """Add what was seen, read what is new. Of an exchange that takes too long the end is
-        awaited the next time."""
+    def _apart(self, error: Exception) -> None:
+        if not self.is_apart:
+            log.warning("the trial's log does not answer; counting alone: %r", error)
+        self.is_apart = True
+
+    async def _exchanged(self) -> tuple[int, list[turns.Line]]:
+        """Add what is kept and read what is new, from the place that is told. Of an exchange that
+        takes too long the end is awaited the next time."""
         if self._exchange is None:
-            added, self._kept, self._seen = self._kept.plus(self._seen), Batch(), Batch()
+            added, self._kept = self._kept, Batch()
             place = 0 if self.is_apart else self._place
             work = partial(_exchange, self.engine, self._trial, self.gateway, added, place)
             self._exchange = asyncio.create_task(asyncio.to_thread(work))
             self._exchange.add_done_callback(partial(self._failed, self._trial, added))
-        done, _ = await asyncio.wait({self._exchange}, timeout=WITHIN_S)
+        exchange = self._exchange
+        done, _ = await asyncio.wait({exchange}, timeout=WITHIN_S)
         if not done:
             raise TimeoutError
-        exchange, self._exchange = self._exchange, None
+        if self._exchange is exchange:
+            self._exchange = None
         return exchange.result()
 
     def _failed(self, trial: str, added: Batch, exchange: asyncio.Task[Any]) -> None:
@@ -146,7 +154,7 @@ class Log:
 
 def _exchange(
     engine: Engine, trial: str, gateway: str, added: Batch, place: int
-) -> list[turns.Line]:
+) -> tuple[int, list[turns.Line]]:
     if added != Batch():
         turns.append(engine, trial, gateway, msgspec.msgpack.encode(added))
-    return list(turns.after(engine, trial, place))
+    return place, list(turns.after(engine, trial, place))
