@@ -79,8 +79,8 @@ def load(folder: Path, overrides: Mapping[str, Any] | None = None) -> Loaded:
 def changed(section: str, settings: S, options: Mapping[str, Any], command: str = "") -> S:
     """``settings`` of ``section`` with the ``options`` that are not None, by key or table.key.
 
-    Raises `BadConfig` for a value that does not fit; ``command`` is what explains them, if it is
-    not called as the section.
+    Raises `BadConfig` for a value that does not fit; ``command`` is what explains them, without it
+    the list of all settings does.
     """
     values = settings.model_dump()
     for key, value in options.items():
@@ -94,7 +94,7 @@ def changed(section: str, settings: S, options: Mapping[str, Any], command: str 
         raise BadConfig(
             f"{section}.{key} cannot be {first['input']!r}.",
             reason(error),
-            f"See: undercroft {command or section} --help",
+            f"See: undercroft {f'{command} --help' if command else 'init --print'}",
         ) from None
 
 

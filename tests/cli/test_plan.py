@@ -54,3 +54,12 @@ def test_a_number_that_is_no_amount_is_refused(
 def test_no_setting_is_endless(value: float) -> None:
     with pytest.raises(BadConfig, match=r"train\.minutes cannot be"):
         changed("train", TrainSettings(), {"minutes": value})
+
+
+def test_a_setting_that_does_not_fit_points_to_what_explains_it() -> None:
+    with pytest.raises(BadConfig) as ended:
+        changed("train", TrainSettings(), {"minutes": -1})
+    assert ended.value.do == "See: undercroft init --print"
+    with pytest.raises(BadConfig) as ended:
+        changed("train", TrainSettings(), {"minutes": -1}, "align")
+    assert ended.value.do == "See: undercroft align --help"

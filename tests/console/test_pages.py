@@ -59,6 +59,15 @@ def test_every_link_of_every_page_leads_to_a_page(project, urls):
         find(PAGES, link.replace("&amp;", "&"))
 
 
+def test_everything_that_has_a_place_has_a_name_of_its_own(project, urls):
+    """For those who do not see the page: no header is empty, and no two parts are called alike."""
+    for url in urls:
+        page = render(project, url)
+        assert not re.findall(r"<th[^>]*></th>", page), url
+        labels = re.findall(r'<nav[^>]*aria-label="([^"]+)"', page)
+        assert len(labels) == len(set(labels)), url
+
+
 def test_no_page_lets_a_document_or_a_question_become_code(project, urls):
     hostile = documents.listed(project, query="hard/hostile.txt").documents.rows[0].id
     oldest = answers.listed(project, 4).answers.rows[-1].id

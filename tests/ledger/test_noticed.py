@@ -74,6 +74,12 @@ def test_a_mark_that_was_told_twice_is_there_once() -> None:
     assert len(marks_of(twice)) == 1
 
 
+def test_a_halved_loss_scale_is_marked_at_its_step() -> None:
+    event = (datetime.now(UTC), "scale_halved", {"step": 3, "scale": 32768.0, "examples": ["a"]})
+    (mark,) = marks_of([event])
+    assert (mark.step, mark.words) == (3, "loss scale halved")
+
+
 def test_all_that_two_runs_measured_is_compared(project: Project) -> None:
     one = begun(project)
     project.ledger.finish_run(one, [], Footprint())

@@ -62,7 +62,7 @@ def align(
 
     project = state.project()
     options["parallel.processes"] = processes
-    params = changed("align", project.settings.align, options)
+    params = changed("align", project.settings.align, options, "align")
     model = project.ledger.artifact(parent or f"model:{project.name}")
     pairs, made = _carried_out(project, params, sources, name, model, as_json)
     if as_json:

@@ -38,7 +38,7 @@ def compress(
     else:
         wanted = formats.split(",") if formats else None
         options = {"formats": wanted, "serve": wanted[0] if wanted else None}
-        params = changed("compress", project.settings.compress, options)
+        params = changed("compress", project.settings.compress, options, "compress")
         made = stage.compress(project, params, model=parent)
     if as_json:
         print_json([as_dict(each) for each in made])

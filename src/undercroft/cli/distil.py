@@ -55,7 +55,7 @@ def distil(
     from undercroft.train.distil import check_text_model, same_tokens
 
     project = state.project()
-    params = changed("distil", project.settings.distil, options)
+    params = changed("distil", project.settings.distil, options, "distil")
     inputs = {
         "teacher": project.ledger.artifact(teacher),
         "base": project.ledger.artifact(student or f"model:{project.name}-base"),

@@ -59,7 +59,7 @@ def pretrain(
 
     project = state.project()
     options["parallel.processes"] = processes
-    params = changed("pretrain", project.settings.pretrain, options)
+    params = changed("pretrain", project.settings.pretrain, options, "pretrain")
     start = {"base": project.ledger.artifact(params.base)} if params.base else {}
     if not start:
         foreseen = foresee(params, is_one_machine=project.settings.cluster.engine == "native")

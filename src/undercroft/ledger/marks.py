@@ -12,6 +12,7 @@ WORDS: Final[Mapping[str, str]] = {
     "refused": "rows not used",
     "skipped_step": "step skipped",
     "halved_rate": "rate halved",
+    "scale_halved": "loss scale halved",
     "rolled_back": "rolled back",
     "resumed": "resumed",
     "rank_lost": "process lost",

@@ -50,7 +50,7 @@ def as_svg(lineage: Lineage, link: Link | None = None) -> str:
     tops, heights, bottom = _rows(lineage, layout)
     width = max((x + widths.get(name, 0.0) / 2 for name, x in layout.x.items()), default=0.0)
     parts = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" class="uc-lineage" role="img" '
+        f'<svg xmlns="http://www.w3.org/2000/svg" class="uc-lineage" role="group" '
         f'width="{width + 2 * _MARGIN:.0f}" height="{bottom + _MARGIN:.0f}" '
         f'viewBox="0 0 {width + 2 * _MARGIN:.0f} {bottom + _MARGIN:.0f}">',
         f"<title>Lineage of {escape(lineage.root)}</title><style>{_STYLE}</style>",

@@ -133,6 +133,7 @@ document.addEventListener("pointermove", (event) => {
 
 const framed = new MutationObserver(() => {
   if (!document.querySelector(".theme-switch")) return;
+  document.querySelector("main.q-page")?.setAttribute("role", "presentation"); // the page's own is inside
   framed.disconnect();
   showTheme(root.dataset.theme || "");
   markPlace();

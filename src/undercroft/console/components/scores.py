@@ -61,9 +61,10 @@ COLUMNS: tuple[Column[Score], ...] = (
     Column("Change", _change, "number"),
     Column("Interval", _interval, "optional number"),
     Column(
-        "",
+        "From base to tuned",
         lambda score: charts.dumbbell(score.base, score.tuned, score.lower_is_better),
         "optional",
+        is_plain=True,
     ),
 )
 

@@ -16,11 +16,13 @@ T = TypeVar("T")
 @dataclass(frozen=True)
 class Column(Generic[T]):
     """``kind``: "" is text, "number" stands right, "main" is the widest, and "optional" or
-    "optional number" is not shown on small screens."""
+    "optional number" is not shown on small screens. ``is_plain`` is a title that goes without
+    saying: only those hear it who cannot see the table."""
 
     title: str
     cell: Callable[[T], Child]
     kind: str = ""
+    is_plain: bool = False
 
 
 _CLASSES = {
@@ -36,7 +38,7 @@ def table(columns: Sequence[Column[T]], rows: Sequence[T], label: str) -> Markup
     """A table named ``label`` for those who cannot see it."""
     classes = [_CLASSES[column.kind] for column in columns]
     titles = [
-        h("th", column.title, scope="col", class_=kind)
+        h("th", _title(column), scope="col", class_=kind)
         for column, kind in zip(columns, classes, strict=True)
     ]
     body = [h("tr", _cells(columns, classes, row)) for row in rows]
@@ -44,6 +46,11 @@ def table(columns: Sequence[Column[T]], rows: Sequence[T], label: str) -> Markup
     return h(
         "div", h("table", head, h("tbody", body), aria_label=label), class_="table-wrap", tabindex=0
     )
+
+
+def _title(column: Column[T]) -> Child:
+    title = column.title
+    return h("span", title, class_="visually-hidden") if column.is_plain else title
 
 
 def _cells(columns: Sequence[Column[T]], classes: Sequence[str | None], row: T) -> list[Markup]:
@@ -88,8 +95,12 @@ def _step(word: str, href: str, rel: str) -> Markup:
     return h("a", word, href=href, class_="button", rel=rel)
 
 
-def choices(options: Sequence[tuple[str, str, bool] | tuple[str, str, bool, int]]) -> Markup:
-    """Ways to narrow a list, as ``(word, address, chosen)`` with a count where one is known."""
+def choices(
+    options: Sequence[tuple[str, str, bool] | tuple[str, str, bool, int]], label: str = "Filter"
+) -> Markup:
+    """Ways to narrow a list, as ``(word, address, chosen)`` with a count where one is known.
+
+    A page with several gives each a ``label`` of its own."""
     return h(
         "nav",
         [
@@ -103,5 +114,5 @@ def choices(options: Sequence[tuple[str, str, bool] | tuple[str, str, bool, int]
             for option in options
         ],
         class_="choices",
-        aria_label="Filter",
+        aria_label=label,
     )

@@ -56,7 +56,7 @@ COLUMNS: tuple[Column[answers.AnswerRow], ...] = (
         lambda row: row_link(f"/answers/{row.id}", row.question or "(erased)"),
         "main",
     ),
-    Column("", _outcome),
+    Column("Outcome", _outcome, is_plain=True),
     Column("Model", lambda row: row.model, "optional"),
     Column("Tokens", lambda row: figures.count(row.completion_tokens), "optional number"),
     Column("Time", lambda row: figures.milliseconds(row.total_ms), "number"),

@@ -88,7 +88,8 @@ def _rules(found: documents.DocumentList, at: Address) -> Markup:
             (_words(rule), at.with_query(state="removed", rule=rule, page=None),
              found.rule == rule, number)
             for rule, number in found.rules
-        ]
+        ],
+        "Rules that removed",
     )  # fmt: skip
 
 
