@@ -103,6 +103,28 @@ async def test_work_under_way_can_be_interrupted_with_an_error():
     assert not asked.gone
 
 
+@pytest.mark.parametrize("within_s", [0.01, 0.15])
+async def test_work_that_takes_longer_than_it_may_is_ended(within_s):
+    asked = Exchange(SCOPE, never, never)
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(5), asked.cancelled_on_hang_up(within_s):
+            await never()
+    assert not asked.gone
+
+
+@pytest.mark.parametrize("after_s", [0.0, 0.15])
+async def test_whoever_hangs_up_sooner_or_later_ends_the_work(after_s):
+    async def receive():
+        await asyncio.sleep(after_s)
+        return {"type": "http.disconnect"}
+
+    asked = Exchange(SCOPE, receive, never)
+    with pytest.raises(Cancelled):
+        async with asyncio.timeout(5), asked.cancelled_on_hang_up():
+            await never()
+    assert asked.gone
+
+
 @pytest.mark.parametrize("sent", [b"", b"GET / HTTP/1.1\r\nhost: x\r\n", b"GET / HTTP"])
 async def test_a_head_that_never_ends_closes_the_connection(monkeypatch, sent):
     monkeypatch.setattr(connections, "HEAD_WITHIN_S", 0.05)

@@ -51,18 +51,20 @@ class StreamScreen:
         self._held = text[done:]
         return self._screened(text[:done], read._replace(text=read.text[:rest]), pieces)
 
-    def flush(self) -> str:
-        """The rest, when the text has ended."""
-        text, self._held = self._held, ""
-        read = reading(text)
-        return self._screened(text, read, units.split(read.text)) if text else ""
+    def flush(self, piece: str = "") -> str:
+        """The rest, when the text has ended with ``piece``."""
+        text, self._held = self._held + piece, ""
+        return self._screened(text, reading(text)) if text and self._rules else text
 
-    def _screened(self, text: str, read: Reading, pieces: list[units.Unit]) -> str:
-        """What of ``text``, which ``read`` is how it reads, can be shown."""
+    def _screened(self, text: str, read: Reading, pieces: list[units.Unit] | None = None) -> str:
+        """What of ``text``, which ``read`` is how it reads, can be shown; ``pieces`` are its units,
+        if they are known."""
         if self._going_on is None and not may_hold(read.text):
             self._last_label = ""
             self._passed += len(text)
             return text
+        if pieces is None:
+            pieces = units.split(read.text)
         found, going_on = find_in_units(read.text, pieces, self._rules, self._going_on)
         self._going_on = going_on if pieces and pieces[-1].end == len(read.text) else None
         found = placed(found, read)

@@ -6,16 +6,15 @@ whole answer is one.
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import time
 from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
-from contextlib import aclosing, contextmanager
+from contextlib import contextmanager
 from functools import partial
 from typing import TYPE_CHECKING
 
 from undercroft.errors import EngineFailed, Overloaded
-from undercroft.records import Passage, Principal
+from undercroft.records import Finding, Passage, Principal
 from undercroft.serve.admission.budgets import Grant, most_tokens
 from undercroft.serve.admission.claim import Claim, claim_of
 from undercroft.serve.admission.ladder import CHEAPER, LESSER, SPARSE, STALE
@@ -71,7 +70,7 @@ async def answer(
             gateway, exchange, ask, reply=reply, row=row, grant=grant, keep=keep
         )
         with gateway.rollout.observed(place, row) as seen, settled:
-            async with exchange.cancelled_on_hang_up(), asyncio.timeout(time_limit):
+            async with exchange.cancelled_on_hang_up(time_limit):
                 versions = (route.ref, arms[0].model, route.index, screens.VERSION)
                 async with gateway.cache.flight(ask, row.id, route.embedder, versions) as flight:
                     known = _known(gateway, ask, row, flight, stale)
@@ -167,7 +166,7 @@ def _known(
     return flight.answer or stale
 
 
-async def _screen_output(
+def _screen_output(
     gateway: Gateway,
     ask: Ask,
     pieces: AsyncGenerator[Piece, None],
@@ -177,11 +176,12 @@ async def _screen_output(
     """``pieces`` as they may be shown; what was masked is noted in ``row``."""
     cited = None if passages is None or ask.structured else len(passages)
     screen = screens.OutputScreen(gateway.settings.serve.screen_output, cited, ask.structured)
-    async with aclosing(screens.screened(pieces, screen)) as shown:
-        async for piece in shown:
-            yield piece
-    row.findings += [rows.finding_row(each) for each in screen.findings]
-    gateway.metrics.count_findings("output", screen.findings)
+
+    def note(found: Sequence[Finding]) -> None:
+        row.findings += [rows.finding_row(each) for each in found]
+        gateway.metrics.count_findings("output", found)
+
+    return screens.screened(pieces, screen, note)
 
 
 async def _abstention(row: RequestRow, refusal: str) -> AsyncGenerator[Piece, None]:

@@ -7,9 +7,11 @@ Latency buckets reach from what the gateway adds (milliseconds) to a long answer
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from typing import TypedDict
+from functools import cache
+from typing import TypedDict, TypeVar
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client.metrics import MetricWrapperBase
 
 from undercroft.records import Finding
 from undercroft.serve.admission.ladder import STEPS
@@ -34,6 +36,13 @@ _OF_POOLS: Mapping[str, tuple[str, Callable[[Pool], float]]] = {
     "shed_recently": ("Requests turned away in the last 10 s.", lambda pool: pool.shed.count),
 }
 """What is asked of every pool at this moment: the help text, and how."""
+
+
+T = TypeVar("T", bound=MetricWrapperBase)
+
+
+def _with_labels(metric: T, *labels: str) -> T:
+    return metric.labels(*labels)
 
 
 class _Made(TypedDict):
@@ -79,6 +88,7 @@ class Metrics:
             "degradation", "1 while a step of the ladder is taken.", ("model", "step"), **made
         )
         self.spooled = Gauge("spooled_rows", "Rows not yet in the lake.", **made)
+        self._of = cache(_with_labels)  # finding them by their labels costs more than to count
 
     def _seconds(self, name: str, help_text: str, labels: tuple[str, ...]) -> Histogram:
         return Histogram(
@@ -88,26 +98,27 @@ class Metrics:
 
     def count(self, row: RequestRow) -> None:
         """Add one finished request."""
-        self.requests.labels(row.model, row.kind, row.status).inc()
-        self.tokens.labels(row.model, "prompt").inc(row.prompt_tokens)
-        self.tokens.labels(row.model, "completion").inc(row.completion_tokens)
-        self.energy.labels(row.model).inc(row.energy_wh)
-        self.total.labels(row.model).observe(row.total_ms / 1000)
-        self.queue.labels(row.model).observe(row.queue_ms / 1000)
+        of = self._of
+        of(self.requests, row.model, row.kind, row.status).inc()
+        of(self.tokens, row.model, "prompt").inc(row.prompt_tokens)
+        of(self.tokens, row.model, "completion").inc(row.completion_tokens)
+        of(self.energy, row.model).inc(row.energy_wh)
+        of(self.total, row.model).observe(row.total_ms / 1000)
+        of(self.queue, row.model).observe(row.queue_ms / 1000)
         if row.ttft_ms:
-            self.first.labels(row.model).observe(row.ttft_ms / 1000)
+            of(self.first, row.model).observe(row.ttft_ms / 1000)
         if row.retrieve_ms:
             self.retrieval.observe(row.retrieve_ms / 1000)
         if row.cached:
-            self.cache_hits.labels(row.model).inc()
+            of(self.cache_hits, row.model).inc()
         if row.alike:
-            self.alike.labels(row.model, "hit" if row.cached else "shadow").inc()
+            of(self.alike, row.model, "hit" if row.cached else "shadow").inc()
         for step in filter(None, row.degraded.split(",")):
-            self.degraded.labels(step).inc()
+            of(self.degraded, step).inc()
 
     def count_findings(self, side: str, found: Iterable[Finding]) -> None:
         for each in found:
-            self.findings.labels(side, each.kind).inc()
+            self._of(self.findings, side, each.kind).inc()
 
     def render(self, pools: list[Pool], spooled: int) -> bytes:
         """The exposition text, with the loads of this moment."""

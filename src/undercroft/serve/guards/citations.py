@@ -35,10 +35,10 @@ class CitationFilter:
         self._held = whole[cut:]
         return self._release(whole[:cut])
 
-    def flush(self) -> str:
-        """What was held back; call it at the end of the text."""
-        held, self._held = self._held, ""
-        return self._release(held)
+    def flush(self, text: str = "") -> str:
+        """What was held back, and ``text``, which is the last."""
+        whole, self._held = self._held + text, ""
+        return self._release(whole)
 
     def _release(self, text: str) -> str:
         if not text:

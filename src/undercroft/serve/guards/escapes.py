@@ -36,9 +36,10 @@ class JsonEscapes:
         self._held = text[start:]
         return "".join([*shown, text[at:start]])
 
-    def flush(self) -> str:
+    def flush(self, text: str = "") -> str:
+        shown = self.feed(text)
         held, self._held = self._held, ""
-        return held
+        return shown + held
 
 
 def _plain(escape: re.Match[str]) -> str:

@@ -7,7 +7,7 @@ no personal datum or secret can begin in it.
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
 from typing import Literal, Protocol
 
@@ -26,8 +26,13 @@ SCREENED_CHARS = 100_000  # of a request, from its end: what is asked comes last
 class Filter(Protocol):
     """A text filter that may hold back what it has not decided about yet."""
 
-    def feed(self, text: str, /) -> str: ...
-    def flush(self) -> str: ...
+    def feed(self, text: str, /) -> str:
+        """What can be shown by now, of ``text`` and what was held back before."""
+        ...
+
+    def flush(self, text: str = "", /) -> str:
+        """All that can be shown; ``text`` is the end of it."""
+        ...
 
 
 def screen_input(text: str) -> list[Finding]:
@@ -108,9 +113,10 @@ class OutputScreen:
         if filters is None:
             filters = self._filters[key] = self._filters_of(channel)
         for each in filters:
-            text = each.feed(text) if text else text
             if ends:
-                text += each.flush()
+                text = each.flush(text)
+            elif text:
+                text = each.feed(text)
         return text
 
     def _filters_of(self, channel: Channel) -> list[Filter]:
@@ -139,11 +145,15 @@ def output_filters(kinds: Sequence[str], num_passages: int | None) -> list[Filte
 
 
 async def screened(
-    pieces: AsyncGenerator[Piece, None], screen: OutputScreen
+    pieces: AsyncGenerator[Piece, None],
+    screen: OutputScreen,
+    done: Callable[[Sequence[Finding]], None],
 ) -> AsyncGenerator[Piece, None]:
-    """``pieces`` as they may be shown; what was held back comes with the finish."""
+    """``pieces`` as they may be shown; what was held back comes with the finish. ``done`` is told
+    in the end what was masked."""
     async with aclosing(pieces):
         async for piece in pieces:
             shown = screen.shown(piece)
             if shown.says or shown.finish_reason or shown.usage:
                 yield shown
+    done(screen.findings)

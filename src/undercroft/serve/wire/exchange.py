@@ -25,6 +25,7 @@ Failed = Callable[[UndercroftError], bytes]
 Headers = Iterable[tuple[bytes, bytes]]
 
 BODY_WITHIN_S = 30.0  # a body that did not come in one piece
+WATCHED_AFTER_S = 0.1  # an answer that is sooner done is not worth a task that waits for a hang-up
 
 _READ_TIMEOUT = b"x-stainless-read-timeout"
 _JSON = (b"content-type", b"application/json")
@@ -39,8 +40,9 @@ class Exchange:
     """A request and the reply to it. ``began`` is when it arrived, on the monotonic clock."""
 
     __slots__ = (
-        "_body", "_ending", "_receive", "_send", "_work", "began", "extra", "failed", "gone",
-        "headers", "method", "named", "path", "query_string", "request_id", "started", "version",
+        "_body", "_ending", "_receive", "_send", "_watch", "_work", "began", "extra", "failed",
+        "gone", "headers", "method", "named", "path", "query_string", "request_id", "started",
+        "version",
     )  # fmt: skip
 
     def __init__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -58,7 +60,8 @@ class Exchange:
         self.failed: Failed = error_event  # how an error is told in a stream
         self._body: bytes | None = None
         self._work: asyncio.Task[Any] | None = None  # what is being done for it
-        self._ending: UndercroftError | None = None  # why that is not to go on
+        self._watch: asyncio.Task[None] | None = None  # for the client's hanging up
+        self._ending: Exception | None = None  # why that is not to go on
         self._receive = receive
         self._send = send
 
@@ -81,8 +84,9 @@ class Exchange:
     def patience(self, timeout_s: float) -> float:
         """Seconds that the client waits for a first byte, at most ``timeout_s``; the official
         client says in ``x-stainless-read-timeout`` how long it waits for any."""
+        said = self.header(_READ_TIMEOUT)
         try:
-            theirs = float(self.header(_READ_TIMEOUT))
+            theirs = float(said) if said else 0.0
         except ValueError:
             return timeout_s
         return min(timeout_s, theirs) if theirs > 0 else timeout_s
@@ -126,11 +130,13 @@ class Exchange:
         return message.get("body", b""), message.get("more_body", False)
 
     @asynccontextmanager
-    async def cancelled_on_hang_up(self) -> AsyncIterator[None]:
-        """Cancel the block as soon as the client hangs up, and raise `Cancelled` from it; or the
-        error that it is interrupted with."""
+    async def cancelled_on_hang_up(self, within_s: float = float("inf")) -> AsyncIterator[None]:
+        """Cancel the block when the client has hung up, and raise `Cancelled` from it; or the error
+        that it is interrupted with; or `TimeoutError` when it is not done ``within_s``."""
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + within_s
         work = self._work = asyncio.current_task()
-        watch = asyncio.ensure_future(self._interrupt_when_gone())
+        soon = loop.call_later(min(WATCHED_AFTER_S, within_s), self._begin_watch, deadline)
         try:
             yield
             if self._ending is not None:
@@ -143,19 +149,29 @@ class Exchange:
             raise self._ending from None
         finally:
             self._work = None
-            watch.cancel()
+            soon.cancel()
+            if self._watch is not None:
+                self._watch.cancel()
 
-    def interrupt(self, error: UndercroftError) -> None:
+    def interrupt(self, error: Exception) -> None:
         """Let what is being done for it end with ``error``."""
         if self._ending is None and self._work is not None:
             self._ending = error
             self._work.cancel()
 
-    async def _interrupt_when_gone(self) -> None:
-        while (await self._receive())["type"] != "http.disconnect":
-            pass
-        self.gone = True
-        self.interrupt(Cancelled("The client hung up."))
+    def _begin_watch(self, deadline: float) -> None:
+        self._watch = asyncio.ensure_future(self._interrupt_when_gone(deadline))
+
+    async def _interrupt_when_gone(self, deadline: float) -> None:
+        try:
+            async with asyncio.timeout_at(deadline):
+                while (await self._receive())["type"] != "http.disconnect":
+                    pass
+        except TimeoutError as error:
+            self.interrupt(error)
+        else:
+            self.gone = True
+            self.interrupt(Cancelled("The client hung up."))
 
     async def reply_json(self, status: int, value: Any, headers: Headers = ()) -> None:
         await self.reply(status, msgspec.json.encode(value), [_JSON, *headers])

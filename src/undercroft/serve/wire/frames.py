@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
+from functools import cached_property
 from typing import Any, Literal, Protocol
 
 import msgspec
@@ -80,14 +81,23 @@ class Completion:
             "model": model,
             **(repeated or {}),
         }
+
+    @cached_property
+    def _opening(self) -> bytes:
+        """How every event of the stream begins."""
         event = {**self._head, "object": self._object(stream=True)}
-        self._opening = b"data: " + msgspec.json.encode(event)[:-1]
-        self._before = self._opening + (
-            b',"choices":[{"index":0,"delta":{"content":'
-            if self.chat
-            else b',"choices":[{"index":0,"text":'
+        return b"data: " + msgspec.json.encode(event)[:-1]
+
+    @cached_property
+    def _around(self) -> tuple[bytes, bytes]:
+        """What stands before the text of an event that has nothing else, and what after it."""
+        before = b'{"content":' if self.chat else b""
+        after = b"}" if self.chat else b""
+        name = b'"delta":' if self.chat else b'"text":'
+        return (
+            self._opening + b',"choices":[{"index":0,' + name + before,
+            after + b',"logprobs":null,"finish_reason":null}]}\n\n',
         )
-        self._after = (b"}" if self.chat else b"") + b',"logprobs":null,"finish_reason":null}]}\n\n'
 
     def _object(self, stream: bool) -> str:
         if not self.chat:
@@ -105,7 +115,8 @@ class Completion:
 
     def piece(self, piece: Piece) -> bytes:
         if not (piece.index or piece.reasoning or piece.tools or piece.tokens):
-            return self._before + msgspec.json.encode(piece.text) + self._after
+            before, after = self._around
+            return before + msgspec.json.encode(piece.text) + after
         if not self.chat:
             said = {"text": piece.text}
             return self._event([self._choice(piece.index, said, tokens=piece.tokens)])
