@@ -29,7 +29,7 @@ from undercroft.serve.pools.pool import Pool
 from undercroft.serve.pools.replicas import FREE, Replica
 from undercroft.serve.pools.route import Arm
 from undercroft.serve.pools.seat import Lease
-from undercroft.serve.prompting import tools
+from undercroft.serve.prompting import grounding, tools
 from undercroft.serve.prompting.grounding import Messages
 from undercroft.serve.wire.asks import Ask
 from undercroft.serve.wire.failures import HttpError
@@ -217,6 +217,8 @@ def _call(
     if not said and not ask.retrieve and _needs_words(replica, asked, messages):
         messages, extra, names = tools.in_words(messages, asked)
         asked = {name: asked[name] for name in asked if name not in tools.FIELDS} | extra
+    if replica.local:
+        messages = grounding.inert(messages)
     if replica.local and "top_logprobs" in asked:  # llama.cpp gives none when it is to name none
         asked = {**asked, "top_logprobs": max(1, asked["top_logprobs"])}
     payload = {

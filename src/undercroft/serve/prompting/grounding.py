@@ -6,6 +6,7 @@ The last user message is the question; it is asked with the prompt the model was
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -17,6 +18,12 @@ from undercroft.serve.wire.frames import Source
 from undercroft.serve.wire.turns import Turn
 
 Messages = list[dict[str, Any]]
+
+#: How chat templates mark turns: ChatML, Llama 3, Phi and most others; Gemma; Mistral, Llama 2.
+_CONTROL = re.compile(
+    r"<\|(?=[^<>|\s]{1,64}\|>)|</?s>|<(?:start|end)_of_turn>|<(?:bos|eos|pad|unk)>"
+    r"|\[/?(?:INST|SYSTEM_PROMPT|AVAILABLE_TOOLS|TOOL_CALLS|TOOL_RESULTS)\]"
+)
 
 
 def plain(ask: Ask) -> Messages:
@@ -37,6 +44,26 @@ def grounded(ask: Ask, passages: Sequence[Passage], template: str | Template) ->
     wishes = [turn.content for turn in ask.turns if _role(turn) == "system" and turn.content]
     first = {"role": "system", "content": "\n\n".join([system["content"], *wishes])}
     return [first, *said, user]
+
+
+def inert(messages: Messages) -> Messages:
+    """``messages`` in which no text is a control token: llama.cpp reads those of its model wherever
+    they stand, so that a text could end its turn and begin another's, the system's."""
+    return [
+        message
+        if len(message) == 2 and not _CONTROL.search(str(message["content"]))
+        else _inert(message)
+        for message in messages
+    ]
+
+
+def _inert(value: Any) -> Any:
+    if isinstance(value, str):
+        return _CONTROL.sub(lambda found: f"{found[0][0]} {found[0][1:]}", value)
+    if isinstance(value, dict):
+        is_data = value.get("type") in ("image_url", "input_audio")
+        return value if is_data else {name: _inert(each) for name, each in value.items()}
+    return [_inert(each) for each in value] if isinstance(value, list) else value
 
 
 def sources(passages: Sequence[Passage], answer: str) -> list[Source]:
