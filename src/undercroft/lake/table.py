@@ -28,7 +28,7 @@ from undercroft.lake.rows import COLUMN as DIGEST
 from undercroft.lake.where import any_of
 
 #: What is remembered of tables' files; Lance's own 1 GB fills with what old versions were.
-_METADATA_BYTES = 64_000_000
+_METADATA_BYTES = 32_000_000
 #: Caches of metadata and indices, shared by all tables of this process.
 _SESSION = lance.Session(  # type: ignore[attr-defined]
     metadata_cache_size_bytes=_METADATA_BYTES
