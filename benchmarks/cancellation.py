@@ -52,13 +52,11 @@ class Asked:
             return any(slot["is_processing"] for slot in json.load(reply))
 
     def wait(self, busy: bool, patience_s: float) -> float:
-        """Seconds until the engine is busy, or idle; at most ``patience_s``."""
+        """Seconds until the engine was seen busy, or idle; at most about ``patience_s``."""
         began = time.perf_counter()
-        while (passed := time.perf_counter() - began) < patience_s:
-            if self.is_busy() == busy:
-                break
+        while self.is_busy() != busy and time.perf_counter() - began < patience_s:
             time.sleep(EVERY_S)
-        return passed
+        return time.perf_counter() - began
 
 
 def measure(asked: Asked, stream: bool) -> float:
