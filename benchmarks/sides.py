@@ -168,7 +168,17 @@ def ours(
     headers = {} if duty == "bare" else {"authorization": f"Bearer {key}"}
     arguments = [sys.executable, "-m", "undercroft.serve", str(home)]
     with process(arguments, port, core, home / "log.txt") as pid:
+        _wait_for_start(project)
         yield Side(f"undercroft {duty}", port, headers, pid=pid)
+
+
+def _wait_for_start(project: Project) -> None:
+    """Our gateway listens before it is ready: whoever asks meanwhile waits."""
+    deadline = time.monotonic() + START_S
+    while not (project.state / "serve.json").exists():
+        if time.monotonic() > deadline:
+            raise SystemExit(f"our gateway was not ready in {START_S} s")
+        time.sleep(0.05)
 
 
 def _keep(project: Project, kind: str, meta: dict[str, Any]) -> Artifact:
