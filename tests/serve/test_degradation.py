@@ -14,11 +14,14 @@ import pytest
 
 from tests.serve.scripted import running
 from tests.serve.serving import gateway_of, keep, keep_index, make_project, release
+from undercroft.records import Finding
 from undercroft.serve.admission.ladder import CHEAPER, SHORT, SPARSE, STALE, Ladder, Load
 from undercroft.serve.caches.cache import Answer
 from undercroft.serve.caches.stale import Stale
+from undercroft.serve.guards import screens
 from undercroft.serve.guards.screens import OutputScreen, screened
 from undercroft.serve.wire.asks import parse_chat
+from undercroft.serve.wire.failures import HttpError
 from undercroft.serve.wire.pieces import Piece
 from undercroft.settings import SamplingSettings
 
@@ -89,8 +92,19 @@ async def test_a_screen_that_fails_lets_nothing_out():
 
     screen = OutputScreen(["pii"])
     screen._first.append(Broken())
-    with pytest.raises(RuntimeError):
+    with pytest.raises(HttpError) as refused:
         await anext(screened(pieces(), screen, done=print))
+    assert (refused.value.http_status, refused.value.code) == (503, "screen_failed")
+
+
+def test_a_request_that_cannot_be_screened_is_refused(monkeypatch):
+    def broken(text: str, kinds: tuple[str, ...]) -> list[Finding]:
+        raise RuntimeError("the detector is gone")
+
+    monkeypatch.setattr(screens, "find", broken)
+    with pytest.raises(HttpError) as refused:
+        screens.screen_input("Hello")
+    assert (refused.value.http_status, refused.value.code) == (503, "screen_failed")
 
 
 @pytest.fixture(scope="module")
@@ -105,7 +119,7 @@ def hurt(tmp_path_factory, engine):
     folder = tmp_path_factory.mktemp("hurt") / "p"
     project = make_project(folder, slots=4)
     with (folder / "undercroft.toml").open("a") as file:
-        file.write("\n[admission]\nbreaker_failures = 3\nretry_least = 0\n")
+        file.write("\n[admission]\nbreaker_failures = 3\nretry_share = 0.0\nretry_least = 0\n")
     project = type(project).open(folder)
     meta = {"engine": "remote", "base_url": engine.url + "/v1"}
     release(project, keep(project, "model", "remote", meta), **keep_index(project))
@@ -187,6 +201,14 @@ def test_without_its_records_disk_the_gateway_answers_and_says_so(hurt, client):
         try:
             again, lacks = ask(client, "What ripens in caves? script:plain")
             assert (again, lacks) == (text, "record")
+            asking = {"model": "docs", "input": "Which bees? script:plain"}
+            with pytest.raises(openai.APIStatusError) as error:
+                client.responses.create(**asking, background=True)
+            assert (error.value.status_code, error.value.code) == (507, "storage_full")
+            assert client.responses.create(**asking).status == "completed"
+            with pytest.raises(openai.APIStatusError) as error:
+                ask(client, KNOWN, user="somebody new")
+            assert error.value.status_code == 503
         finally:
             process.rlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY,) * 2)
         until(lambda: ask(client, "What do clocks lose? script:plain")[1] == "")

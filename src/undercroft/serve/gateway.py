@@ -13,7 +13,14 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import aiohttp
 
-from undercroft.errors import BadConfig, Busy, Overloaded, Tampered, UndercroftError
+from undercroft.errors import (
+    BadConfig,
+    Busy,
+    Overloaded,
+    StorageFull,
+    Tampered,
+    UndercroftError,
+)
 from undercroft.project import Project
 from undercroft.records import Principal
 from undercroft.serve.admission.budgets import Budgets
@@ -151,10 +158,10 @@ class Gateway:
         if not self.vault.is_ready_to_seal(subject):
             try:
                 await self._asked(self.vault.seal, subject, b"", b"")
-            except (BadConfig, Busy, Tampered) as error:  # of the ledger's file, not the client's
+            except (BadConfig, Busy, StorageFull, Tampered) as error:  # of the ledger's file
                 raise Overloaded(
                     "Nothing can be kept for somebody new at the moment.",
-                    "The ledger does not answer.",
+                    "The ledger does not answer, or its disk is full.",
                     "Try again shortly.",
                 ) from error
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from undercroft.errors import Cancelled, UndercroftError
+from undercroft.errors import Cancelled, StorageFull, UndercroftError
 from undercroft.records import Principal
 from undercroft.serve.answer import answer
 from undercroft.serve.endpoints.unattended import Unattended, replay
@@ -158,7 +158,10 @@ async def _write(
             running.end(exchange, ask, failure)
         if running.events or kept.response["status"] in ("cancelled", "failed"):
             kept.events = running.events
-            gateway.shelf.put(ask.user or who.id, who.id, kept)
+            try:
+                gateway.shelf.put(ask.user or who.id, who.id, kept)
+            except StorageFull:
+                log.exception("what became of %s could not be kept", ask.id)
     finally:
         gateway.unattended.pop(ask.id, None)
         gateway.door.leave(exchange)
@@ -171,7 +174,7 @@ def _keep(gateway: Gateway, kept: Kept, row: RequestRow, reply: Reply) -> None:
     kept.messages = [*kept.messages, _said(reply.choices[0])]
     try:
         gateway.shelf.put(row.subject, row.key, kept)
-    except OSError:
+    except StorageFull:
         log.exception("a response could not be kept")
         row.degrade("keep")
 

@@ -7,6 +7,7 @@ no personal datum or secret can begin in it.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
 from typing import Literal, Protocol
@@ -17,6 +18,8 @@ from undercroft.serve.guards.citations import CitationFilter
 from undercroft.serve.guards.escapes import JsonEscapes
 from undercroft.serve.wire.failures import HttpError
 from undercroft.serve.wire.pieces import Piece, TokenLog, ToolPiece
+
+log = logging.getLogger(__name__)
 
 VERSION = "3"  # part of every cache key: raise it when what passes changes
 REFUSED_FROM = 0.9  # injection score; below it findings are only recorded
@@ -36,11 +39,16 @@ class Filter(Protocol):
 
 
 def screen_input(text: str) -> list[Finding]:
-    """Injection findings in what a client wrote; spans are offsets into it."""
+    """Injection findings in what a client wrote; spans are offsets into it. Raises `HttpError` 503
+    where that cannot be told."""
     offset = max(0, len(text) - SCREENED_CHARS)
+    try:
+        findings = find(text[offset:], ("injection",))
+    except Exception as error:
+        raise _unscreened("request") from error
     return [
         Finding(found.kind, found.start + offset, found.end + offset, found.score, found.rule)
-        for found in find(text[offset:], ("injection",))
+        for found in findings
     ]
 
 
@@ -55,6 +63,14 @@ def refuse_if_certain(findings: Sequence[Finding]) -> None:
             f"It matches {rules}.",
             "Say it without instructions to the assistant itself.",
         )
+
+
+def _unscreened(what: str) -> HttpError:
+    log.exception("a detector failed")
+    return HttpError(
+        503, "screen_failed", f"The {what} cannot be looked through now.",
+        "Nothing passes unscreened.", "Try again shortly.",
+    )  # fmt: skip
 
 
 Channel = Literal["text", "reasoning", "name", "arguments"]
@@ -150,10 +166,13 @@ async def screened(
     done: Callable[[Sequence[Finding]], None],
 ) -> AsyncGenerator[Piece, None]:
     """``pieces`` as they may be shown; what was held back comes with the finish. ``done`` is told
-    in the end what was masked."""
+    in the end what was masked. Raises `HttpError` 503 where what may be shown cannot be told."""
     async with aclosing(pieces):
         async for piece in pieces:
-            shown = screen.shown(piece)
+            try:
+                shown = screen.shown(piece)
+            except Exception as error:
+                raise _unscreened("answer") from error
             if shown.says or shown.finish_reason or shown.usage:
                 yield shown
     done(screen.findings)

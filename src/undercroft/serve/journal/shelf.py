@@ -14,7 +14,7 @@ from typing import Any
 
 import msgspec
 
-from undercroft.errors import NotFound, Tampered
+from undercroft.errors import NotFound, StorageFull, Tampered
 from undercroft.serve.wire.bodies import Message
 from undercroft.trust import Vault
 
@@ -47,14 +47,20 @@ class Shelf:
         self._longest_s = days * 86_400
 
     def put(self, subject: str, key: str, kept: Kept) -> None:
-        """Keep it, or what became of it. Raises `OSError` when the disk is full."""
-        self._folder.mkdir(exist_ok=True, mode=0o700)
+        """Keep it, or what became of it. Raises `StorageFull` when the disk is."""
         response_id = kept.response["id"]
         sealed = self._vault.seal(subject, msgspec.json.encode(kept), response_id.encode())
         path = self._folder / response_id
         draft = path.with_suffix(".new")
-        draft.write_bytes(msgspec.json.encode(_File(subject, key, sealed)))
-        draft.replace(path)
+        try:
+            self._folder.mkdir(exist_ok=True, mode=0o700)
+            draft.write_bytes(msgspec.json.encode(_File(subject, key, sealed)))
+            draft.replace(path)
+        except OSError as error:
+            raise StorageFull(
+                "The response cannot be kept.", f"{error.strerror}.",
+                "Ask for it without background and with store false, or try again later.",
+            ) from error  # fmt: skip
 
     def get(self, response_id: str, key: str) -> Kept:
         """Raises `NotFound`: also where it is somebody else's, too old, or its person forgotten."""
