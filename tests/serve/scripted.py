@@ -77,6 +77,8 @@ class Scripted:
         """A plain completion: one word."""
         body = await request.json()
         self.asked.append(body)
+        if body["prompt"] == "nowhere":
+            return web.Response(text="404: Not Found", status=404)
         choice: dict[str, Any] = {"index": 0, "text": "So", "finish_reason": "stop"}
         if body.get("logprobs"):
             choice["logprobs"] = columns() if body["prompt"] == "columns" else as_list(columns())

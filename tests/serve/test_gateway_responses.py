@@ -5,6 +5,9 @@ import time
 
 import openai
 import pytest
+from openai.types.responses import Response, ResponseStreamEvent
+from openai.types.responses.response_item_list import ResponseItemList
+from pydantic import TypeAdapter
 
 from tests.serve.test_gateway_tools import MASK, WEATHER
 
@@ -97,7 +100,7 @@ def test_an_answer_cut_short_is_incomplete(client):
 def test_a_stream_that_breaks_fails_in_the_stream(client):
     events = list(create(client, "hangs-up", stream=True))
     assert events[-1].type == "response.failed"
-    assert events[-1].response.error.code == "engine_failed"
+    assert events[-1].response.error.code == "server_error"
 
 
 def test_a_conversation_goes_on_from_a_kept_response(client, upstream):
@@ -130,6 +133,88 @@ def test_a_kept_response_is_read_listed_and_deleted(remote, client):
         client.responses.retrieve(unkept.id)
 
 
+def test_an_item_that_was_kept_can_be_named_again(remote, client, upstream):
+    first = create(client, "calls", tools=[TOOL])
+    call, *_ = first.output
+    named = {"type": "item_reference", "id": call.id}
+    result = {"type": "function_call_output", "call_id": call.call_id, "output": "sunny"}
+    ask = {"role": "user", "content": "And now? script:plain"}
+    said = [{"role": "user", "content": "What then?"}, named, result, ask]
+    made = client.responses.create(model="model:able", input=said)
+    shown = upstream.asked[-1]["messages"]
+    assert shown[1]["tool_calls"][0]["function"]["name"] == "weather"
+    listed = list(client.responses.input_items.list(made.id, order="asc"))
+    assert [item.type for item in listed] == [
+        "message", "function_call", "function_call_output", "message",
+    ]  # fmt: skip
+    again = [{"type": "item_reference", "id": item.id} for item in listed]
+    client.responses.create(model="model:able", input=again)
+    assert upstream.asked[-1]["messages"] == shown
+    _, other = remote.project.trust.keys.create("somebody-who-guesses", "admin")
+    with remote.client(api_key=other) as stranger:
+        for each in (client, stranger):
+            unknown = "fc_none" if each is client else call.id
+            with pytest.raises(openai.NotFoundError):
+                each.responses.create(
+                    model="model:able", input=[{"type": "item_reference", "id": unknown}]
+                )
+
+
+def test_what_was_asked_is_listed_in_pages(client):
+    said = [{"role": "user", "content": f"{number} script:plain"} for number in range(5)]
+    made = client.responses.create(model="model:able", input=said)
+    page = client.responses.input_items.list(made.id, limit=2)
+    assert [item.content[0].text[0] for item in page.data] == ["4", "3"]
+    assert page.has_more
+    assert [item.content[0].text[0] for item in page] == ["4", "3", "2", "1", "0"]
+    for wrong in ({"limit": 0}, {"order": "up"}, {"after": "in_0"}):
+        with pytest.raises(openai.BadRequestError) as refused:
+            client.responses.input_items.list(made.id, **wrong)
+        assert refused.value.param == next(iter(wrong))
+
+
+def test_reasoning_may_be_sent_back_with_the_answer(client, upstream):
+    first = create(client, "thinks")
+    back = [item.to_dict() for item in first.output]
+    assert [item["type"] for item in back] == ["reasoning", "message"]
+    ask = {"role": "user", "content": "And now? script:plain"}
+    made = client.responses.create(model="model:able", input=[*back, ask])
+    assert [message["role"] for message in upstream.asked[-1]["messages"]] == ["assistant", "user"]
+    page = client.responses.input_items.with_raw_response.list(made.id).http_response.json()
+    TypeAdapter(ResponseItemList).validate_python(page)
+
+
+def raw_events(client, **asked) -> list[dict]:
+    with client.responses.with_streaming_response.create(stream=True, **asked) as reply:
+        lines = [line for line in reply.iter_lines() if line.startswith("data: {")]
+    return [json.loads(line[6:]) for line in lines]
+
+
+@pytest.mark.parametrize("script", ["plain", "calls", "thinks", "empty-cut"])
+def test_every_field_of_a_response_and_of_its_events_is_as_documented(client, script):
+    asked = {
+        "model": "model:able", "input": f"What then? script:{script}", "tools": [TOOL],
+        "include": ["message.output_text.logprobs"] if script == "plain" else [],
+    }  # fmt: skip
+    whole = client.responses.with_raw_response.create(**asked).http_response.json()
+    Response.model_validate(whole)
+    events = raw_events(client, **asked)
+    for number, event in enumerate(events):
+        TypeAdapter(ResponseStreamEvent).validate_python(event)
+        assert event["sequence_number"] == number
+    output = events[-1]["response"]["output"]
+    for event in events:
+        if "item_id" in event:
+            assert output[event["output_index"]]["id"] == event["item_id"]
+    page = client.responses.input_items.with_raw_response.list(whole["id"]).http_response.json()
+    TypeAdapter(ResponseItemList).validate_python(page)
+
+
+def test_a_response_that_failed_is_as_documented(client):
+    events = raw_events(client, model="model:able", input="What? script:hangs-up")
+    Response.model_validate(events[-1]["response"])
+
+
 def test_forgetting_a_person_erases_their_responses_and_storing_is_no_consent(remote, client):
     made = create(client, "plain", user="ada@example.org")
     assert client.responses.retrieve(made.id).status == "completed"
@@ -157,7 +242,7 @@ def test_a_response_in_the_background_is_written_with_nobody_waiting(client):
     assert made.status == "queued"
     assert finished(client, made.id).output_text == "It is so [1]. No [9]."
     broken = create(client, "nonsense", background=True)
-    assert finished(client, broken.id).error.code == "engine_failed"
+    assert finished(client, broken.id).error.code == "server_error"
 
 
 def test_a_response_in_the_background_can_be_cancelled(served):

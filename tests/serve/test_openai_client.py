@@ -6,6 +6,8 @@ One gateway in front of a scripted engine; what needs a real one is in `test_gat
 import numpy as np
 import openai
 import pytest
+from openai.types import Completion, CreateEmbeddingResponse, Model, ModerationCreateResponse
+from openai.types.chat import ChatCompletion, ChatCompletionChunk
 from pydantic import BaseModel
 
 from tests.serve.serving import gateway_of, keep, keep_index, make_project, release
@@ -118,6 +120,84 @@ def test_a_call_goes_there_and_back(client, scripted):
     assert roles == ["user", "assistant", "tool", "user"]
 
 
+@pytest.mark.parametrize("script", ["plain", "calls", "thinks", "json", "empty-cut"])
+def test_every_field_of_an_answer_and_of_its_chunks_is_as_documented(client, script):
+    options = {"tools": [WEATHER]} if script == "calls" else {"logprobs": script == "plain"}
+    ask = asked(script, n=2, **options)
+    whole = client.chat.completions.with_raw_response.create(**ask).http_response.json()
+    ChatCompletion.model_validate(whole)
+    with client.chat.completions.with_streaming_response.create(stream=True, **ask) as reply:
+        lines = [line for line in reply.iter_lines() if line.startswith("data: {")]
+    for line in lines:
+        ChatCompletionChunk.model_validate_json(line[6:])
+
+
+def test_the_other_endpoints_answer_as_documented(client):
+    name = "embedding:docs@1"
+    text = client.completions.with_raw_response.create(model=MODEL, prompt="One", logprobs=1)
+    Completion.model_validate(text.http_response.json())
+    floats = client.embeddings.with_raw_response.create(
+        model=name, input="Wye", encoding_format="float"
+    )
+    CreateEmbeddingResponse.model_validate(floats.http_response.json())
+    found = client.moderations.with_raw_response.create(input=["Wye"]).http_response.json()
+    ModerationCreateResponse.model_validate(found)
+    for model in client.models.with_raw_response.list().http_response.json()["data"]:
+        Model.model_validate(model)
+
+
+@pytest.mark.parametrize(
+    ("said", "roles"),
+    [
+        ([{"role": "system", "content": "Greet. script:plain"}], ["system"]),
+        ([{"role": "developer", "content": "Greet. script:plain"}], ["system"]),
+        ([{"role": "user", "content": "Greet."},
+          {"role": "assistant", "content": "Good script:plain"}], ["user", "assistant"]),
+        ([{"role": "user", "content": "Greet."},
+          {"role": "assistant", "content": [{"type": "refusal", "refusal": "No."}]},
+          {"role": "user", "content": "Do. script:plain"}], ["user", "assistant", "user"]),
+    ],
+)  # fmt: skip
+def test_conversations_need_not_end_with_a_question(client, scripted, said, roles):
+    answer = client.chat.completions.create(model=MODEL, messages=said)
+    assert answer.choices[0].message.content.startswith("It is so")
+    shown = scripted.asked[-1]["messages"]
+    if len(said) < 3:  # nothing is looked up where nothing is asked
+        assert [message["role"] for message in shown] == roles
+        with pytest.raises(openai.BadRequestError) as refused:
+            client.chat.completions.create(
+                model=MODEL, messages=said, extra_body={"retrieve": True}
+            )
+        assert refused.value.param == "retrieve"
+    else:
+        assert "No." in [message["content"] for message in shown]
+
+
+def test_a_choice_among_some_of_the_tools(client, scripted):
+    clock = {"type": "function", "function": {"name": "clock", "parameters": {}}}
+    named = {"type": "function", "function": {"name": "weather"}}
+    allowed = {"mode": "required", "tools": [named]}
+    client.chat.completions.create(
+        tools=[WEATHER, clock], **asked("calls"),
+        tool_choice={"type": "allowed_tools", "allowed_tools": allowed},
+    )  # fmt: skip
+    sent = scripted.asked[-1]
+    assert [tool["function"]["name"] for tool in sent["tools"]] == ["weather"]
+    assert sent["tool_choice"] == "required"
+    client.responses.create(
+        model=MODEL, input="What? script:calls", tools=[{"type": "function", **clock["function"]}],
+        tool_choice={"type": "allowed_tools", "mode": "auto",
+                     "tools": [{"type": "function", "name": "clock"}]},
+    )  # fmt: skip
+    assert scripted.asked[-1]["tool_choice"] == "auto"
+    for wrong in (None, 5, {"mode": "required", "tools": 5}, {"mode": "none", "tools": []},
+                  {"mode": "auto", "tools": [{"function": {"name": "other"}}]}):  # fmt: skip
+        choice = {"type": "allowed_tools", "allowed_tools": wrong}
+        with pytest.raises(openai.BadRequestError) as refused:
+            client.chat.completions.create(tools=[clock], tool_choice=choice, **asked("plain"))
+        assert refused.value.param == "tool_choice"
+
+
 def test_what_was_asked_for_is_repeated(client):
     answer = client.chat.completions.create(
         service_tier="flex", store=True, metadata={"team": "docs"}, **asked("plain")
@@ -157,6 +237,14 @@ def test_log_probabilities_of_completions_come_in_columns(client, columns):
     assert choice.logprobs.token_logprobs == [-0.5, -0.25]
     assert choice.logprobs.text_offset == [0, 1]
     assert choice.logprobs.top_logprobs[0] == {"S": -0.5, "T": -1.5}
+
+
+def test_an_engine_without_plain_completions_is_not_broken(client):
+    for _ in range(12):  # more than a breaker bears
+        with pytest.raises(openai.BadRequestError) as refused:
+            client.completions.create(model=MODEL, prompt="nowhere")
+        assert refused.value.code == "unsupported"
+    assert client.chat.completions.create(**asked("plain")).choices[0].message.content
 
 
 def test_embeddings_can_be_shortened(client):
@@ -237,6 +325,8 @@ def test_errors_are_of_the_clients_own_kinds(client, kind, options, stream):
     assert error.value.request_id.startswith("req-")
     assert error.value.body["message"]
     assert {"code", "param", "type"} <= set(error.value.body)
+    codes = {401: "invalid_api_key", 404: "model_not_found"}
+    assert error.value.code == codes.get(error.value.status_code, error.value.code)
 
 
 def test_an_engine_that_is_busy_is_asked_again_after_the_time_it_says(remote, scripted):

@@ -34,7 +34,7 @@ ENDPOINTS: dict[str, dict[str, Endpoint]] = {
     "/v1/responses": {"POST": responses.create},
     "/v1/responses/{id}": {"GET": responses.read, "DELETE": responses.delete},
     "/v1/responses/{id}/cancel": {"POST": responses.cancel},
-    "/v1/responses/{id}/input_items": {"GET": responses.items},
+    "/v1/responses/{id}/input_items": {"GET": responses.input_items},
     "/v1/embeddings": {"POST": embed},
     "/v1/rerank": {"POST": rerank},
     "/v1/moderations": {"POST": moderate},

@@ -8,7 +8,6 @@ import base64
 import time
 from typing import TYPE_CHECKING, Any
 
-from undercroft.errors import NotFound
 from undercroft.records import Principal
 from undercroft.serve.admission.budgets import estimate_tokens
 from undercroft.serve.journal import rows
@@ -16,7 +15,7 @@ from undercroft.serve.journal.rows import RequestRow
 from undercroft.serve.wire import asks
 from undercroft.serve.wire.bodies import EmbeddingBody, RerankBody
 from undercroft.serve.wire.exchange import Exchange
-from undercroft.serve.wire.failures import invalid
+from undercroft.serve.wire.failures import NoSuchModel, invalid
 
 if TYPE_CHECKING:
     import numpy as np
@@ -77,12 +76,12 @@ async def _encode(
     who: Principal,
     texts: list[str],
 ) -> tuple[RequestRow, Matrix]:
-    """The vectors [n, dim] of ``texts``, and the row that is recorded of them. Raises `NotFound`
+    """The vectors [n, dim] of ``texts``, and the row that is recorded of them. Raises `NoSuchModel`
     when the route has no such embedding model."""
     route = gateway.route
     names = (route.embedding, route.embedding.partition("@")[0], route.name)
     if route.embedder is None or said.model not in names:
-        raise NotFound(
+        raise NoSuchModel(
             f"There is no embedding model {said.model!r}.", said.model, [route.embedding],
             "See GET /v1/models for all.",
         )  # fmt: skip

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from undercroft.serve.endpoints.items import MOST_LISTED
 from undercroft.serve.wire import bodies, objects, versions
 from undercroft.serve.wire.exchange import Exchange
 from undercroft.serve.wire.response_asks import ResponseBody
@@ -40,6 +41,15 @@ REFUSALS = {
 }
 
 
+_QUERY: dict[str, dict[str, Any]] = {
+    "stream": {"type": "boolean"},
+    "starting_after": {"type": "integer"},
+    "order": {"enum": ["asc", "desc"]},
+    "after": {"type": "string"},
+    "limit": {"type": "integer", "minimum": 1, "maximum": MOST_LISTED},
+}
+
+
 @dataclass(frozen=True)
 class Operation:
     """What one method of one path does, takes and answers."""
@@ -48,6 +58,7 @@ class Operation:
     answer: type | None = None
     body: type | None = None
     streams: bool = False
+    query: tuple[str, ...] = ()  # what may follow the path
     is_open: bool = False  # without a key
 
 
@@ -68,14 +79,18 @@ OPERATIONS: dict[str, dict[str, Operation]] = {
         )
     },
     "/v1/responses/{id}": {
-        "GET": Operation("A kept response.", objects.ResponseObject),
+        "GET": Operation(
+            "A kept response.", objects.ResponseObject, query=("stream", "starting_after")
+        ),
         "DELETE": Operation("Delete a kept response.", objects.Deleted),
     },
     "/v1/responses/{id}/cancel": {
         "POST": Operation("Cancel a response in the background.", objects.ResponseObject)
     },
     "/v1/responses/{id}/input_items": {
-        "GET": Operation("What a response was asked.", objects.InputItems)
+        "GET": Operation(
+            "What a response was asked.", objects.InputItems, query=("order", "after", "limit")
+        )
     },
     "/v1/embeddings": {
         "POST": Operation("Vectors of texts.", objects.Embeddings, bodies.EmbeddingBody)
@@ -143,6 +158,10 @@ def _operation(path: str, operation: Operation) -> dict[str, Any]:
     if "{id}" in path:
         named = {"name": "id", "in": "path", "required": True, "schema": {"type": "string"}}
         parameters.insert(0, named)
+    parameters += [
+        {"name": name, "in": "query", "required": False, "schema": _QUERY[name]}
+        for name in operation.query
+    ]
     whole: dict[str, Any] = {
         "summary": operation.summary,
         "parameters": parameters,

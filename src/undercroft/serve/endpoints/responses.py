@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from undercroft.errors import Cancelled, StorageFull, UndercroftError
+from undercroft.errors import Cancelled, StorageFull
 from undercroft.records import Principal
 from undercroft.serve.answer import answer
+from undercroft.serve.endpoints import items
 from undercroft.serve.endpoints.unattended import Unattended, replay
 from undercroft.serve.journal.rows import RequestRow
 from undercroft.serve.journal.shelf import Kept
@@ -21,7 +22,7 @@ from undercroft.serve.wire.asks import Ask
 from undercroft.serve.wire.bodies import FunctionCall, Message, ToolCall
 from undercroft.serve.wire.envelope import Response
 from undercroft.serve.wire.exchange import Exchange
-from undercroft.serve.wire.failures import HttpError, as_undercroft, invalid
+from undercroft.serve.wire.failures import HttpError, as_undercroft, invalid, of_response
 from undercroft.serve.wire.pieces import Piece
 
 if TYPE_CHECKING:
@@ -40,8 +41,9 @@ async def create(gateway: Gateway, exchange: Exchange) -> None:
     if said.previous_response_id:
         last = await asyncio.to_thread(gateway.shelf.get, said.previous_response_id, who.id)
         before = last.messages
+    await items.look_up(gateway, said, who)
     ask, spoken = response_asks.ask_of(said, before, gateway.route.sampling)
-    kept = Kept({}, _input(said), spoken)
+    kept = Kept({}, items.recorded(said, ask.id), spoken)
     if said.background:
         await _begin(gateway, exchange, ask, who, kept)
     else:
@@ -72,14 +74,11 @@ async def read(gateway: Gateway, exchange: Exchange) -> None:
     await replay(exchange, events[int(after) + 1 :])
 
 
-async def items(gateway: Gateway, exchange: Exchange) -> None:
+async def input_items(gateway: Gateway, exchange: Exchange) -> None:
     """``GET /v1/responses/ID/input_items``."""
     who = await gateway.identify(exchange, "chat")
     kept = await asyncio.to_thread(gateway.shelf.get, exchange.named, who.id)
-    ids = [item["id"] for item in kept.input]
-    ends = {"first_id": ids[0], "last_id": ids[-1]} if ids else {"first_id": None, "last_id": None}
-    page = {"object": "list", "data": kept.input, **ends, "has_more": False}
-    await exchange.reply_json(200, page)
+    await exchange.reply_json(200, items.page(kept.input, exchange.query))
 
 
 async def delete(gateway: Gateway, exchange: Exchange) -> None:
@@ -114,7 +113,7 @@ async def _response(gateway: Gateway, response_id: str, who: Principal) -> dict[
     if response["status"] == "queued":
         if response_id in gateway.unattended:
             return response | {"status": "in_progress"}
-        error = {"code": "interrupted", "message": "The gateway was stopped before it was done."}
+        error = {"code": "server_error", "message": "The gateway was stopped before it was done."}
         return response | {"status": "failed", "error": error}
     return response
 
@@ -154,7 +153,7 @@ async def _write(
             if failure is not error:
                 log.exception("%s failed", ask.id)
             gateway.refused(failure)
-            kept.response = queued | {"status": "failed", "error": _error(failure)}
+            kept.response = queued | {"status": "failed", "error": of_response(failure)}
             running.end(exchange, ask, failure)
         if running.events or kept.response["status"] in ("cancelled", "failed"):
             kept.events = running.events
@@ -184,20 +183,3 @@ def _said(choice: Piece) -> Message:
         ToolCall(call.id, FunctionCall(call.name, call.arguments)) for call in choice.tools or ()
     ]
     return Message("assistant", choice.text or None, tool_calls=calls or None)
-
-
-def _input(said: response_asks.ResponseBody) -> list[dict[str, Any]]:
-    """The items of a request, each with an id; a text is a message of the user."""
-    if isinstance(said.input, str):
-        content = [{"type": "input_text", "text": said.input}]
-        found: list[dict[str, Any]] = [{"type": "message", "role": "user", "content": content}]
-    else:
-        found = [
-            {name: value for name, value in msgspec.to_builtins(item).items() if value is not None}
-            for item in said.input
-        ]
-    return [{"id": f"msg_{number}", **item} for number, item in enumerate(found)]
-
-
-def _error(failure: UndercroftError) -> dict[str, str]:
-    return {"code": failure.code, "message": str(failure)}

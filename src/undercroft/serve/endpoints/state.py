@@ -5,10 +5,11 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Any
 
-from undercroft.errors import NotFound, UndercroftError
+from undercroft.errors import UndercroftError
 from undercroft.serve import warming
 from undercroft.serve.pools.pool import Pool
 from undercroft.serve.wire.exchange import Exchange
+from undercroft.serve.wire.failures import NoSuchModel
 
 if TYPE_CHECKING:
     from undercroft.serve.gateway import Gateway
@@ -28,7 +29,7 @@ async def model(gateway: Gateway, exchange: Exchange) -> None:
     who = await gateway.identify(exchange, "chat")
     name, names = exchange.named, gateway.router.models_for(who)
     if name not in names:
-        raise NotFound(f"There is no model {name!r}.", name, names, "See GET /v1/models.")
+        raise NoSuchModel(f"There is no model {name!r}.", name, names, "See GET /v1/models.")
     await exchange.reply_json(200, _model(gateway, name))
 
 

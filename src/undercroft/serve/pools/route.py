@@ -30,6 +30,7 @@ from undercroft.serve.pools.pool import Pool
 from undercroft.serve.pools.replicas import Replica
 from undercroft.serve.pools.scaling import Scaler
 from undercroft.serve.wire.asks import Ask
+from undercroft.serve.wire.failures import NoSuchModel
 from undercroft.settings import SamplingSettings, Settings
 
 if TYPE_CHECKING:
@@ -83,7 +84,7 @@ class Route:
 
         It names the route or one model's ref, ``+`` an adapter if one is wanted, or an adapter
         alone. Who asks the route gets the adapter that is theirs. A subject keeps its arm for as
-        long as the route stands. Raises `NotFound` with the nearest names.
+        long as the route stands. Raises `NoSuchModel` with the nearest names.
         """
         base, _, wanted = model.partition("+")
         if base.startswith(ADAPTER):
@@ -93,7 +94,7 @@ class Route:
         arm = self._draw(subject) if is_route else self._model(base)
         if arm is None or adapter is None:
             known = self.models_for(who)
-            raise NotFound(
+            raise NoSuchModel(
                 f"There is no model {model!r}.", model, known, "See GET /v1/models for all."
             )
         if is_route and not wanted:

@@ -19,6 +19,7 @@ from undercroft.serve.wire.failures import HttpError
 from undercroft.serve.wire.pieces import Alternative, Piece, Token, ToolPiece, Usage, new_call_id
 
 CONNECT_TIMEOUT_S = 2.0
+NOT_THERE = (404, 405, 501)  # of an endpoint that is optional: no sign that the engine is broken
 PATHS = {"chat": "/v1/chat/completions", "completion": "/v1/completions"}
 
 LONGEST_EVENT = 8_000_000  # bytes; an engine that sends more without an end has gone mad
@@ -112,6 +113,11 @@ async def pieces(
     try:
         async with client.post(url, data=body, headers=sent, allow_redirects=False) as response:
             try:
+                if response.status in NOT_THERE and url.endswith(PATHS["completion"]):
+                    raise HttpError(
+                        400, "unsupported", "The model takes chats, and no plain completions.",
+                        f"Its engine answered {response.status}.", "Ask /v1/chat/completions.",
+                    )  # fmt: skip
                 if response.status != 200:
                     raise _refused(response.status, await _read(response), response.headers)
                 if payload.get("stream"):

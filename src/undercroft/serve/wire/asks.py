@@ -14,6 +14,7 @@ import msgspec
 from undercroft.serve.wire import schemas, turns
 from undercroft.serve.wire.bodies import (
     MAX_CHOICES,
+    AllowedTools,
     ChatBody,
     CompletionBody,
     EmbeddingBody,
@@ -70,10 +71,9 @@ class Ask(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def text(self) -> str:
         """Everything the client wrote, for screening and for estimates of its length. What tools
-        gave back counts: others may have written it."""
-        return self.prompt or "\n".join(
-            turn.content for turn in self.turns if turn.role in ("user", "tool")
-        )
+        gave back counts: others may have written it. Where nobody but the system speaks, that."""
+        told = [turn.content for turn in self.turns if turn.role in ("user", "tool")]
+        return self.prompt or "\n".join(told or [turn.content for turn in self.turns])
 
     @property
     def question(self) -> str:
@@ -85,7 +85,7 @@ class Ask(msgspec.Struct, frozen=True, kw_only=True):
     def transcript(self) -> str:
         """All that was said: the question alone, or every turn under its role."""
         if len(self.turns) <= 1:
-            return self.question
+            return self.turns[0].content if self.turns else self.prompt
         return "\n\n".join(f"{turn.role}: {turn.content}" for turn in self.turns)
 
 
@@ -224,6 +224,8 @@ def tool_fields(
     for number, tool in enumerate(tools):
         if tool.function.parameters is not None:
             schemas.check(tool.function.parameters, f"tools[{number}].function.parameters")
+    if isinstance(choice, dict) and choice.get("type") == "allowed_tools":
+        tools, choice = _allowed(tools, choice)
     names = [tool.function.name for tool in tools]
     if isinstance(choice, dict):
         named = choice.get("function")
@@ -239,6 +241,19 @@ def tool_fields(
         "parallel_tool_calls": in_parallel,
     }
     return {name: value for name, value in fields.items() if value is not None}
+
+
+def _allowed(tools: list[Tool], choice: dict[str, Any]) -> tuple[list[Tool], Any]:
+    """Those of ``tools`` that may be called, and the mode in which they are."""
+    try:
+        allowed = msgspec.convert(choice.get("allowed_tools"), AllowedTools)
+    except msgspec.ValidationError as error:
+        raise invalid("tool_choice", f"{error}.") from None
+    names = {each.function.name for each in allowed.tools}
+    kept = [tool for tool in tools if tool.function.name in names]
+    if not kept:
+        raise invalid("tool_choice", "It allows none of the tools.")
+    return kept, allowed.mode
 
 
 def _format(wanted: ResponseFormat) -> dict[str, Any]:
@@ -281,9 +296,15 @@ def ask_of(
 ) -> Ask:
     """The `Ask` of a body whose parts were checked. Raises `HttpError` 400."""
     media = turns.media(said)
-    plain = not media and "tools" not in sampling and all(not turn.more for turn in said)
+    plain = (
+        not media and "tools" not in sampling and all(not turn.more for turn in said)
+        and turns.ask(said)
+    )  # fmt: skip
     if retrieve and kind == "chat" and not plain:
-        raise invalid("retrieve", "Documents are not looked up with tools, images or sound.")
+        raise invalid(
+            "retrieve", "Documents are looked up for a question of the user, without tools, "
+            "images or sound.",
+        )  # fmt: skip
     temperature = body.temperature if body.temperature is not None else defaults.temperature
     return Ask(
         kind=kind,

@@ -15,7 +15,7 @@ MAX_CHOICES = 8  # answers to one request
 MAX_BIASES = 1_000  # llama.cpp took 20 s for 60,000
 
 Role = Literal["system", "developer", "user", "assistant", "tool"]
-Effort = Literal["none", "minimal", "low", "medium", "high", "xhigh"]
+Effort = Literal["none", "minimal", "low", "medium", "high", "xhigh", "max"]
 Name = Annotated[str, Meta(pattern="^[A-Za-z0-9_.-]{1,64}$")]
 Text = Annotated[str, Meta(min_length=1)]
 Tokens = Annotated[int, Meta(ge=1, le=2**31)]
@@ -40,10 +40,11 @@ class InputAudio(msgspec.Struct):
 
 
 class Part(msgspec.Struct, omit_defaults=True):
-    type: Literal["text", "image_url", "input_audio"]
+    type: Literal["text", "image_url", "input_audio", "refusal"]
     text: str | None = None
     image_url: ImageUrl | None = None
     input_audio: InputAudio | None = None
+    refusal: str | None = None
 
 
 class FunctionCall(msgspec.Struct):
@@ -75,6 +76,17 @@ class Function(msgspec.Struct, omit_defaults=True):
 class Tool(msgspec.Struct):
     function: Function
     type: Literal["function"]
+
+
+class NamedTool(msgspec.Struct):
+    function: FunctionCall
+
+
+class AllowedTools(msgspec.Struct):
+    """Which tools may be called, as ``tool_choice`` says it."""
+
+    mode: Literal["auto", "required"]
+    tools: list[NamedTool]
 
 
 class JsonSchema(msgspec.Struct, omit_defaults=True):

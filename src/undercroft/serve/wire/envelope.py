@@ -7,7 +7,6 @@ are closed together at the end, when the screens have let go of what they held b
 
 from __future__ import annotations
 
-import secrets
 import time
 from collections.abc import Iterator, Sequence
 from typing import Any, Literal
@@ -15,8 +14,9 @@ from typing import Any, Literal
 import msgspec
 
 from undercroft.errors import UndercroftError
+from undercroft.serve.wire.failures import of_response
 from undercroft.serve.wire.frames import Source
-from undercroft.serve.wire.pieces import Piece, ToolPiece, Usage
+from undercroft.serve.wire.pieces import Piece, Token, ToolPiece, Usage
 
 Status = Literal["queued", "in_progress", "completed", "incomplete", "failed", "cancelled"]
 _CUT_SHORT = {"length": "max_output_tokens", "content_filter": "content_filter"}
@@ -27,12 +27,13 @@ class Response:
     """The envelope of one response. ``echo`` is what it repeats of its request."""
 
     def __init__(self, response_id: str, model: str, echo: dict[str, Any]) -> None:
+        self._own = response_id.partition("_")[2]
         self._head = {"id": response_id, "object": "response", "created_at": int(time.time())}
         self._model = model
         self._echo = echo
         self._number = 0  # of the next event
         self._places: dict[str, int] = {}  # item by kind (and number of a call) -> output index
-        self._ids: dict[str, str] = {}
+        self._ids: dict[str, str] = {}  # of items; each has its response's in it
 
     # A stream
 
@@ -60,7 +61,6 @@ class Response:
         for part in piece.tools or ():
             key = f"function_call {part.index}"
             if part.id:
-                self._ids[key] = _new_item_id("function_call")
                 yield from self._begin(key, part)
             if part.arguments:
                 yield self._on(key, "response.function_call_arguments.delta", delta=part.arguments)
@@ -161,7 +161,10 @@ class Response:
         response["completed_at"] = None if reason else int(time.time())
         response["usage"] = {
             "input_tokens": usage.prompt_tokens,
-            "input_tokens_details": {"cached_tokens": usage.cached_tokens},
+            "input_tokens_details": {
+                "cached_tokens": usage.cached_tokens,
+                "cache_write_tokens": 0,
+            },
             "output_tokens": usage.completion_tokens,
             "output_tokens_details": {"reasoning_tokens": usage.reasoning_tokens},
             "total_tokens": usage.total_tokens,
@@ -174,7 +177,7 @@ class Response:
         """The response that says why there is none."""
         return {
             **self.object("failed"),
-            "error": {"code": error.code, "message": str(error)},
+            "error": of_response(error),
         }
 
     def object(self, status: Status, output: Sequence[dict[str, Any]] = ()) -> dict[str, Any]:
@@ -209,7 +212,9 @@ class Response:
         return [items[key] for key in order]
 
     def _id(self, key: str) -> str:
-        return self._ids.setdefault(key, _new_item_id(key.partition(" ")[0]))
+        if key not in self._ids:
+            self._ids[key] = f"{_PREFIXES[key.partition(' ')[0]]}{self._own}{len(self._ids):x}"
+        return self._ids[key]
 
     def _on(self, key: str, kind: str, **fields: Any) -> bytes:
         """An event about a part of an item."""
@@ -219,10 +224,6 @@ class Response:
         data = msgspec.json.encode({"type": kind, "sequence_number": self._number, **fields})
         self._number += 1
         return b"event: " + kind.encode() + b"\ndata: " + data + b"\n\n"
-
-
-def _new_item_id(kind: str) -> str:
-    return _PREFIXES[kind] + secrets.token_hex(16)
 
 
 def _empty(kind: str, item_id: str, call: ToolPiece | None) -> dict[str, Any]:
@@ -240,8 +241,18 @@ def _reasoning(item_id: str, content: list[dict[str, Any]], status: str) -> dict
     }  # fmt: skip
 
 
-def _text_part(text: str, tokens: Any) -> dict[str, Any]:
-    return {"type": "output_text", "text": text, "annotations": [], "logprobs": tokens or []}
+def _text_part(text: str, tokens: Sequence[Token] | None) -> dict[str, Any]:
+    logprobs = [_with_bytes(token) for token in tokens or ()]
+    return {"type": "output_text", "text": text, "annotations": [], "logprobs": logprobs}
+
+
+def _with_bytes(token: Token) -> dict[str, Any]:
+    """``token`` with all its bytes, which chats may leave out and responses may not."""
+    whole: dict[str, Any] = msgspec.to_builtins(token)
+    for each in (whole, *whole["top_logprobs"]):
+        if each["bytes"] is None:
+            each["bytes"] = list(each["token"].encode())
+    return whole
 
 
 def _message(item_id: str, content: list[dict[str, Any]], status: str) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from typing import Any
 
 import msgspec
 
-from undercroft.errors import Cancelled, Overloaded, UndercroftError
+from undercroft.errors import Cancelled, Denied, NotFound, Overloaded, UndercroftError
 
 LONGEST_RETRY_S = 120.0
 
@@ -37,6 +37,13 @@ class HttpError(UndercroftError):
         self.http_status = status
         self.code = code
         self.param = param
+
+
+class NoSuchModel(NotFound):
+    """There is no model of this name: clients tell by the code that another name would help."""
+
+    code = "model_not_found"
+    param = "model"
 
 
 class OutOfTokens(Overloaded):
@@ -79,9 +86,19 @@ def body_of(error: UndercroftError) -> dict[str, Any]:
             "message": str(error),
             "type": kind,
             "param": getattr(error, "param", None),
-            "code": error.code,
+            "code": "invalid_api_key" if isinstance(error, Denied) else error.code,
         }
     }
+
+
+def of_response(error: UndercroftError) -> dict[str, str]:
+    """``error`` as a response object tells it, whose API has codes of its own."""
+    code = "server_error"
+    if error.http_status == 429:
+        code = "rate_limit_exceeded"
+    elif error.http_status < 500:
+        code = "invalid_prompt"
+    return {"code": code, "message": str(error)}
 
 
 def encode(error: UndercroftError) -> bytes:

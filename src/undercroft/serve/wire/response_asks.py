@@ -34,7 +34,10 @@ LOGPROBS = "message.output_text.logprobs"
 
 
 class ItemPart(msgspec.Struct):
-    type: Literal["input_text", "output_text", "text", "refusal", "input_image", "input_audio"]
+    type: Literal[
+        "input_text", "output_text", "text", "refusal", "input_image", "input_audio",
+        "reasoning_text", "summary_text",
+    ]  # fmt: skip
     text: str | None = None
     image_url: str | None = None
     detail: str | None = None
@@ -43,15 +46,20 @@ class ItemPart(msgspec.Struct):
 
 
 class Item(msgspec.Struct):
-    """A message, a call of a function, or what it gave back."""
+    """A message, a call of a function, what it gave back, or the ``id`` of one that was kept."""
 
-    type: Literal["message", "function_call", "function_call_output", "reasoning"] = "message"
+    type: Literal[
+        "message", "function_call", "function_call_output", "reasoning", "item_reference"
+    ] = "message"
+    id: str | None = None
     role: Role | None = None
     content: str | list[ItemPart] | None = None
     call_id: str | None = None
     name: Name | None = None
     arguments: str | None = None
     output: str | list[ItemPart] | None = None
+    summary: list[ItemPart] | None = None
+    encrypted_content: str | None = None
     status: str | None = None
 
 
@@ -204,6 +212,11 @@ def _part(part: ItemPart, where: str) -> Part:
 def _choice(choice: str | dict[str, Any] | None) -> str | dict[str, Any] | None:
     if isinstance(choice, dict) and choice.get("type") == "function":
         return {"type": "function", "function": {"name": choice.get("name")}}
+    if isinstance(choice, dict) and choice.get("type") == "allowed_tools":
+        named = choice.get("tools")
+        tools = [{"function": each} for each in (named if isinstance(named, list) else ())]
+        allowed = {"mode": choice.get("mode"), "tools": tools}
+        return {"type": "allowed_tools", "allowed_tools": allowed}
     return choice
 
 

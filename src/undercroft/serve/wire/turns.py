@@ -45,9 +45,15 @@ def read(messages: Sequence[Message]) -> tuple[Turn, ...]:
                 raise invalid(f"{where}.tool_call_id", "It names no call of a message before it.")
             more["tool_call_id"] = message.tool_call_id
         turns.append(_turn(message, more, f"{where}.content"))
-    if not any(turn.role == "user" for turn in turns):
-        raise invalid("messages", "There is no message with role 'user'.")
+    if not turns:
+        raise invalid("messages", "There is none.")
     return tuple(turns)
+
+
+def ask(turns: Sequence[Turn]) -> bool:
+    """Whether ``turns`` come to a question: the user speaks last, but for instructions."""
+    spoken = [turn.role for turn in turns if turn.role not in ("system", "developer")]
+    return bool(spoken) and spoken[-1] == "user"
 
 
 def media(turns: Sequence[Turn]) -> frozenset[str]:
@@ -66,12 +72,18 @@ def _turn(message: Message, more: dict[str, Any], where: str) -> Turn:
     for part in message.content:
         if part.type in parts_.KINDS and message.role == "user":
             parts_.check(part, where)
-        elif part.type != "text" or part.text is None:
+        elif _text(part, message.role) is None:
             raise invalid(where, f"Parts of type {part.type!r} cannot be read here.")
-    text = "".join(part.text or "" for part in message.content)
+    text = "".join(_text(part, message.role) or "" for part in message.content)
     if any(part.type in parts_.KINDS for part in message.content):
         more = {**more, "content": [_forwarded(part) for part in message.content]}
     return Turn(message.role, text, more)
+
+
+def _text(part: Part, role: str) -> str | None:
+    if part.type == "refusal" and role == "assistant":
+        return part.refusal
+    return part.text if part.type == "text" else None
 
 
 def _forwarded(part: Part) -> dict[str, Any]:
