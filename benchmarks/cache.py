@@ -173,6 +173,13 @@ def measure_hits(seconds: float) -> dict[str, dict[str, float]]:
     return found
 
 
+def show_hits(found: dict[str, dict[str, float]]) -> None:
+    rows = [[duty, *each.values()] for duty, each in found.items()]
+    print(table(["exact hits", "a second", "a CPU second", "µs each", "alone, ms"], rows) + "\n")
+    us = found["screened"]["per_cpu_s"]
+    Result("cache", us, 0.0, 0.0, "exact hits a CPU second, with screens", found).print()
+
+
 class _Again(sides.Side):
     """Asks what is answered the same every time."""
 
@@ -188,11 +195,7 @@ def main() -> None:
     part.add_argument("--hits-only", action="store_true")
     given = parser.parse_args()
     if given.hits_only:
-        hits = measure_hits(given.seconds)
-        rows = [[duty, *each.values()] for duty, each in hits.items()]
-        print(table(["exact hits", "a second", "a CPU second", "µs each", "alone, ms"], rows))
-        ours = hits["screened"]["per_cpu_s"]
-        Result("cache", ours, 0.0, 0.0, "exact hits a CPU second, with screens", hits).print()
+        show_hits(measure_hits(given.seconds))
         return
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name) / "embedding"

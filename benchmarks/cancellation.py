@@ -132,16 +132,18 @@ def main() -> None:
         found = in_turn(given.rounds, agreement.announced(ways, given.rounds))
     rows = [[side, statistics.median(each), max(each)] for side, each in found.items()]
     print(table(["ms until the slot is idle", "median", "longest"], rows) + "\n")
-    worst = {side: max(each) for side, each in found.items()}
-    us = max(value for side, value in worst.items() if side.startswith("undercroft"))
-    peers = [v for s, v in worst.items() if not s.startswith(("undercroft", "llama.cpp"))]
-    peer = min(peers, default=0.0)
+    worst: dict[str, float] = {}  # of a side, whole or streamed
+    for name, times in found.items():
+        side = name.rpartition(", ")[0]
+        worst[side] = max(worst.get(side, 0.0), *times)
+    us = worst.pop("undercroft")
+    peer = min(worst.values())
     Result(
         name="cancellation",
         ours=round(us, 1),
         peer=round(peer, 1),
         ratio=round(peer / us, 2),
-        unit="ms from hanging up to an idle slot, the longest (less is better)",
+        unit="ms from hanging up to an idle slot, the longest; the best peer's (less is better)",
         quality={side: [round(each, 1) for each in times] for side, times in found.items()},
     ).print()
 
