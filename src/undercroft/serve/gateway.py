@@ -13,14 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import aiohttp
 
-from undercroft.errors import (
-    BadConfig,
-    Busy,
-    Overloaded,
-    StorageFull,
-    Tampered,
-    UndercroftError,
-)
+from undercroft.errors import Overloaded, UndercroftError
 from undercroft.project import Project
 from undercroft.records import Principal
 from undercroft.serve.admission.budgets import Budgets
@@ -28,7 +21,7 @@ from undercroft.serve.admission.purse import Purse
 from undercroft.serve.caches.answers import Answers
 from undercroft.serve.caches.shared import connect
 from undercroft.serve.caches.stale import Stale
-from undercroft.serve.guards.door import Door
+from undercroft.serve.guards.door import LEDGER_WITHIN_S, Door
 from undercroft.serve.journal.recorder import Recorder
 from undercroft.serve.journal.rows import FeedbackRow, RequestRow
 from undercroft.serve.journal.shelf import Shelf
@@ -157,8 +150,9 @@ class Gateway:
         may be busy, and sealing later must not wait. Raises `Overloaded` when it is no use."""
         if not self.vault.is_ready_to_seal(subject):
             try:
-                await self._asked(self.vault.seal, subject, b"", b"")
-            except (BadConfig, Busy, StorageFull, Tampered) as error:  # of the ledger's file
+                async with asyncio.timeout(LEDGER_WITHIN_S):
+                    await self._asked(self.vault.seal, subject, b"", b"")
+            except (UndercroftError, TimeoutError) as error:  # of the ledger: not for clients
                 raise Overloaded(
                     "Nothing can be kept for somebody new at the moment.",
                     "The ledger does not answer, or its disk is full.",

@@ -12,7 +12,7 @@ import logging
 import time
 from concurrent.futures import Executor
 
-from undercroft.errors import Denied, Overloaded
+from undercroft.errors import Denied, Overloaded, UndercroftError
 from undercroft.records import Principal
 from undercroft.serve.wire.exchange import Exchange
 from undercroft.serve.wire.failures import HttpError
@@ -119,7 +119,8 @@ class Door:
     def _complain(self, error: Exception) -> None:
         if not self.failing:
             log.error("the ledger cannot be asked for keys", exc_info=error)
-        self.failing = f"{type(error).__name__}: {error}"[:200]
+        said = error.what if isinstance(error, UndercroftError) else type(error).__name__
+        self.failing = said  # for /health, which anybody may ask: why is in the log
         self._ask_again_at = time.monotonic() + ASK_AGAIN_S
 
     async def _look_around(self) -> None:
