@@ -94,7 +94,6 @@ _DIGITS: Final = re.compile(
 )
 _HEX: Final = re.compile(r"[:-](?<=[0-9A-Fa-f]{2}.)[0-9A-Fa-f]{2}[:-][0-9A-Fa-f]{2}[:-]")
 _SIGNS: Final = Signs([_LITERALS])
-_SHORT_CHARS: Final = 64  # below this one pattern is quicker than folding and the automaton
 _SIGN: Final = re.compile(
     _NUMERIC.pattern + "|(?i:" + "|".join(re.escape(literal) for literal in _LITERALS) + ")"
 )
@@ -102,9 +101,9 @@ _SIGN: Final = re.compile(
 
 def may_hold(text: str) -> bool:
     """Whether any rule could find something in ``text``; False is certain, True is not."""
-    if len(text) < _SHORT_CHARS:
-        return _SIGN.search(text) is not None
-    return bool(_SIGNS.owners(folded(text))) or _NUMERIC.search(text) is not None
+    if _SIGNS.occur_in(folded(text)):
+        return True
+    return _DIGITS.search(text) is not None or _HEX.search(text) is not None
 
 
 def find(text: str, rules: Iterable[Rule]) -> list[Finding]:

@@ -56,5 +56,9 @@ class Signs:
         literals = {literal for literal, _, _ in self._matches(folded_text)}
         return {owner for literal in literals for owner in self._owners[literal]}
 
+    def occur_in(self, folded_text: str) -> bool:
+        """Whether any literal is in the text."""
+        return bool(self._matches(folded_text))
+
     def _matches(self, folded_text: str) -> list[tuple[int, int, int]]:
         return self._automaton.find_matches_as_indexes(folded_text, overlapping=True)
