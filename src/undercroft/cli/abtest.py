@@ -63,10 +63,12 @@ def plan(
     wanted = _CHANGES if change is None else (change,)
     possible = [each for each in wanted if 0 <= rate + each <= 1]
     if change == 0:
-        raise click.BadParameter("0 is no change; there is nothing to find", param_hint="--change")
+        raise click.BadParameter(
+            "0 is no change; there is nothing to find", param_hint="'--change'"
+        )
     if not possible:
         why = f"{rate:.1%} cannot change by {change or 0:+.0%}: that would be no rate"
-        raise click.BadParameter(why, param_hint="--change")
+        raise click.BadParameter(why, param_hint="'--change'")
     found = [planned(rate, each, alpha=alpha / 2, share=share) for each in possible]
     if as_json:
         print_json({"plans": [_as_dict(each, per_day) for each in found]})

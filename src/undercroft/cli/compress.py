@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
 import click
 
 from undercroft.cli.artifacts import as_dict
 from undercroft.cli.main import State, print_json
+
+if TYPE_CHECKING:
+    from undercroft.project import Project
+    from undercroft.records import Artifact
 
 
 @click.command(
@@ -30,13 +37,11 @@ def compress(
     from undercroft.settings import Section
 
     project = state.project()
-    parent = project.ledger.artifact(
-        model if model and ":" in model else f"model:{model or project.name}"
-    )
+    parent = _parent(project, model)
     if adapter:
         made = stage.adapter(project, Section(), model=parent)
     else:
-        wanted = formats.split(",") if formats else None
+        wanted = None if formats is None else _formats(formats)
         options = {"formats": wanted, "serve": wanted[0] if wanted else None}
         params = changed("compress", project.settings.compress, options, "compress")
         made = stage.compress(project, params, model=parent)
@@ -45,3 +50,38 @@ def compress(
         return
     for each in made:
         click.echo(f"{each.ref}  {each.size_bytes / 1e6:,.1f} MB  {project.path(each)}")
+
+
+def _formats(said: str) -> Sequence[str]:
+    """What --formats names; looked at before anything is read."""
+    from undercroft.compress.gguf_export import FORMATS
+
+    named = said.split(",")
+    if unknown := [each for each in named if each not in FORMATS]:
+        raise click.BadParameter(
+            f"there is no format {unknown[0]!r}; formats are {', '.join(FORMATS)}",
+            param_hint="'--formats'",
+        )
+    return named
+
+
+def _parent(project: Project, model: str | None) -> Artifact:
+    """The model to be compressed. Raises `BadInput` for what has no weights of its own."""
+    from undercroft.errors import BadInput
+
+    named = model if model and ":" in model else f"model:{model or project.name}"
+    found = project.ledger.artifact(named)
+    if found.kind != "model":
+        raise BadInput(f"{found.ref} is no model.", do="See them with: undercroft ls model")
+    if found.meta.get("file") == "gguf":
+        raise BadInput(
+            f"{found.ref} is a smaller copy already.",
+            f"It was made from {found.meta.get('source', 'another model')}.",
+            "Name that one: what was rounded once is not rounded again.",
+        )
+    if found.meta.get("engine") == "remote":
+        raise BadInput(
+            f"{found.ref} runs elsewhere.", "Its weights are not here.",
+            "See what is: undercroft ls model",
+        )  # fmt: skip
+    return found

@@ -54,7 +54,15 @@ def add_remote(
             slots=slots, accepts=wanted,
         )  # fmt: skip
     except ValidationError as error:
-        raise BadInput(f"{error.errors()[0]['loc'][0]} is not right.", reason(error)) from None
+        first = error.errors()[0]
+        option = {"name": "NAME", "price_in": "--price", "price_out": "--price"}.get(
+            str(first["loc"][0]), f"--{first['loc'][0]}"
+        )
+        raise BadInput(
+            f"{option} cannot be {first['input']!r}.",
+            reason(error),
+            "See: undercroft model add-remote --help",
+        ) from None
     project = state.project()
     (made,) = remote(project, params)
     if key and key not in project.trust.secrets.names() and key not in os.environ:

@@ -64,7 +64,7 @@ def changed(project: Project, change: Change, reason: str = "") -> Artifact:
             do="Name a model: undercroft release change --model model:NAME",
         )
     _put_adapters(project, meta, change)
-    if change.fallback is not None:
+    if change.fallback or (change.fallback is not None and meta.get("fallback")):
         meta["fallback"] = (
             str(_part(project, change.fallback, "model").ref) if change.fallback else ""
         )

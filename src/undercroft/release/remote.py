@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 import json
+from typing import Literal
 from urllib.parse import urlsplit
 
 from pydantic import Field, field_validator
 
 from undercroft.settings import Section
 from undercroft.stage import Made, StageRun, stage
+
+Kind = Literal["tools", "image", "audio"]
+
+
+def _tools() -> list[Kind]:
+    return ["tools"]
 
 
 class RemoteModel(Section):
@@ -22,7 +29,7 @@ class RemoteModel(Section):
     price_in: float = Field(0.0, ge=0)
     price_out: float = Field(0.0, ge=0)
     slots: int = Field(8, gt=0)
-    accepts: list[str] = Field(default_factory=lambda: ["tools"])
+    accepts: list[Kind] = Field(default_factory=_tools)
 
     @field_validator("url")
     @classmethod
