@@ -17,14 +17,10 @@ from tests.serve.raw_upstream import SAYINGS, TEXT
 from tests.serve.serving import gateway_of, keep, make_project, release
 from undercroft.errors import EngineFailed, NotFound, UndercroftError
 from undercroft.records import Principal
-from undercroft.retrieve.prompt import QUESTION_CHARACTERS
 from undercroft.serve.admission.budgets import Budgets
 from undercroft.serve.gateway import Gateway
 from undercroft.serve.pools import upstream
-from undercroft.serve.prompting.preparation import _searched
-from undercroft.serve.wire.asks import parse_chat
 from undercroft.serve.wire.failures import HttpError, OutOfTokens
-from undercroft.settings import SamplingSettings
 
 TIMEOUT_S = 3.0
 EVERY = 61  # bytes between two cuts that go through a whole gateway; all of them do without one
@@ -197,14 +193,6 @@ async def test_a_schema_that_leads_nowhere_is_the_clients_fault_and_no_engines(r
     with pytest.raises(HttpError) as refused:
         await said(raw.url, True, say="no way on")
     assert (refused.value.http_status, refused.value.param) == (400, "response_format")
-
-
-def test_of_a_long_question_no_more_is_searched_for_than_is_shown():
-    messages = [{"role": "user", "content": f"{word} " * 400_000} for word in ("Wye", "What?")]
-    body = json.dumps({"model": "docs", "messages": messages}).encode()
-    ask = parse_chat(body, SamplingSettings())
-    for follows_up in (True, False):
-        assert len(_searched(ask, follows_up)) <= 2 * QUESTION_CHARACTERS + 10
 
 
 async def test_an_engine_that_hangs_is_waited_for_no_longer_than_the_time_limit(fronted):

@@ -160,3 +160,12 @@ def test_only_control_tokens_are_taken_apart():
     picture = {"type": "image_url", "image_url": {"url": "data:image/png;base64,<s>"}}
     parts = [{"role": "user", "content": [picture, {"type": "text", "text": "<|x|>"}]}]
     assert grounding.inert(parts)[0]["content"] == [picture, {"type": "text", "text": "< |x|>"}]
+
+
+def test_texts_to_embed_and_to_rank_are_of_the_days_tokens_too(served):
+    _, secret = served.project.trust.keys.create("frugal", "user", daily_tokens=20)
+    with served.client(api_key=secret) as client:
+        client.embeddings.create(model="docs", input="x" * 30)
+        with pytest.raises(openai.RateLimitError) as refused:
+            client.embeddings.create(model="docs", input="x" * 40)
+    assert refused.value.code == "insufficient_quota"

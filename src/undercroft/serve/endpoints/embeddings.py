@@ -91,8 +91,11 @@ async def _encode(
     )  # fmt: skip
     await gateway.ready_to_seal(row.subject)
     work = asyncio.get_running_loop().run_in_executor
-    vectors: Matrix = await work(gateway.search_threads, route.embedder.encode, texts)
     row.prompt_tokens = sum(estimate_tokens(text) for text in texts)
+    await gateway.leases.provide(who, row.prompt_tokens)
+    with gateway.budgets.reserve(who, row.prompt_tokens) as grant:
+        vectors: Matrix = await work(gateway.search_threads, route.embedder.encode, texts)
+        grant.used = row.prompt_tokens
     row.question_sealed = gateway.seal(row, "question", "\n".join(texts).encode())
     row.total_ms = (time.perf_counter() - exchange.began) * 1000
     gateway.record(row)

@@ -113,7 +113,7 @@ async def _retrieve(
         found = await asyncio.get_running_loop().run_in_executor(
             gateway.search_threads,
             search,
-            _searched(ask, settings.follow_up),
+            _searched(ask) if settings.follow_up else ask.question,
             count,
             settings.candidates,
         )
@@ -127,11 +127,7 @@ async def _retrieve(
     return tuple(passage for passage in found if passage.document not in gateway.router.erased)
 
 
-def _searched(ask: Ask, follows_up: bool) -> str:
-    """The last question, with what it leans on; of each as much as the model is shown, for a search
-    for megabytes takes a minute of everybody's."""
-    said = (turn.content for turn in ask.turns if turn.role == "user")
-    *earlier, question = [content[:QUESTION_CHARACTERS] for content in said]
-    if not follows_up:
-        return question
+def _searched(ask: Ask) -> str:
+    """The last question, with what it leans on."""
+    *earlier, question = [turn.content for turn in ask.turns if turn.role == "user"]
     return standing_alone(question, earlier) if earlier else question
