@@ -53,7 +53,7 @@ def test_every_command_that_an_error_suggests_exists() -> None:
     """The next command in a message is worth nothing when it is not one."""
     for file in (ROOT / "src").rglob("*.py"):
         for first, second in re.findall(
-            r": undercroft (?:-C \S+ )?([a-z]+)(?: ([a-z]+))?", file.read_text(encoding="utf-8")
+            r": undercroft (?:-C \S+ )?([a-z]+)(?: ([a-z][a-z-]*))?", file.read_text(encoding="utf-8")
         ):
             with click.Context(group) as context:
                 command = group.get_command(context, first)
