@@ -2,16 +2,21 @@
 budget and judge one trial."""
 
 import asyncio
+import json
 import os
 import signal
 import sqlite3
+import tempfile
+import urllib.request
 from contextlib import ExitStack, contextmanager
+from pathlib import Path
 
 import openai
 import pytest
 
+from tests.serve.redis_server import redis_of
 from tests.serve.scripted import running
-from tests.serve.serving import gateway_of, keep, make_project
+from tests.serve.serving import gateway_of, keep, make_project, release
 from tests.serve.test_rollout import NEW, SETTINGS, ask, but, state, until
 from undercroft.ledger import Ledger
 from undercroft.project import Project
@@ -152,6 +157,31 @@ def test_a_budget_holds_over_both_though_one_is_killed(served) -> None:
     assert "tokens for today are spent" in refusal
     held, most = BUDGET // 100, 40
     assert BUDGET - held - 2 * most <= spent <= BUDGET + held + most
+
+
+def test_a_store_that_dies_is_said_and_the_gateway_goes_on(tmp_path, servers) -> None:
+    with tempfile.TemporaryDirectory(prefix="uc") as folder, redis_of(Path(folder)) as store:
+        project = make_project(tmp_path / "p", cache_entries=0)
+        toml = project.root / "undercroft.toml"
+        toml.write_text(toml.read_text() + f'\n[store]\ncache = "{store.url}"\n')
+        project = Project.open(project.root)
+        meta = {"engine": "remote", "base_url": servers[0].url, "model": "old"}
+        release(project, keep(project, "model", "old", meta))
+        with gateway_of(project, 120) as served:
+            client = served.client()
+
+            def lacking() -> str:
+                said = client.chat.completions.with_raw_response.create(
+                    model="docs", messages=[{"role": "user", "content": "script:plain"}]
+                )
+                return said.headers.get("x-undercroft-degraded", "")
+
+            until(lambda: "budgets" not in lacking(), 60)
+            store.process.kill()
+            until(lambda: "budgets" in lacking(), 60)
+            with urllib.request.urlopen(f"{served.root}/health", timeout=60) as reply:
+                health = json.loads(reply.read())
+            assert (health["status"], health["budgets"]["shared"]) == ("degraded", "down")
 
 
 # The log itself
