@@ -12,7 +12,7 @@ import msgspec
 from msgspec import Meta
 
 MAX_CHOICES = 8  # answers to one request
-MAX_BIASES = 1_000  # llama.cpp took 20 s for 60,000
+MAX_BIASES = 1_000  # 60,000 cost llama.cpp seconds
 
 Role = Literal["system", "developer", "user", "assistant", "tool"]
 Effort = Literal["none", "minimal", "low", "medium", "high", "xhigh", "max"]
