@@ -4,8 +4,8 @@ llama.cpp turns a schema into a grammar and follows every way on through it with
 small schemas have so many ways on that it never comes back, and nobody else is answered meanwhile
 (measured on two cores: 2,000 members of an enum or ``^(a?){1000}…$``, no token within 8 s; ``a?``
 98 times over, 4 s a token; 50,000 levels end the process; ``^a{5,1}$``, whose bounds are the wrong
-way round, took a gigabyte every ten seconds until the process ended). So what may explode is refused
-before an engine sees it; `alternatives` counts those that references make.
+way round, took a gigabyte every ten seconds until it ended). So what may explode is refused before
+an engine sees it; `alternatives` counts those that references make.
 """
 
 from __future__ import annotations
