@@ -12,7 +12,7 @@ import click
 import pytest
 from click.testing import CliRunner
 
-from undercroft.cli.main import COMMANDS, group, main
+from undercroft.cli.main import COMMANDS, ELSEWHERE, group, main
 
 ROOT = Path(__file__).parents[2]
 
@@ -111,6 +111,13 @@ def test_a_misused_command_says_so_like_every_other_error(line: str, capsys) -> 
     first, *rest = said.err.splitlines()
     assert first.startswith("error: ")
     assert rest == [] or rest[-1].strip().startswith("See: undercroft")
+
+
+def test_what_other_tools_call_it_leads_to_what_it_is_called_here(capsys) -> None:
+    assert set(ELSEWHERE.values()) <= set(COMMANDS)
+    with pytest.raises(SystemExit):
+        main(["trace", "answer:1"])
+    assert "Did you mean 'lineage'?" in capsys.readouterr().err
 
 
 def test_a_misused_command_says_so_in_json_where_json_was_asked_for(capsys) -> None:

@@ -52,8 +52,9 @@ def test_every_decision_says_what_was_decided_and_why() -> None:
 def test_every_command_that_an_error_suggests_exists() -> None:
     """The next command in a message is worth nothing when it is not one."""
     for file in (ROOT / "src").rglob("*.py"):
+        text = file.read_text(encoding="utf-8")
         for first, second in re.findall(
-            r": undercroft (?:-C \S+ )?([a-z]+)(?: ([a-z][a-z-]*))?", file.read_text(encoding="utf-8")
+            r": undercroft (?:-C \S+ )?([a-z]+)(?: ([a-z][a-z-]*))?", text
         ):
             with click.Context(group) as context:
                 command = group.get_command(context, first)

@@ -54,6 +54,13 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "worker": ("undercroft.cli.worker", "Carry out queued stages in this process."),
 }
 
+#: What other tools call it.
+ELSEWHERE = {
+    "trace": "lineage", "rollout": "release", "deploy": "release", "canary": "release",
+    "train": "up", "list": "ls", "get": "show", "logs": "runs", "quantize": "compress",
+    "delete": "forget", "login": "key",
+}  # fmt: skip
+
 
 class LazyGroup(click.Group):
     """A group whose commands are imported when one is called."""
@@ -72,7 +79,7 @@ class LazyGroup(click.Group):
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
         if args and args[0] not in COMMANDS and not args[0].startswith("-"):
-            near = nearest(args[0], COMMANDS)
+            near = ELSEWHERE.get(args[0]) or nearest(args[0], COMMANDS)
             hint = f" Did you mean {near!r}?" if near else ""
             raise click.UsageError(f"There is no command {args[0]!r}.{hint}")
         return super().resolve_command(ctx, args)
