@@ -309,6 +309,7 @@ def test_a_stream_in_the_background_that_breaks_says_so_to_whoever_takes_it_up(c
         ({"background": True, "store": False}, "store"),
         ({"input": [{"type": "computer_call"}]}, "input[0].type"),
         ({"input": []}, "messages"),
+        ({"input": [{"type": "function_call", "call_id": "call_1"}]}, "input[0]"),
         ({"conversation": "conv_1"}, "conversation"),
     ],
 )

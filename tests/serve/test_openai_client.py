@@ -239,6 +239,13 @@ def test_log_probabilities_of_completions_come_in_columns(client, columns):
     assert choice.logprobs.top_logprobs[0] == {"S": -0.5, "T": -1.5}
 
 
+def test_a_prompt_that_is_to_be_scored_is_refused_with_what_to_do_instead(client):
+    with pytest.raises(openai.BadRequestError) as refused:  # as lm_eval asks
+        client.completions.create(model=MODEL, prompt="One", max_tokens=1, logprobs=1, echo=True)
+    assert refused.value.param == "echo"
+    assert "generate_until" in refused.value.body["message"]
+
+
 def test_an_engine_without_plain_completions_is_not_broken(client):
     for _ in range(12):  # more than a breaker bears
         with pytest.raises(openai.BadRequestError) as refused:

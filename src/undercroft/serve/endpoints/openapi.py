@@ -80,7 +80,10 @@ OPERATIONS: dict[str, dict[str, Operation]] = {
     },
     "/v1/responses/{id}": {
         "GET": Operation(
-            "A kept response.", objects.ResponseObject, query=("stream", "starting_after")
+            "A kept response.",
+            objects.ResponseObject,
+            streams=True,
+            query=("stream", "starting_after"),
         ),
         "DELETE": Operation("Delete a kept response.", objects.Deleted),
     },

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import re
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 MAX_UNATTENDED = 1_000
+NAME = re.compile("[A-Za-z0-9_.-]{1,64}")
 
 
 async def create(gateway: Gateway, exchange: Exchange) -> None:
@@ -180,6 +182,8 @@ def _keep(gateway: Gateway, kept: Kept, row: RequestRow, reply: Reply) -> None:
 
 def _said(choice: Piece) -> Message:
     calls = [
-        ToolCall(call.id, FunctionCall(call.name, call.arguments)) for call in choice.tools or ()
+        ToolCall(call.id, FunctionCall(call.name, call.arguments))
+        for call in choice.tools or ()
+        if NAME.fullmatch(call.name)  # an engine may write what no client may
     ]
     return Message("assistant", choice.text or None, tool_calls=calls or None)

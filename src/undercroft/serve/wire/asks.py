@@ -93,6 +93,9 @@ T = TypeVar("T")
 
 _WHERE = re.compile(r" - at .*`\$\.([^`]+)`$|missing required field `([^`]+)`$")
 
+_INSTEAD = {
+    "echo": "Prompts are not scored; in lm_eval, take tasks whose output_type is generate_until."
+}
 _FORWARDED = (
     "temperature", "top_p", "top_k", "min_p", "seed", "presence_penalty", "frequency_penalty",
     "repeat_penalty", "logit_bias",
@@ -132,9 +135,9 @@ def parse_chat(body: bytes, defaults: SamplingSettings) -> Ask:
 def parse_completion(body: bytes, defaults: SamplingSettings) -> Ask:
     """A body of ``/v1/completions``: one prompt or several, no retrieval."""
     said = decode(_completion, body)
-    for name in ("best_of", "echo", "suffix"):
-        if getattr(said, name) not in (None, False, 1, ""):
-            raise unsupported(name)
+    for name, plain in (("best_of", 1), ("echo", False), ("suffix", "")):
+        if getattr(said, name) not in (None, plain):
+            raise unsupported(name, _INSTEAD.get(name, ""))
     sampling = sampling_of(said)
     if said.logprobs is not None:
         sampling["logprobs"] = max(1, said.logprobs)

@@ -178,7 +178,9 @@ def messages_of(items: str | list[Item]) -> list[Message]:
         if item.type == "message":
             messages.append(Message(item.role or "user", _content(item.content, where)))
         elif item.type == "function_call":
-            call = ToolCall(item.call_id or "", FunctionCall(item.name or "", item.arguments or ""))
+            if not item.call_id or not item.name:
+                raise invalid(where, "A call has a call_id and the name of a function.")
+            call = ToolCall(item.call_id, FunctionCall(item.name, item.arguments or ""))
             if messages and messages[-1].tool_calls:
                 messages[-1].tool_calls.append(call)
             else:
