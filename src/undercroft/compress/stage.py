@@ -11,12 +11,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from undercroft.errors import BadConfig, BadInput
-from undercroft.records import Artifact
+from undercroft.records import Artifact, Passage
 from undercroft.settings import CompressSettings, Section
 from undercroft.stage import Made, StageRun, stage
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from undercroft.compress.calibration import Moments
     from undercroft.compress.gguf_export import Progress
+    from undercroft.project import Project
+
+#: Examples, evenly taken, that a model is calibrated by; `calibration` stops when it has enough.
+CALIBRATION_TEXTS = 16
 
 #: Facts about the weights that stay true of them in fewer bits.
 INHERITED = ("parameters", "architecture", "licence", "base")
@@ -34,6 +41,7 @@ def compress(run: StageRun, params: CompressSettings, *, model: Artifact) -> tup
     """
     from undercroft.compress.gguf_export import export
 
+    given = moments_for(run.project, model, params.formats, _noted(run))
     if params.serve not in params.formats:
         raise BadConfig(
             f"compress.serve is {params.serve!r}, which compress.formats does not make.",
@@ -49,10 +57,58 @@ def compress(run: StageRun, params: CompressSettings, *, model: Artifact) -> tup
             name,
             f"{model.name}-{name}",
             _reporter(run, name, position, len(params.formats)),
+            moments=given,
         )
         made.append(Made("model", f"{model.name}-{name}", path=out, meta=_meta(model, name, out)))
     run.progress(len(made), len(made), "formats")
     return tuple(made)
+
+
+def moments_for(
+    project: Project, model: Artifact, formats: Sequence[str], progress: Progress | None = None
+) -> Moments:
+    """What the layers of ``model`` are given where it reads what it was trained on; empty when none
+    of ``formats`` gains by that, or it was not trained on examples."""
+    from undercroft.compress.calibration import moments
+    from undercroft.compress.gguf_export import FORMATS
+
+    if not any(name in FORMATS and FORMATS[name].is_calibrated for name in formats):
+        return {}
+    path = project.path(model)
+    texts = _texts(project, model)
+    return moments(path, texts, progress) if texts else {}
+
+
+def _texts(project: Project, model: Artifact) -> list[str]:
+    """Examples that ``model`` was trained on, as it reads them: from all over them, not the first
+    ones alone."""
+    from transformers import AutoTokenizer
+
+    from undercroft.retrieve.prompt import messages
+
+    read = [each for each in project.ledger.run_of(model).inputs if each.kind == "examples"]
+    files = sorted(project.path(project.ledger.artifact(each)) for each in read)
+    lines = [line for file in files for line in _lines(file)]
+    tokenizer = AutoTokenizer.from_pretrained(project.path(model))
+    texts = []
+    for line in lines[:: max(1, len(lines) // CALIBRATION_TEXTS)]:
+        row = json.loads(line)
+        passages = tuple(Passage(**each) for each in row["passages"])
+        chat = [
+            *messages(row["question"], passages, project.prompt),
+            {"role": "assistant", "content": row["answer"]},
+        ]
+        texts.append(str(tokenizer.apply_chat_template(chat, tokenize=False)))
+    return texts
+
+
+def _lines(path: Path) -> list[str]:
+    files = sorted(path.glob("*.jsonl")) if path.is_dir() else [path]
+    return [line for file in files for line in file.read_text(encoding="utf-8").splitlines()]
+
+
+def _noted(run: StageRun) -> Progress:
+    return lambda done, total: run.progress(done / total, 1, "calibration")
 
 
 @stage("adapter", version=1, params=Section)
