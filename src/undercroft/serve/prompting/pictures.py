@@ -147,7 +147,7 @@ class Pictures:
             )  # fmt: skip
             self._client = aiohttp.ClientSession(
                 connector=connector, headers=_HEADERS, auto_decompress=False,
-                cookie_jar=aiohttp.DummyCookieJar(), timeout=aiohttp.ClientTimeout(total=WITHIN_S),
+                cookie_jar=aiohttp.DummyCookieJar(), timeout=aiohttp.ClientTimeout(total=None),
             )  # fmt: skip
         return self._client
 
