@@ -24,9 +24,10 @@ from undercroft.settings import EngineSettings, ModelSettings
 from undercroft.train.stage import base
 from undercroft.tune import points, search
 from undercroft.tune.fidelity import Fidelity, Said, compared, divergence
-from undercroft.tune.points import Point
+from undercroft.tune.kept import Kept
+from undercroft.tune.points import Bench, Point
 from undercroft.tune.speed import Speed
-from undercroft.tune.work import Candidate
+from undercroft.tune.work import Candidate, Task
 
 
 def logs(values: list[float]) -> dict[int, float]:
@@ -85,6 +86,35 @@ def test_what_helped_is_tried_together_and_what_did_not_is_left_out() -> None:
     assert search._finalists(found[:1], usual.candidate) == []
 
 
+def test_a_cache_in_eight_bits_keeps_the_attention_that_can_read_it() -> None:
+    usual = point("q8_0", 1.0)
+    found = [
+        usual,
+        point("q8_0", 0.8, flash_attention=False),
+        point("q8_0", 0.9, kv_cache="q8_0"),
+    ]
+    both = search._finalists(found, usual.candidate)[-1]
+    assert both.engine == EngineSettings(kv_cache="q8_0")
+    with pytest.raises(ValueError, match="flash attention"):
+        EngineSettings(kv_cache="q8_0", flash_attention=False)
+
+
+def test_what_was_written_down_is_read_again_up_to_where_it_broke_off(tmp_path: Path) -> None:
+    file = tmp_path / "measured.jsonl"
+    said = [Said((-0.5,), ({7: -0.5, 9: -1.25},))]
+    kept = Kept(file)
+    kept.keep_speed("1.0 f16", Speed(3.0, 2.0, 1.0, 0.5))
+    kept.keep_thoughts("f16", said)
+    with file.open("a") as stream:
+        stream.write('{"speed 1.1 f16": {"pre')
+    again = Kept(file)
+    assert again.speed("1.0 f16") == Speed(3.0, 2.0, 1.0, 0.5)
+    assert again.speed("1.1 f16") is None
+    assert list(again.thoughts("f16") or []) == said
+    again.done()
+    assert len(Kept(file)) == 0
+
+
 @pytest.fixture(scope="module")
 def project(
     tmp_path_factory: pytest.TempPathFactory,
@@ -129,6 +159,30 @@ def test_tune_measures_formats_then_ways_and_draws_them(
     assert all(each["decode"] > 0 and each["prefill"] > 0 for each in found.values())
     assert sum(each["is_best"] for each in found.values()) == 1
     assert page.read_text().count("<circle") == len(found)
+
+
+def test_a_search_that_was_stopped_measures_only_what_is_missing(
+    project: Project, tmp_path: Path
+) -> None:
+    (weights,) = (project.path(each) for each in project.ledger.artifacts(kind="model")[-1:])
+    plain = EngineSettings(build="wheel")
+    first, second = (
+        Candidate(form, export(weights, tmp_path / f"{form}.gguf", form), plain)
+        for form in ("f16", "q8_0")
+    )
+    asked = [Task([{"role": "user", "content": "What is it?"}], "It is a test.")]
+    file = tmp_path / "measured.jsonl"
+
+    def bench() -> Bench:
+        return Bench(first, asked, context=512, threads=1, tell=lambda *_: None, kept=Kept(file))
+
+    before = bench().measure([first], 1)
+    lines = len(file.read_text().splitlines())
+    after = bench().measure([first, second], 1)
+    told = file.read_text().splitlines()
+    assert after[0] == before[0]  # no clock says the same twice
+    assert len(told) == lines + 2
+    assert all("q8_0" in line[:40] for line in told[lines:])
 
 
 def test_a_smaller_copy_cannot_be_tuned(project: Project) -> None:

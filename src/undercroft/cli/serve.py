@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import platform
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from undercroft.tune.search import Outcome
     from undercroft.tune.work import Task
 
-FORMATS = "q8_0,q5_1,q4_1,q4_0"
+FORMATS = "q8_0,q5_1,q4_1,q4_0,iq4_nl"
 PARENT = "f16"
 
 
@@ -62,9 +63,9 @@ def tune(
 
     MODEL is one with its own weights; without it, the newest of the project. Formats are tried
     first, on the wheel and on a native build where there is one; the best then with guessed tokens,
-    a smaller cache, other batches and fewer threads; what helped is put together. Size, speed,
-    perplexity and divergence from 16 bits are told for each, and the one that answers soonest of
-    those that are true enough.
+    a smaller cache, other attention, other batches and fewer threads; what helped is put together.
+    Size, speed, perplexity and divergence from 16 bits are told for each, and the one that answers
+    soonest of those that are true enough. A search that was stopped goes on where it was.
     """
     from undercroft.tune.chart import as_html
     from undercroft.tune.points import facts
@@ -94,6 +95,7 @@ def _searched(
 ) -> Outcome:  # fmt: skip
     from undercroft.engines import native, usable_cores
     from undercroft.settings import EngineSettings
+    from undercroft.tune.kept import Kept
     from undercroft.tune.points import Bench
     from undercroft.tune.search import Build, search
     from undercroft.tune.work import Candidate
@@ -101,10 +103,12 @@ def _searched(
     settings = project.settings
     builds: Sequence[Build] = ("wheel", "native") if native.choose("auto") else ("auto",)
     whole = Candidate(PARENT, files[PARENT], EngineSettings(build=builds[0]))
+    kept = Kept(_notes(files, tasks, (builds, draft, rounds, loss), settings.serve.threads))
     bench = Bench(
-        whole, tasks, context=settings.model.context, threads=settings.serve.threads, tell=tell
-    )
-    return search(
+        whole, tasks, context=settings.model.context, threads=settings.serve.threads, tell=tell,
+        kept=kept,
+    )  # fmt: skip
+    outcome = search(
         bench,
         files,
         builds=builds,
@@ -114,6 +118,18 @@ def _searched(
         rounds=rounds,
         most=loss,
     )
+    kept.done()
+    return outcome
+
+
+def _notes(files: Mapping[str, Path], tasks: Sequence[Task], how: object, threads: int) -> Path:
+    """Where a search over the same things is written down while it runs."""
+    from undercroft.engines import native
+
+    build = native.choose("auto")
+    said = (sorted(files.items()), tasks, how, threads, native.installed(), build and build.name)
+    digest = hashlib.sha256(repr(said).encode()).hexdigest()
+    return files[PARENT].with_name(f"measured-{digest[:12]}.jsonl")
 
 
 def _draft(project: Project, named: str) -> str:
@@ -210,16 +226,20 @@ def _files(
 ) -> dict[str, Path]:
     """``model`` in each of ``formats``, made once and kept in the project's state."""
     from undercroft.compress.gguf_export import export
+    from undercroft.compress.stage import moments_for
 
     folder = project.state / "tune" / f"{model.name}-{model.digest[:12]}"
     folder.mkdir(parents=True, exist_ok=True)
     found = {}
+    missing = [name for name in formats if not (folder / f"{name}.gguf").exists()]
+    tell(0, len(formats), "reading what the model learnt from")
+    given = moments_for(project, model, missing)
     for done, name in enumerate(dict.fromkeys(formats)):
         file = folder / f"{name}.gguf"
         if not file.exists():
             tell(done, len(formats), f"making {name}")
             making = folder / f".{name}.making"
-            export(project.path(model), making, name, f"{model.name}-{name}")
+            export(project.path(model), making, name, f"{model.name}-{name}", moments=given)
             making.replace(file)
         found[name] = file
     return found

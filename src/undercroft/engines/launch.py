@@ -67,12 +67,17 @@ def wheel_parameters(launch: Launch) -> Any:
     params.kv_unified = False  # a long request must not take another slot's share
     params.fit_params = False  # never shrink the context silently
     params.n_batch, params.n_ubatch = launch.batch, launch.prompt_batch
-    if launch.tuning.kv_cache == "q8_0":
-        params.cache_type_k = params.cache_type_v = xllamacpp.ggml_type.GGML_TYPE_Q8_0
+    kind = getattr(xllamacpp.ggml_type, f"GGML_TYPE_{launch.tuning.kv_cache.upper()}")
+    params.cache_type_k = params.cache_type_v = kind
     for cpu in (params.cpuparams, params.cpuparams_batch):
         cpu.n_threads = launch.threads
         cpu.poll = 0  # the gateway needs the core that a waiting thread would spin on
-    params.flash_attn_type = xllamacpp.llama_flash_attn_type.LLAMA_FLASH_ATTN_TYPE_ENABLED
+    attention = xllamacpp.llama_flash_attn_type
+    params.flash_attn_type = (
+        attention.LLAMA_FLASH_ATTN_TYPE_ENABLED
+        if launch.tuning.flash_attention
+        else attention.LLAMA_FLASH_ATTN_TYPE_DISABLED
+    )
     params.cache_ram_mib = launch.prompt_cache_mib
     params.hostnames = [HOST]
     params.port = launch.port
@@ -122,7 +127,8 @@ def server_arguments(launch: Launch) -> list[str]:
         *("--batch-size", str(launch.batch), "--ubatch-size", str(launch.prompt_batch)),
         *("--cache-type-k", tuning.kv_cache, "--cache-type-v", tuning.kv_cache),
         *("--threads", threads, "--threads-batch", threads, "--poll", "0", "--poll-batch", "0"),
-        *("--flash-attn", "on", "--cache-ram", str(launch.prompt_cache_mib)),
+        *("--flash-attn", "on" if tuning.flash_attention else "off"),
+        *("--cache-ram", str(launch.prompt_cache_mib)),
         *("--host", HOST, "--port", str(launch.port), "--no-ui", "--offline"),
         *("--metrics", "--slots", "--log-verbosity", str(LOG_LEVEL)),
     ]

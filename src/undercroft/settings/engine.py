@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, ValidationInfo, field_validator
 
 from undercroft.settings.section import Section
 
@@ -34,6 +34,11 @@ class EngineSettings(Section):
     kv_cache: Literal["f16", "q8_0"] = Field(
         "f16", description="numbers of the attention cache; q8_0 takes half the memory"
     )
+    flash_attention: bool = Field(
+        True,
+        description="attention in one pass over the cache; without it answers may be written "
+        "faster on a processor, and prompts read slower (kv_cache q8_0 needs it)",
+    )
     prompt_batch: int = Field(
         512, ge=32, le=4096, description="tokens of one matrix product while a prompt is read"
     )
@@ -44,3 +49,10 @@ class EngineSettings(Section):
     vllm_flags: list[str] = Field(
         default_factory=list, description="further words of `vllm serve`, as they are"
     )
+
+    @field_validator("flash_attention")
+    @classmethod
+    def _reads_the_cache(cls, value: bool, info: ValidationInfo) -> bool:
+        if not value and info.data.get("kv_cache") == "q8_0":
+            raise ValueError("kv_cache = 'q8_0' can be read with flash attention only")
+        return value

@@ -12,6 +12,7 @@ from undercroft.engines.client import EngineClient
 from undercroft.errors import EngineFailed
 from undercroft.tune import fidelity, speed
 from undercroft.tune.fidelity import Fidelity, Said
+from undercroft.tune.kept import Kept
 from undercroft.tune.speed import Speed
 from undercroft.tune.work import Candidate, Task
 
@@ -45,18 +46,20 @@ class Point:
 class Bench:
     """Measures candidates on ``tasks`` against the ``parent``, whose thoughts are kept.
 
-    Raises `EngineFailed` when the parent does not run.
+    What ``kept`` holds of a search that was stopped is not measured again. Raises `EngineFailed`
+    when the parent does not run.
     """
 
     def __init__(
-        self, parent: Candidate, tasks: Sequence[Task], *, context: int, threads: int, tell: Tell
-    ) -> None:
+        self, parent: Candidate, tasks: Sequence[Task], *, context: int, threads: int, tell: Tell,
+        kept: Kept | None = None,
+    ) -> None:  # fmt: skip
         self.parent = parent
         self.failed: dict[str, str] = {}
         self._tasks, self._context, self._threads, self._tell = tasks, context, threads, tell
-        self._heard: dict[str, Sequence[Said]] = {}
+        self._kept, self._measured = Kept() if kept is None else kept, 0
         tell(0, 1, parent.name)
-        self._said = self._run(parent, times=False, listens=True)[1]
+        self._said = self._thoughts(parent)
 
     def measure(self, candidates: Sequence[Candidate], rounds: int) -> list[Point]:
         """A point for each of ``candidates`` that runs; ``failed`` says why others do not.
@@ -64,14 +67,16 @@ class Bench:
         They take turns, ``rounds`` times, so that a machine that slows down for a while slows all
         of them.
         """
+        self._measured += 1
         speeds: dict[str, list[Speed]] = {}
         for number in range(rounds):
             for place, each in enumerate(candidates):
                 if each.name in self.failed:
                     continue
                 self._tell(number * len(candidates) + place, rounds * len(candidates), each.name)
+                turn = f"{self._measured}.{number} {each.name}"
                 try:
-                    speeds.setdefault(each.name, []).append(self._timed(each))
+                    speeds.setdefault(each.name, []).append(self._timed(each, turn))
                 except EngineFailed as error:
                     self.failed[each.name] = str(error)
         return [
@@ -79,23 +84,33 @@ class Bench:
                 each,
                 each.file.stat().st_size,
                 speed.median(speeds[each.name]),
-                fidelity.compared(self._said, self._heard[each.unguessed.name]),
+                fidelity.compared(self._said, self._thoughts(each.unguessed)),
             )
             for each in candidates
             if each.name not in self.failed
         ]
 
-    def _timed(self, candidate: Candidate) -> Speed:
-        """How fast it is; what it, or the same without guesses, thinks is heard once."""
-        quiet = candidate.unguessed
-        listens = quiet.name not in self._heard
-        if listens and quiet != candidate:
-            self._heard[quiet.name] = self._run(quiet, times=False, listens=True)[1]
-            listens = False
-        found, thought = self._run(candidate, times=True, listens=listens)
-        if listens:
-            self._heard[quiet.name] = thought
+    def _timed(self, candidate: Candidate, turn: str) -> Speed:
+        """How fast it is in this ``turn``; what it, or the same without guesses, thinks is heard
+        once."""
+        found = self._kept.speed(turn)
+        if found is None:
+            quiet = candidate.unguessed
+            listens = quiet == candidate and self._kept.thoughts(quiet.name) is None
+            found, thought = self._run(candidate, times=True, listens=listens)
+            if listens:
+                self._kept.keep_thoughts(quiet.name, thought)
+            self._kept.keep_speed(turn, found)
+        self._thoughts(candidate.unguessed)
         return found
+
+    def _thoughts(self, quiet: Candidate) -> Sequence[Said]:
+        """What a candidate that guesses nothing thinks, asked once."""
+        known = self._kept.thoughts(quiet.name)
+        if known is None:
+            known = self._run(quiet, times=False, listens=True)[1]
+            self._kept.keep_thoughts(quiet.name, known)
+        return known
 
     def _run(
         self, candidate: Candidate, *, times: bool, listens: bool

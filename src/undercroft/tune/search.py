@@ -84,6 +84,7 @@ def _ways(leader: Candidate, cores: int, draft: str) -> Sequence[Candidate]:
     changes: list[dict[str, Any]] = [
         {"speculation": "ngram"},
         {"kv_cache": "q8_0"},
+        {"flash_attention": False},
         {"prompt_batch": SMALL_BATCH},
         {"prompt_batch": LARGE_BATCH},
     ]
@@ -113,5 +114,7 @@ def _both(leader: Candidate, one: Candidate, other: Candidate) -> Candidate:
     """What ``one`` and ``other`` changed of the ``leader``, ``one`` before the other."""
     settings = other.engine.model_dump(exclude_defaults=True)
     settings |= one.engine.model_dump(exclude_defaults=True)
+    if settings.get("kv_cache") == "q8_0":
+        settings.pop("flash_attention", None)  # llama.cpp has no other way to read such a cache
     threads = one.threads if one.threads != leader.threads else other.threads
     return replace(leader, engine=EngineSettings(**settings), threads=threads)
