@@ -9,6 +9,7 @@ import sys
 import time
 import urllib.parse
 import urllib.request
+from contextlib import suppress
 
 import openai
 import psutil
@@ -23,16 +24,24 @@ LONG = [{"role": "user", "content": "Write a very long story about a river."}]
 def narrow(tmp_path_factory):
     """A gateway with one slot and a queue of one, so that load shows."""
     project = make_project(
-        tmp_path_factory.mktemp("narrow") / "p", slots=1, queue=1, cache_entries=0
+        tmp_path_factory.mktemp("narrow") / "p", slots=1, queue=1, cache_entries=0, heartbeat_s=0.5
     )
     release(project, keep_model(project, "docs-q4_1", smollm()))
     with gateway_of(project) as gateway:
         yield gateway
 
 
+def engines_of(served) -> list[psutil.Process]:
+    found = []
+    for child in psutil.Process(served.process.pid).children(recursive=True):
+        with suppress(psutil.NoSuchProcess):
+            if "undercroft.engines.llamacpp" in child.cmdline():
+                found.append(child)
+    return found
+
+
 def engine_of(served) -> psutil.Process:
-    children = psutil.Process(served.process.pid).children(recursive=True)
-    return next(c for c in children if "undercroft.engines.llamacpp" in c.cmdline())
+    return engines_of(served)[0]
 
 
 def slots(served) -> list[dict]:
@@ -159,6 +168,37 @@ def test_a_stream_may_last_longer_than_the_client_waits_for_one_byte(narrow):
             extra_headers={"x-stainless-read-timeout": "0.5"},
         )  # fmt: skip
         assert [c.choices[0].finish_reason for c in stream][-1] in ("length", "stop")
+
+
+def test_a_stream_that_waits_for_an_engine_to_start_is_not_silent(tmp_path):
+    project = make_project(tmp_path / "p", least_replicas=0, scale_down_s=2, heartbeat_s=0.1)
+    release(project, keep_model(project, "docs-q4_1", smollm()))
+    with gateway_of(project) as served:
+        until(lambda: not engines_of(served), 20)
+        with raw_stream(served, max_tokens=3) as connection:
+            connection.settimeout(60)
+            heard = b""
+            while b"[DONE]" not in heard:
+                heard += connection.recv(65536)
+        head, _, events = heard.partition(b"\r\n\r\n")
+        assert head.startswith(b"HTTP/1.1 200")
+        assert b": waiting\n\n" in events[: events.index(b"data:")]
+        until(lambda: not engines_of(served), 20)
+        said = [chunk.choices[0].delta.content for chunk in long_stream(served.client(), 3)]
+        assert any(said)  # the official client passes over comments
+
+
+def test_a_stream_in_the_line_may_still_be_turned_away_with_a_status(narrow):
+    client = narrow.client()
+    first = long_stream(client)
+    next(iter(first))
+    try:
+        with raw_stream(narrow) as second:
+            second.settimeout(2)
+            with pytest.raises(TimeoutError):
+                second.recv(1)
+    finally:
+        first.close()
 
 
 def test_health_is_about_now_and_a_busy_engine_is_well(narrow):

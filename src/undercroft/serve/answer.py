@@ -65,7 +65,11 @@ async def answer(
     with gateway.budgets.reserve(who, most) as grant, admitted as stale:
         row = _begin(gateway, ask, who, place, arms[0])
         await gateway.ready_to_seal(row.subject)
-        reply = Reply(exchange, ask, row)
+        reply = Reply(
+            exchange, ask, row,
+            heartbeat_s=gateway.settings.serve.heartbeat_s,
+            in_line=partial(_in_line, arms[0], row),
+        )  # fmt: skip
         settled = _settled_and_recorded(
             gateway, exchange, ask, reply=reply, row=row, grant=grant, keep=keep
         )
@@ -93,6 +97,11 @@ async def answer(
                         gateway.stale.keep(ask, arms[0].adapter, whole)
         await reply.conclude()
     gateway.rollout.shadow(ask, place)
+
+
+def _in_line(arm: Arm, row: RequestRow) -> bool:
+    """Whether it waits for its turn; where no engine runs, what it waits for is the engine."""
+    return not row.queue_ms and any(seat.ready for seat in arm.pool.seats)
 
 
 def _begin(gateway: Gateway, ask: Ask, who: Principal, place: Place, arm: Arm) -> RequestRow:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
-from collections.abc import AsyncGenerator, Sequence
-from contextlib import aclosing
+from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
+from contextlib import aclosing, contextmanager
 from functools import cached_property
 
 from undercroft.errors import EngineFailed
@@ -19,15 +20,28 @@ from undercroft.serve.wire.exchange import Exchange
 from undercroft.serve.wire.frames import Completion, Envelope, Source
 from undercroft.serve.wire.pieces import Piece, Usage, total
 
+HEARTBEAT = b": waiting\n\n"  # a comment, which clients of events pass over
+LOOK_S = 1.0  # between two looks whether a request is still in the line
+
 
 class Reply:
     """One answer on its way to one client. ``choices`` are what the client has been sent, or will
     be, of each of the answers it wants.
 
-    Headers go out with the first text, so that whatever fails before has a status of its own.
+    Headers go out with the first text, so that whatever fails before has a status of its own; or
+    with a heartbeat, where it takes longer than ``heartbeat_s`` (0: for ever) and the request is
+    not ``in_line``, where it may yet be turned away.
     """
 
-    def __init__(self, exchange: Exchange, ask: Ask, row: RequestRow) -> None:
+    def __init__(
+        self,
+        exchange: Exchange,
+        ask: Ask,
+        row: RequestRow,
+        *,
+        heartbeat_s: float,
+        in_line: Callable[[], bool],
+    ) -> None:
         self._exchange = exchange
         self._ask = ask
         self._row = row
@@ -38,6 +52,10 @@ class Reply:
         )
         self._passages: Sequence[Passage] | None = None
         self._is_begun = False
+        self._is_open = False  # whether the envelope's first events went out
+        self._heartbeat_s = heartbeat_s if ask.stream else 0.0
+        self._in_line = in_line
+        self._sent_at = time.monotonic()
         self.choices = [Piece(index=index) for index in range(ask.n)]
 
     @property
@@ -77,14 +95,45 @@ class Reply:
     ) -> Answer:
         """Take every piece, sending it on at once when the client wants a stream."""
         self._passages = passages
+        with self._beating():
+            await self._show_all(pieces)
+        if not all(choice.finish_reason for choice in self.choices):
+            raise EngineFailed("The engine ended without saying why.")
+        return Answer(tuple(self.choices), passages)
+
+    async def _show_all(self, pieces: AsyncGenerator[Piece, None]) -> None:
         async with aclosing(pieces) as flow:
             async for piece in flow:
                 self.choices[piece.index].take(piece)
                 if piece.says:
                     await self._show(piece)
-        if not all(choice.finish_reason for choice in self.choices):
-            raise EngineFailed("The engine ended without saying why.")
-        return Answer(tuple(self.choices), passages)
+
+    @contextmanager
+    def _beating(self) -> Iterator[None]:
+        """Have a comment sent whenever nothing else was for a while."""
+        if not self._heartbeat_s:
+            yield
+            return
+        beats: list[asyncio.Task[None]] = []
+        begin = asyncio.get_running_loop().call_later(
+            self._heartbeat_s, lambda: beats.append(asyncio.ensure_future(self._beat()))
+        )
+        try:
+            yield
+        finally:
+            begin.cancel()
+            for task in beats:
+                task.cancel()
+
+    async def _beat(self) -> None:
+        while True:
+            rest_s = self._sent_at + self._heartbeat_s - time.monotonic()
+            if rest_s > 0 or self._in_line():
+                await asyncio.sleep(max(rest_s, LOOK_S))
+                continue
+            if not self._exchange.started:
+                await self._start()
+            await self._frame(HEARTBEAT)
 
     def body(self) -> bytes:
         """The whole answer as one JSON object."""
@@ -97,7 +146,7 @@ class Reply:
             json_ = [(b"content-type", b"application/json")]
             await self._exchange.reply(200, self.body(), json_)
             return
-        if not self._exchange.started:  # an empty answer is an answer
+        if not self._is_open:  # an empty answer is an answer
             await self._begin_stream()
         usage = self.usage if self._ask.include_usage else None
         ending = self._envelope.ending(self.choices, usage, self._sources())
@@ -112,16 +161,25 @@ class Reply:
             self._row.ttft_ms = (time.perf_counter() - self._exchange.began) * 1000
         if not self._ask.stream:
             return
-        if self._exchange.started:
-            await self._exchange.frame(self._envelope.piece(piece))
+        if self._is_open:
+            await self._frame(self._envelope.piece(piece))
         else:
             await self._begin_stream(piece)
 
     async def _begin_stream(self, first: Piece | None = None) -> None:
+        if not self._exchange.started:
+            await self._start()
+        self._is_open = True
+        opening = self._envelope.opening(self._ask.n)
+        await self._frame(opening + self._envelope.piece(first) if first else opening)
+
+    async def _start(self) -> None:
         self._say_headers()
         await self._exchange.start_stream(self._envelope.failed)
-        opening = self._envelope.opening(self._ask.n)
-        await self._exchange.frame(opening + self._envelope.piece(first) if first else opening)
+
+    async def _frame(self, data: bytes) -> None:
+        self._sent_at = time.monotonic()
+        await self._exchange.frame(data)
 
     def _say_headers(self) -> None:
         row = self._row

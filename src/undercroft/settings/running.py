@@ -88,6 +88,12 @@ class ServeSettings(Section):
     )
     queue_timeout_s: float = Field(30.0, gt=0, description="longest wait for a slot")
     timeout_s: float = Field(120.0, gt=0, description="longest time for one answer")
+    heartbeat_s: float = Field(
+        15.0,
+        ge=0,
+        description="silence after which a stream that is waited for gets a comment, so that "
+        "nobody on its way takes it for dead; 0: none",
+    )
     max_body_mb: float = Field(2.0, gt=0, description="larger requests get 413")
     image_hosts: list[str] = Field(
         default_factory=list,
