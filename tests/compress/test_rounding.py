@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from undercroft.compress import export
-from undercroft.compress.calibration import moments
+from undercroft.compress.calibration import WRITTEN, moments, own_words
 from undercroft.compress.gguf_export import FORMATS
 from undercroft.compress.rounding import BLOCK, LEVELS, rounded
 from undercroft.errors import BadInput
@@ -71,6 +71,13 @@ def test_moments_are_the_mean_of_what_layers_are_given(tiny_model: Path) -> None
     np.testing.assert_array_equal(found["model.layers.1.self_attn.v_proj.weight"], queries)
     with pytest.raises(BadInput):
         moments(tiny_model, [""])
+
+
+def test_a_model_that_read_no_examples_is_rounded_by_its_own_words(tiny_model: Path) -> None:
+    texts = own_words(tiny_model, 16)
+    assert len(set(texts)) == WRITTEN
+    assert own_words(tiny_model, 16) == texts
+    assert moments(tiny_model, texts)["lm_head.weight"].any()
 
 
 def test_an_output_layer_of_its_own_leaves_the_embeddings_whole(

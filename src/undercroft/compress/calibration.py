@@ -15,6 +15,9 @@ from undercroft.errors import BadInput, MissingExtra
 TEXT_TOKENS: Final = 512
 TOKENS: Final = 4096
 
+#: Texts that a model writes where nobody knows what it read.
+WRITTEN: Final = 16
+
 #: Layers that are given the same as another.
 SHARED: Final = {"self_attn.k_proj": "self_attn.q_proj", "self_attn.v_proj": "self_attn.q_proj",
                  "mlp.up_proj": "mlp.gate_proj"}  # fmt: skip
@@ -31,13 +34,7 @@ def moments(
     The output layer's are found under ``lm_head.weight``, also where it is the embeddings. Raises
     `BadInput` when the texts have no tokens.
     """
-    try:
-        import torch
-        from transformers import AutoModelForCausalLM, AutoTokenizer
-    except ImportError:
-        raise MissingExtra("transformers", "train") from None
-    tokenizer = AutoTokenizer.from_pretrained(model)
-    network = AutoModelForCausalLM.from_pretrained(model, dtype=torch.float32).eval()
+    torch, tokenizer, network = _opened(model)
     found: dict[str, Any] = {}
     linear = [name for name, layer in network.named_modules() if isinstance(layer, torch.nn.Linear)]
     for name in linear:
@@ -55,6 +52,31 @@ def moments(
     if not seen:
         raise BadInput("There is no text to read.", "What a model is rounded by is empty.")
     return {f"{name}.weight": found[_shared(name) or name].numpy() / seen for name in linear}
+
+
+def own_words(model: Path, tokens: int = TEXT_TOKENS // 2) -> list[str]:
+    """What ``model`` writes of itself, `WRITTEN` texts of up to ``tokens``, the same each time: for
+    one that was not trained on examples here (as Williams et al. do, arXiv 2410.17170)."""
+    torch, tokenizer, network = _opened(model)
+    start = tokenizer.bos_token_id if tokenizer.bos_token_id is not None else 0
+    with torch.random.fork_rng(devices=[]), torch.no_grad():
+        torch.manual_seed(0)
+        written = network.generate(
+            torch.full((WRITTEN, 1), start), do_sample=True, max_new_tokens=tokens - 1,
+            pad_token_id=tokenizer.eos_token_id,
+        )  # fmt: skip
+    return [str(text) for text in tokenizer.batch_decode(written)]
+
+
+def _opened(model: Path) -> tuple[Any, Any, Any]:
+    """PyTorch, the tokenizer and the network of a model folder."""
+    try:
+        import torch
+        from transformers import AutoModelForCausalLM, AutoTokenizer
+    except ImportError:
+        raise MissingExtra("transformers", "train") from None
+    network = AutoModelForCausalLM.from_pretrained(model, dtype=torch.float32).eval()
+    return torch, AutoTokenizer.from_pretrained(model), network
 
 
 def _adder(found: dict[str, Any], name: str) -> Any:

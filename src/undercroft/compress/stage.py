@@ -67,16 +67,15 @@ def compress(run: StageRun, params: CompressSettings, *, model: Artifact) -> tup
 def moments_for(
     project: Project, model: Artifact, formats: Sequence[str], progress: Progress | None = None
 ) -> Moments:
-    """What the layers of ``model`` are given where it reads what it was trained on; empty when none
-    of ``formats`` gains by that, or it was not trained on examples."""
-    from undercroft.compress.calibration import moments
+    """What the layers of ``model`` are given where it reads what it was trained on, or else what it
+    writes of itself; empty when none of ``formats`` gains by that."""
+    from undercroft.compress.calibration import moments, own_words
     from undercroft.compress.gguf_export import FORMATS
 
     if not any(name in FORMATS and FORMATS[name].is_calibrated for name in formats):
         return {}
     path = project.path(model)
-    texts = _texts(project, model)
-    return moments(path, texts, progress) if texts else {}
+    return moments(path, _texts(project, model) or own_words(path), progress)
 
 
 def _texts(project: Project, model: Artifact) -> list[str]:

@@ -94,7 +94,8 @@ async def answer(
                     whole = await _deliver(reply, pieces, passages, row, last_resort)
                     if not LESSER.intersection(row.degraded.split(",")):
                         flight.land(whole)
-                        gateway.stale.keep(ask, arms[0].adapter, whole)
+                        if known is None:
+                            gateway.stale.keep(ask, arms[0].adapter, whole)
         await reply.conclude()
     gateway.rollout.shadow(ask, place)
 
