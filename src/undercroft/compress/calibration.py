@@ -61,9 +61,10 @@ def own_words(model: Path, tokens: int = TEXT_TOKENS // 2) -> list[str]:
     start = tokenizer.bos_token_id if tokenizer.bos_token_id is not None else 0
     with torch.random.fork_rng(devices=[]), torch.no_grad():
         torch.manual_seed(0)
+        begun = torch.full((WRITTEN, 1), start)
         written = network.generate(
-            torch.full((WRITTEN, 1), start), do_sample=True, max_new_tokens=tokens - 1,
-            pad_token_id=tokenizer.eos_token_id,
+            begun, attention_mask=torch.ones_like(begun), pad_token_id=tokenizer.eos_token_id,
+            do_sample=True, max_new_tokens=tokens - 1, min_new_tokens=tokens - 1,
         )  # fmt: skip
     return [str(text) for text in tokenizer.batch_decode(written)]
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import ctypes
 import gc
 import signal
 import sys
 from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 
 import uvicorn
@@ -21,6 +22,9 @@ from undercroft.serve.wire.connections import PatientProtocol
 
 DRAIN_S = 7.0  # whoever started us gives 10 s before it kills
 TURN_S = 0.0005  # of a thread that computes while the loop has work; Python itself has 5 ms
+
+M_ARENA_MAX = -8  # malloc.h
+ARENAS = 2
 
 Ready = Callable[[str], None]
 
@@ -39,6 +43,7 @@ class _Server(uvicorn.Server):
 
 def run(project: Project, ready: Ready = _tell_nobody) -> None:
     """`serve`, if nobody else serves this project. Raises `Busy` otherwise."""
+    _share_arenas()
     with only_one(project.state / "serve.lock", f"The gateway of {project.name}"):
         try:
             import uvloop
@@ -101,6 +106,13 @@ async def _unless(stop: asyncio.Event, work: Awaitable[None]) -> bool:
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
     return False
+
+
+def _share_arenas() -> None:
+    """Have the threads to come share `ARENAS` of glibc's pools of memory. With one for each, what
+    the lake's threads freed stayed theirs: 22 MB more for every 100,000 answers, 3 with two."""
+    with suppress(OSError, AttributeError):  # another C library has no such pools
+        ctypes.CDLL(None).mallopt(M_ARENA_MAX, ARENAS)
 
 
 def _settle_memory() -> None:
