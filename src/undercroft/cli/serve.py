@@ -13,6 +13,7 @@ import click
 from undercroft.cli.bar import Tell, bar
 from undercroft.cli.files import write
 from undercroft.cli.main import State, print_json
+from undercroft.cli.numbers import Finite
 from undercroft.cli.restart import restart
 
 if TYPE_CHECKING:
@@ -45,10 +46,16 @@ def serve(ctx: click.Context) -> None:
 @serve.command(epilog="Example:  undercroft serve tune model:docs --html chart.html")
 @click.argument("model", required=False)
 @click.option("--formats", default=FORMATS, show_default=True, help="GGUF formats to try.")
-@click.option("--tasks", default=8, show_default=True, help="Held-out questions to measure on.")
-@click.option("--rounds", default=3, show_default=True, help="Turns that each finalist gets.")
 @click.option(
-    "--loss", default=0.01, show_default=True,
+    "--tasks", type=click.IntRange(1), default=8, show_default=True,
+    help="Held-out questions to measure on.",
+)  # fmt: skip
+@click.option(
+    "--rounds", type=click.IntRange(1), default=3, show_default=True,
+    help="Turns that each finalist gets.",
+)  # fmt: skip
+@click.option(
+    "--loss", type=Finite(0), default=0.01, show_default=True,
     help="Share by which the best one's perplexity may be above the parent's.",
 )  # fmt: skip
 @click.option("--draft", help="A smaller model that may guess: model:NAME or a GGUF file.")
