@@ -96,6 +96,8 @@ MISUSED = [
     "release abtest start --share nan",
     "release history --limit 0",
     "runs watch --every nan",
+    "serve tune --tasks 0",
+    "serve tune --loss nan",
     "ls --limit -1",
     "-C",
 ]
