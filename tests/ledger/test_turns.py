@@ -30,6 +30,7 @@ def test_the_turn_that_comes_first_stands_and_is_the_only_one_decided(
     assert turn(ledger, "t1", b"begun", wins=False) == b"begun"
     assert turn(ledger, "t1", b"promoted", wins=True, route=first) == b"promoted"
     assert turn(ledger, "t1", b"undone", wins=False, route=second) == b"promoted"
+    assert turn(ledger, "t1", b"promoted", wins=False, route=first) == b"promoted"  # told by two
     assert ledger.trial("docs") == b"promoted"
     assert ledger.trial("other") is None
     assert str(ledger.artifact("route:docs@live").ref) == first

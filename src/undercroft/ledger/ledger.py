@@ -248,15 +248,16 @@ class Ledger:
         """Write down that ``trial`` of ``project`` is in ``state`` now, with the ``decision`` (the
         arguments of `decide`) and the ``alias`` (a ref, and what it is called) that go with it.
 
-        Returns the state that stands: another one where that does not give way.
+        Returns the state that stands: another one where that does not give way. Of two who say the
+        same, the first has the decision.
         """
         with self._audited() as connection:
-            stands = turns.replace(connection, project, trial, state, gives_way)
-            if stands == state:
+            instead = turns.replace(connection, project, trial, state, gives_way)
+            if instead is None:
                 if alias is not None:
                     _name(connection, *alias, str(decision["actor"]))
                 _decide(connection, **decision)
-        return stands
+        return state if instead is None else instead
 
     def trial(self, project: str) -> bytes | None:
         """The last trial of ``project``, as of its last turn."""

@@ -38,8 +38,8 @@ def replace(
     trial: str,
     state: bytes,
     gives_way: Callable[[bytes], bool],
-) -> bytes:
-    """Put ``state`` in the place of what gives way to it; what stands then."""
+) -> bytes | None:
+    """Put ``state`` in the place of what gives way to it; what stands instead, if it does not."""
     row = connection.execute(select(trials).where(trials.c.project == project)).first()
     if row is not None and not gives_way(row.state):
         return bytes(row.state)
@@ -48,7 +48,7 @@ def replace(
         if row.id != trial:
             connection.execute(delete(outcomes).where(outcomes.c.trial == row.id))
     connection.execute(insert(trials).values(project=project, id=trial, state=state))
-    return state
+    return None
 
 
 def append(engine: Engine, trial: str, gateway: str, batch: bytes) -> None:
